@@ -1,0 +1,23 @@
+//! The contract that host, engine and compiled code agree on.
+//!
+//! Every other crate of the workspace imports this one; it imports none of them. It says what a
+//! value is, what a trap is, how an instance lies in memory while machine code reads it, which
+//! services of the engine guest code may call, what a capability is, and what a host function
+//! sees. One fact, one place: compiled code takes every offset from these structures with
+//! [`core::mem::offset_of`], the interpreter uses the structures themselves.
+//!
+//! Reading order: [`types`], [`trap`], [`vm`], [`services`], [`capability`], [`host`].
+
+pub mod capability;
+pub mod host;
+pub mod memory;
+pub mod services;
+pub mod trap;
+pub mod types;
+pub mod vm;
+
+pub use capability::{Action, Capability, GrantSpec, GrantSpecError, Resource};
+pub use host::{Denial, HostCall, HostError, HostFn};
+pub use memory::{GuestMemory, OutOfBounds};
+pub use trap::TrapCode;
+pub use types::{FuncType, GlobalType, HeapType, Limits64, MemoryType, RefType, SlotType, TableType, ValType};

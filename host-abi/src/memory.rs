@@ -1,0 +1,151 @@
+//! Guest memory as host functions see it.
+//!
+//! Invariant: no reference to guest bytes ever leaves this file; a host function copies in or out
+//! through checked calls, so that a guest that runs on another thread, or a mapping that is shared,
+//! can never turn a Rust reference into undefined behaviour.
+//!
+//! # Safety
+//! [`GuestMemory::from_raw`] is the one unsafe door. Its caller guarantees that `length` bytes from
+//! `base` stay mapped readable and writable for the lifetime of the view; everything else here is
+//! checked against `length`.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+/// A range of guest memory is not inside the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfBounds {
+    pub address: u64,
+    pub len: u64,
+}
+
+impl fmt::Display for OutOfBounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "guest range of {} bytes at {:#x} is outside the memory", self.len, self.address)
+    }
+}
+
+impl std::error::Error for OutOfBounds {}
+
+/// A bounds-checked view of a linear memory for the time of one host call.
+#[derive(Debug)]
+pub struct GuestMemory<'a> {
+    base: *mut u8,
+    length: u64,
+    borrow: PhantomData<&'a mut [u8]>,
+}
+
+impl GuestMemory<'_> {
+    /// A view of no memory at all: every access of at least one byte is out of bounds.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { base: std::ptr::null_mut(), length: 0, borrow: PhantomData }
+    }
+
+    /// Makes a view.
+    ///
+    /// # Safety
+    /// `base..base + length` is mapped readable and writable for the lifetime of the view.
+    #[must_use]
+    pub unsafe fn from_raw(base: *mut u8, length: u64) -> Self {
+        Self { base, length, borrow: PhantomData }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Checks that a range lies inside the memory, without touching it.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(&self, address: u64, len: u64) -> Result<(), OutOfBounds> {
+        match address.checked_add(len) {
+            Some(end) if end <= self.length => Ok(()),
+            _ => Err(OutOfBounds { address, len }),
+        }
+    }
+
+    /// Copies guest bytes out.
+    ///
+    /// # Errors
+    /// If the range is out of bounds; `into` is then unchanged.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), OutOfBounds> {
+        self.check(address, into.len() as u64)?;
+        if !into.is_empty() {
+            let from = self.base.wrapping_add(address as usize);
+            // SAFETY: `check` put the range inside `length`, which `from_raw`'s caller keeps mapped;
+            // `into` is a live exclusive slice of host memory and so cannot overlap a guest mapping.
+            unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
+        }
+        Ok(())
+    }
+
+    /// Copies host bytes in.
+    ///
+    /// # Errors
+    /// If the range is out of bounds; nothing is then written.
+    pub fn write(&mut self, address: u64, from: &[u8]) -> Result<(), OutOfBounds> {
+        self.check(address, from.len() as u64)?;
+        if !from.is_empty() {
+            let to = self.base.wrapping_add(address as usize);
+            // SAFETY: as in `read`, with the roles exchanged.
+            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+        }
+        Ok(())
+    }
+
+    /// Copies guest bytes out into a new vector. Check `len` against a cap of your own first: the guest chose it.
+    ///
+    /// # Errors
+    /// If the range is out of bounds; nothing is then allocated.
+    pub fn read_vec(&self, address: u64, len: u64) -> Result<Vec<u8>, OutOfBounds> {
+        self.check(address, len)?;
+        let mut bytes = vec![0; len as usize];
+        self.read(address, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a little-endian `u32`.
+    ///
+    /// # Errors
+    /// If the range is out of bounds.
+    pub fn read_u32(&self, address: u64) -> Result<u32, OutOfBounds> {
+        let mut bytes = [0; 4];
+        self.read(address, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Reads a little-endian `u64`.
+    ///
+    /// # Errors
+    /// If the range is out of bounds.
+    pub fn read_u64(&self, address: u64) -> Result<u64, OutOfBounds> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes a little-endian `u32`.
+    ///
+    /// # Errors
+    /// If the range is out of bounds.
+    pub fn write_u32(&mut self, address: u64, value: u32) -> Result<(), OutOfBounds> {
+        self.write(address, &value.to_le_bytes())
+    }
+
+    /// Writes a little-endian `u64`.
+    ///
+    /// # Errors
+    /// If the range is out of bounds.
+    pub fn write_u64(&mut self, address: u64, value: u64) -> Result<(), OutOfBounds> {
+        self.write(address, &value.to_le_bytes())
+    }
+}

@@ -1,0 +1,246 @@
+//! How an instance lies in memory while guest code runs.
+//!
+//! Plain `repr(C)` structures: compiled code takes their offsets with `offset_of!`, the
+//! interpreter uses the fields. Only types that machine code reads or writes carry the prefix `Vm`.
+//!
+//! ```text
+//! VmCtx   one per instance          VmStore  one per store           VmFuncEntry  one per function
+//! +0   store ────────────────────▶  +0  stack_limit  (atomic)        +0  regs_entry   (atomic)
+//! +8   entries ─▶ [VmFuncEntry]     +8  fuel                         +8  slots_entry  (atomic)
+//! +16  host (engine's own data)     +16 services ─▶ VmServices       ...
+//! then, at offsets from VmCtxLayout:
+//!      imports  [*VmFuncRef]   the import vector: one pointer per imported function
+//!      memories [VmMemoryRef]  imported ones first, as everywhere
+//!      tables   [*VmTable]
+//!      globals  [*VmGlobal]    imported ones only
+//!      own      [VmMemory] [VmTable] [VmGlobal]   what the instance defines itself
+//! ```
+//!
+//! Words that other threads change are atomic: the interrupt word, the entry words, the import cells.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+
+use crate::services::VmServices;
+
+/// State that all instances of a store share.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmStore {
+    /// The lowest address the native stack may reach. Compiled code compares its stack pointer with
+    /// it at function entries and loop headers; `usize::MAX` therefore interrupts at the next check.
+    pub stack_limit: AtomicUsize,
+    /// Fuel left. Charged per basic block, tested at entries, loop headers and before host calls;
+    /// negative means exhausted. Meaningless unless the engine consumes fuel.
+    pub fuel: UnsafeCell<i64>,
+    /// The engine services that guest code calls.
+    pub services: *const VmServices,
+    /// The innermost activation of compiled code; see [`VmActivation`].
+    pub activation: UnsafeCell<*mut VmActivation>,
+    /// Code of the pending trap ([`crate::TrapCode`] as a number), 0 if none.
+    pub trap: UnsafeCell<u32>,
+    pub padding: u32,
+    /// For a memory fault, the host address that faulted.
+    pub fault_address: UnsafeCell<usize>,
+    /// The store's own data, for the engine only.
+    pub host: UnsafeCell<*mut ()>,
+}
+
+/// One entry from Rust into compiled code, on the native stack, chained to the one before it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmActivation {
+    pub previous: *mut VmActivation,
+    /// Stack pointer to return to when compiled code traps.
+    pub entry_sp: usize,
+    /// Frame pointer and program counter of compiled code when it last left for Rust.
+    pub exit_fp: usize,
+    pub exit_pc: usize,
+    /// Frame pointer at entry: where a walk over frames ends.
+    pub entry_fp: usize,
+}
+
+/// The fixed head of an instance. Variable parts follow at the offsets of [`VmCtxLayout`].
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct VmCtx {
+    pub store: *mut VmStore,
+    /// Entry words of the module's own (not imported) functions, by definition order.
+    pub entries: *const VmFuncEntry,
+    /// The instance's data in the engine.
+    pub host: *mut (),
+    pub padding: u64,
+}
+
+/// What a reference to a function points to: immutable once published.
+///
+/// Capability calls, host functions and guest functions of any instance look alike: whoever calls
+/// loads `entry`, then its entry word, and passes `vmctx` and `entry` as hidden parameters.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmFuncRef {
+    pub entry: *const VmFuncEntry,
+    /// The callee's instance; for a host function, a [`VmHostFunc`].
+    pub vmctx: *mut VmCtx,
+    /// Canonical index of the function's type in its engine.
+    pub type_id: u32,
+    pub padding: u32,
+}
+
+/// The context of one host function as imported by one instance. Its head is that of [`VmCtx`],
+/// so that services reach the store the same way.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct VmHostFunc {
+    pub store: *mut VmStore,
+    pub entries: *const VmFuncEntry,
+    /// The engine's record of the function.
+    pub func: *const (),
+    /// The instance that imports it, null if called by the host itself.
+    pub home: *mut VmCtx,
+}
+
+/// The entry words of a function, shared by all instances of its module.
+///
+/// `slots_entry`: `extern "C" fn(*mut VmCtx, *const VmFuncEntry, *mut u64) -> Status`, arguments and
+/// results in the slot array. `regs_entry`: Cranelift's `tail` convention with the hidden parameters
+/// `(vmctx, entry)` before the arguments, results in registers; reached from compiled code only.
+/// Both words always hold something callable once [`VmFuncEntry::type_id`] is set and the function can be referred to.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmFuncEntry {
+    pub regs_entry: AtomicPtr<()>,
+    pub slots_entry: AtomicPtr<()>,
+    /// What the engine knows of the function's module; null for host functions.
+    pub owner: *const (),
+    /// Index among the module's own functions.
+    pub index: u32,
+    /// Canonical index of the function's type in its engine.
+    pub type_id: u32,
+    /// How often the interpreter entered the function or one of its loops.
+    pub heat: AtomicU32,
+    pub padding: u32,
+}
+
+/// A memory as an instance sees it: the base never changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct VmMemoryRef {
+    pub base: *mut u8,
+    pub memory: *mut VmMemory,
+}
+
+/// A linear memory. The reservation never moves; only the length grows.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmMemory {
+    pub base: *mut u8,
+    /// Length in bytes that the guest may access.
+    pub length: AtomicU64,
+    /// The engine's record of the memory.
+    pub host: *mut (),
+}
+
+/// A table. Elements are 64 bits each: [`crate::SlotType::Func`] or [`crate::SlotType::Ref`] values.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmTable {
+    pub base: UnsafeCell<*mut u64>,
+    /// In elements.
+    pub length: UnsafeCell<u64>,
+    /// The engine's record of the table.
+    pub host: *mut (),
+}
+
+/// A global: 16 bytes for any type.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct VmGlobal {
+    pub bits: UnsafeCell<[u64; 2]>,
+}
+
+/// How many of each thing a module has. Imported ones come first in every index space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmCounts {
+    pub imported_funcs: u32,
+    pub memories: u32,
+    pub imported_memories: u32,
+    pub tables: u32,
+    pub imported_tables: u32,
+    pub globals: u32,
+    pub imported_globals: u32,
+}
+
+/// Offsets in bytes of the variable parts behind a [`VmCtx`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmCtxLayout {
+    counts: VmCounts,
+    imports: u32,
+    memories: u32,
+    tables: u32,
+    globals: u32,
+    own_memories: u32,
+    own_tables: u32,
+    own_globals: u32,
+    size: u32,
+}
+
+macro_rules! array_offset {
+    ($name:ident, $elem:ty, $count:ident $(- $less:ident)?) => {
+        #[doc = concat!("Offset of element `index` of the part `", stringify!($name), "` ([`", stringify!($elem), "`]).")]
+        ///
+        /// # Panics
+        /// If the module has no such element.
+        #[must_use]
+        pub fn $name(&self, index: u32) -> i32 {
+            assert!(index < self.counts.$count $(- self.counts.$less)?, concat!(stringify!($name), " index in range"));
+            (self.$name as usize + index as usize * size_of::<$elem>()).try_into().expect("layout fits 31 bits")
+        }
+    };
+}
+
+impl VmCtxLayout {
+    /// Lays out an instance.
+    ///
+    /// # Panics
+    /// If the block would pass 2 GiB; the validator's limits keep modules far below.
+    #[must_use]
+    pub fn new(counts: VmCounts) -> Self {
+        let mut end = size_of::<VmCtx>();
+        let mut part = |elem: usize, count: u32| {
+            let start = end.next_multiple_of(16);
+            end = start + elem * count as usize;
+            u32::try_from(start).expect("layout fits 32 bits")
+        };
+        let imports = part(size_of::<AtomicPtr<VmFuncRef>>(), counts.imported_funcs);
+        let memories = part(size_of::<VmMemoryRef>(), counts.memories);
+        let tables = part(size_of::<*mut VmTable>(), counts.tables);
+        let globals = part(size_of::<*mut VmGlobal>(), counts.imported_globals);
+        let own_memories = part(size_of::<VmMemory>(), counts.memories - counts.imported_memories);
+        let own_tables = part(size_of::<VmTable>(), counts.tables - counts.imported_tables);
+        let own_globals = part(size_of::<VmGlobal>(), counts.globals - counts.imported_globals);
+        let size = part(16, 0);
+        assert!(size <= i32::MAX as u32, "instance layout stays below 2 GiB");
+        Self { counts, imports, memories, tables, globals, own_memories, own_tables, own_globals, size }
+    }
+
+    /// What was laid out.
+    #[must_use]
+    pub fn counts(&self) -> &VmCounts {
+        &self.counts
+    }
+
+    /// Size of the whole block in bytes, a multiple of 16.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    array_offset!(imports, AtomicPtr<VmFuncRef>, imported_funcs);
+    array_offset!(memories, VmMemoryRef, memories);
+    array_offset!(tables, *mut VmTable, tables);
+    array_offset!(globals, *mut VmGlobal, imported_globals);
+    array_offset!(own_memories, VmMemory, memories - imported_memories);
+    array_offset!(own_tables, VmTable, tables - imported_tables);
+    array_offset!(own_globals, VmGlobal, globals - imported_globals);
+}
