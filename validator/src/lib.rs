@@ -1,1 +1,23 @@
+//! WebAssembly bytes in, validated [`Module`] out; and, per function at first need, [`Code`].
+//!
+//! [`Module::new`] is the only way to a module: what it returns was parsed and validated whole by
+//! wasmparser, under the features and [`Limits`] the caller chose. [`Module::lower`] turns one
+//! function body into [`Code`], the flat form both tiers run. [`ops`] holds the table of numeric,
+//! lane and memory operators from which evaluation and compilation expand.
+//!
+//! Reading order: [`limits`], [`module`], [`parse`], [`code`], [`ops`], [`lower`].
 
+#![forbid(unsafe_code)]
+
+pub mod code;
+pub mod limits;
+pub mod lower;
+pub mod module;
+pub mod ops;
+pub mod parse;
+
+pub use code::Code;
+pub use limits::{Features, Limits};
+pub use lower::LowerOptions;
+pub use module::Module;
+pub use parse::Error;

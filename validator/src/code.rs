@@ -1,0 +1,222 @@
+//! `Code`: the one form of a function body that both tiers run.
+//!
+//! Flat instructions on numbered, typed frame slots, and labels. Dead code, stack polymorphism and
+//! branch shuffles are gone: each operand has a place, each branch goes to an instruction, values a
+//! branch carries were moved by [`Inst::Copy`] before it. The interpreter is a loop over it; the
+//! JIT is a loop over it in which a (slot, class) is a variable.
+//!
+//! ```text
+//! frame:   ref slots, downwards ◀── frame base ──▶ value slots, upwards
+//!          ... -3 -2 -1                 0 1 2 ...
+//! ```
+//!
+//! Parameters come first in each range, in order, then the other locals, then operands. A value of
+//! class `V128` takes slots `n` and `n + 1`. At entry the parameters are in place and every other
+//! local and every reference slot is zero. At a label all values live in their own slots: locals
+//! and operands are the whole state.
+
+use aura_host_abi::{SlotType, TrapCode};
+
+use crate::ops::Op;
+
+/// A place in a frame: 64 bits at `frame base + 8 * slot`. Negative slots hold collected references, and only those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub i32);
+
+/// A slot and the class of the value in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Operand {
+    pub slot: Slot,
+    pub ty: SlotType,
+}
+
+/// Index into [`Code::labels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LabelId(pub u32);
+
+/// A place to branch to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Index of the instruction that runs next.
+    pub pc: u32,
+    /// A loop's head: branches to it go back, and `insts[pc]` is its [`Inst::LoopHeader`].
+    pub is_loop: bool,
+}
+
+/// A range of [`Code::operands`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operands {
+    pub start: u32,
+    pub len: u32,
+}
+
+/// Index into [`Code::calls`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallId(pub u32);
+
+/// Arguments and results of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallOperands {
+    pub args: Operands,
+    /// Where the results go.
+    pub results: Operands,
+}
+
+/// Index into [`Code::memargs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemArgId(pub u32);
+
+/// The static part of a memory access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemArg {
+    pub memory: u32,
+    pub offset: u64,
+}
+
+/// One instruction. Slots are read before any is written, unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Inst {
+    /// A numeric row with one operand.
+    Unary { op: Op, dst: Slot, a: Slot },
+    /// A numeric row with two operands.
+    Binary { op: Op, dst: Slot, a: Slot, b: Slot },
+    /// A numeric row with three operands (`v128.bitselect` and its like).
+    Ternary { op: Op, dst: Slot, a: Slot, b: Slot, c: Slot },
+    /// A lane row with one operand: extract.
+    ExtractLane { op: Op, lane: u8, dst: Slot, a: Slot },
+    /// A lane row with two operands: replace lane of `a` by `b`.
+    ReplaceLane { op: Op, lane: u8, dst: Slot, a: Slot, b: Slot },
+    /// `i8x16.shuffle`; `lanes` is an index into [`Code::v128s`].
+    Shuffle { dst: Slot, a: Slot, b: Slot, lanes: u32 },
+    /// A load row.
+    Load { op: Op, dst: Slot, addr: Slot, mem: MemArgId },
+    /// A store row.
+    Store { op: Op, addr: Slot, value: Slot, mem: MemArgId },
+    /// A load-lane row: `dst` is `vector` with one lane loaded.
+    LoadLane { op: Op, lane: u8, dst: Slot, addr: Slot, vector: Slot, mem: MemArgId },
+    /// A store-lane row.
+    StoreLane { op: Op, lane: u8, addr: Slot, vector: Slot, mem: MemArgId },
+    /// A constant of a 32-bit class.
+    Const32 { ty: SlotType, dst: Slot, bits: u32 },
+    /// A constant of a 64-bit class, low and high word.
+    Const64 { ty: SlotType, dst: Slot, low: u32, high: u32 },
+    /// A vector constant; `index` into [`Code::v128s`].
+    ConstV128 { dst: Slot, index: u32 },
+    Copy { ty: SlotType, dst: Slot, src: Slot },
+    /// `dst = if cond != 0 { a } else { b }`.
+    Select { ty: SlotType, dst: Slot, cond: Slot, a: Slot, b: Slot },
+    GlobalGet { ty: SlotType, dst: Slot, global: u32 },
+    GlobalSet { ty: SlotType, global: u32, src: Slot },
+
+    RefNull { ty: SlotType, dst: Slot },
+    RefIsNull { ty: SlotType, dst: Slot, src: Slot },
+    RefFunc { dst: Slot, func: u32 },
+
+    TableGet { ty: SlotType, dst: Slot, table: u32, index: Slot },
+    TableSet { ty: SlotType, table: u32, index: Slot, value: Slot },
+    TableSize { dst: Slot, table: u32 },
+    TableGrow { ty: SlotType, dst: Slot, table: u32, init: Slot, delta: Slot },
+    TableFill { ty: SlotType, table: u32, at: Slot, value: Slot, len: Slot },
+    TableCopy { dst_table: u32, src_table: u32, dst: Slot, src: Slot, len: Slot },
+    TableInit { table: u32, segment: u32, dst: Slot, src: Slot, len: Slot },
+    ElemDrop { segment: u32 },
+
+    MemorySize { dst: Slot, memory: u32 },
+    MemoryGrow { dst: Slot, memory: u32, delta: Slot },
+    MemoryFill { memory: u32, dst: Slot, byte: Slot, len: Slot },
+    MemoryCopy { dst_memory: u32, src_memory: u32, dst: Slot, src: Slot, len: Slot },
+    MemoryInit { memory: u32, segment: u32, dst: Slot, src: Slot, len: Slot },
+    DataDrop { segment: u32 },
+
+    /// First instruction of a loop: the place where interrupts are noticed and tiers change.
+    LoopHeader { label: LabelId },
+    /// Charges a basic block: the balance falls by `cost`, and if it is then negative the trap is
+    /// [`TrapCode::OutOfFuel`]. Present only if [`crate::LowerOptions::fuel`] is on.
+    Fuel { cost: u32 },
+    Br { target: LabelId },
+    /// Branches if the `i32` is not zero.
+    BrIf { cond: Slot, target: LabelId },
+    /// Branches if the `i32` is zero.
+    BrIfZero { cond: Slot, target: LabelId },
+    /// Branches by the unsigned `i32` index into `targets` (a range of [`Code::targets`]); the last one is the default.
+    BrTable { index: Slot, start: u32, len: u32 },
+    /// Calls by index in the module's function space.
+    Call { func: u32, call: CallId },
+    CallIndirect { table: u32, type_index: u32, index: Slot, call: CallId },
+    Return { values: Operands },
+    /// Ends with a trap.
+    Trap { code: TrapCode },
+}
+
+/// A run of locals of one class in consecutive slots (descending for references).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalRun {
+    pub ty: SlotType,
+    pub first: Slot,
+    pub count: u32,
+}
+
+impl LocalRun {
+    /// The slots of the run, one per local.
+    pub fn slots(self) -> impl Iterator<Item = Slot> {
+        let step = if self.first.0 < 0 { -1 } else { self.ty.slots() as i32 };
+        (0..self.count as i32).map(move |i| Slot(self.first.0 + i * step))
+    }
+}
+
+/// The shape of a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameLayout {
+    /// Where each parameter is at entry.
+    pub params: Box<[Operand]>,
+    /// The other locals, zero at entry.
+    pub locals: Box<[LocalRun]>,
+    /// Value slots that are locals (parameters included): operands start here.
+    pub local_slots: u32,
+    /// All value slots.
+    pub value_slots: u32,
+    /// All reference slots.
+    pub ref_slots: u32,
+}
+
+/// A lowered function body.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Code {
+    pub frame: FrameLayout,
+    pub insts: Vec<Inst>,
+    /// For each instruction, the offset in the module's bytes of the operator it came from.
+    pub offsets: Vec<u32>,
+    pub labels: Vec<Label>,
+    pub targets: Vec<LabelId>,
+    pub operands: Vec<Operand>,
+    pub calls: Vec<CallOperands>,
+    pub memargs: Vec<MemArg>,
+    pub v128s: Vec<[u8; 16]>,
+}
+
+impl Code {
+    /// The operands of a range.
+    #[must_use]
+    pub fn operands(&self, range: Operands) -> &[Operand] {
+        &self.operands[range.start as usize..][..range.len as usize]
+    }
+
+    /// The operands of a call.
+    #[must_use]
+    pub fn call(&self, id: CallId) -> (&[Operand], &[Operand]) {
+        let call = &self.calls[id.0 as usize];
+        (self.operands(call.args), self.operands(call.results))
+    }
+
+    /// The static part of a memory access.
+    #[must_use]
+    pub fn memarg(&self, id: MemArgId) -> MemArg {
+        self.memargs[id.0 as usize]
+    }
+
+    /// The instruction a label stands at.
+    #[must_use]
+    pub fn label(&self, id: LabelId) -> Label {
+        self.labels[id.0 as usize]
+    }
+}

@@ -1,0 +1,146 @@
+//! `Module`: everything known of a validated module before any of it runs.
+//!
+//! Invariant: a `Module` was validated whole. Bodies are byte ranges of the module's own immutable
+//! bytes; nothing here is per function but its type and its range.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aura_host_abi::vm::VmCounts;
+use aura_host_abi::{FuncType, GlobalType, MemoryType, RefType, TableType};
+
+use crate::ops::Op;
+
+/// A validated module. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Module {
+    pub(crate) inner: Arc<ModuleInner>,
+}
+
+/// The parts of a module, in the order of the specification's module syntax (2.5).
+#[derive(Debug)]
+pub struct ModuleInner {
+    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) types: Vec<FuncType>,
+    /// Type index of every function, imported ones first.
+    pub(crate) funcs: Vec<u32>,
+    /// Bodies of own functions: from the locals' count to the end.
+    pub(crate) bodies: Vec<Range<u32>>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) memories: Vec<MemoryType>,
+    pub(crate) globals: Vec<GlobalType>,
+    /// Initial values of own globals.
+    pub(crate) global_inits: Vec<ConstExpr>,
+    pub(crate) imports: Vec<Import>,
+    pub(crate) exports: Vec<Export>,
+    pub(crate) start: Option<u32>,
+    pub(crate) elements: Vec<ElementSegment>,
+    pub(crate) data: Vec<DataSegment>,
+    pub(crate) counts: VmCounts,
+    /// Own functions that a reference may be made to: exported, in an element segment or a global, or named by `ref.func`.
+    pub(crate) escaping: Vec<u32>,
+    pub(crate) custom_sections: Vec<CustomSection>,
+    pub(crate) features: crate::Features,
+}
+
+/// A table and, for own tables of non-nullable references, its initial value.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub ty: TableType,
+    pub init: Option<ConstExpr>,
+}
+
+/// One import entry. Entries are resolved one by one, even where two have the same name.
+#[derive(Clone, Debug)]
+pub struct Import {
+    pub module: String,
+    pub name: String,
+    pub ty: ExternType,
+}
+
+/// What is imported or exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExternType {
+    Func(FuncType),
+    Table(TableType),
+    Memory(MemoryType),
+    Global(GlobalType),
+}
+
+/// One export.
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub name: String,
+    pub index: ExternIndex,
+}
+
+/// An index in one of the module's index spaces, imported ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternIndex {
+    Func(u32),
+    Table(u32),
+    Memory(u32),
+    Global(u32),
+}
+
+/// A constant expression (specification 3.3.11) in postfix order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConstExpr {
+    pub ops: Box<[ConstOp]>,
+}
+
+/// One step of a constant expression.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ConstOp {
+    I32(i32),
+    I64(i64),
+    /// Bits of an `f32`.
+    F32(u32),
+    /// Bits of an `f64`.
+    F64(u64),
+    V128([u8; 16]),
+    GlobalGet(u32),
+    RefNull(RefType),
+    RefFunc(u32),
+    /// A two-operand row of the operator table.
+    Binary(Op),
+}
+
+/// When a segment is copied.
+#[derive(Clone, Debug)]
+pub enum SegmentMode {
+    Passive,
+    /// Copied at instantiation to `offset` of the table or memory with this index.
+    Active { target: u32, offset: ConstExpr },
+    /// Dropped at instantiation; only declares references.
+    Declared,
+}
+
+/// An element segment.
+#[derive(Clone, Debug)]
+pub struct ElementSegment {
+    pub mode: SegmentMode,
+    pub ty: RefType,
+    pub items: ElementItems,
+}
+
+/// The elements of a segment.
+#[derive(Clone, Debug)]
+pub enum ElementItems {
+    Funcs(Box<[u32]>),
+    Exprs(Box<[ConstExpr]>),
+}
+
+/// A data segment; its bytes are a range of the module's.
+#[derive(Clone, Debug)]
+pub struct DataSegment {
+    pub mode: SegmentMode,
+    pub bytes: Range<u32>,
+}
+
+/// A custom section that was kept: its contents are a range of the module's bytes.
+#[derive(Clone, Debug)]
+pub struct CustomSection {
+    pub name: String,
+    pub bytes: Range<u32>,
+}
