@@ -204,9 +204,8 @@ impl WasiCtx {
     pub(crate) fn entry(&mut self, fd: u32, needed: Rights) -> Result<&mut Entry, Errno> {
         match self.fds.entry(fd) {
             Ok(entry) if !entry.rights.contains(needed) => {
-                let (asked, grant) = (format!("{} on descriptor {fd}", self.current), entry.wider_grant());
-                if matches!(entry.object, Object::Dir(_)) {
-                    self.denied.add(asked, grant);
+                if let Some(grant) = entry.wider_grant(needed) {
+                    self.denied.add(format!("{} on descriptor {fd}", self.current), grant);
                 }
                 return Err(Errno::NOTCAPABLE);
             }
@@ -232,15 +231,16 @@ impl WasiCtx {
         }
     }
 
-    /// A directory, its grant, and the list for denials, for an operation on `path` below it.
+    /// A directory and its grant, for an operation on `path` below it.
     pub(crate) fn dir(&mut self, fd: u32, needed: Rights, path: &str) -> Result<(&mut Dir, &Arc<Capability>), Fail> {
-        let missing = match self.entry(fd, Rights::NONE) {
-            Ok(entry) if !matches!(entry.object, Object::Dir(_)) => return Err(Errno::NOTDIR.into()),
-            Ok(entry) => (!entry.rights.contains(needed)).then(|| entry.wider_grant()),
-            Err(errno) => return Err(errno.into()),
-        };
-        if let Some(grant) = missing {
-            self.denied.add(format!("{} of {path:?}", self.current), grant);
+        let entry = self.entry(fd, Rights::NONE)?;
+        if !matches!(entry.object, Object::Dir(_)) {
+            return Err(Errno::NOTDIR.into());
+        }
+        if !entry.rights.contains(needed) {
+            if let Some(grant) = entry.wider_grant(needed) {
+                self.denied.add(format!("{} of {path:?}", self.current), grant);
+            }
             return Err(Errno::NOTCAPABLE.into());
         }
         match self.fds.entry(fd)? {

@@ -95,8 +95,8 @@ functions! {
         fd_fdstat_get [I32 I32] HANDLES, NOTCAPABLE, fd::fdstat_get;
         fd_fdstat_set_flags [I32 I32] HANDLES, NOTCAPABLE, fd::fdstat_set_flags;
         fd_filestat_get [I32 I32] HANDLES, NOTCAPABLE, fd::filestat_get;
-        fd_filestat_set_size [I32 I64] FILES, NOTCAPABLE, fd::filestat_set_size;
-        fd_filestat_set_times [I32 I64 I64 I32] FILES, NOTCAPABLE, fd::filestat_set_times;
+        fd_filestat_set_size [I32 I64] CHANGES, NOTCAPABLE, fd::filestat_set_size;
+        fd_filestat_set_times [I32 I64 I64 I32] CHANGES, NOTCAPABLE, fd::filestat_set_times;
         fd_pread [I32 I32 I32 I64 I32] HANDLES, NOTCAPABLE, fd::pread;
         fd_prestat_get [I32 I32] FILES, NO_SUCH_FD, dir::prestat_get;
         fd_prestat_dir_name [I32 I32 I32] FILES, NO_SUCH_FD, dir::prestat_dir_name;
@@ -108,14 +108,14 @@ functions! {
         fd_sync [I32] HANDLES, NOTCAPABLE, fd::sync;
         fd_tell [I32 I32] HANDLES, NOTCAPABLE, fd::tell;
         fd_write [I32 I32 I32 I32] HANDLES, NOTCAPABLE, fd::write;
-        path_create_directory [I32 I32 I32] FILES, NOTCAPABLE, path::create_directory;
+        path_create_directory [I32 I32 I32] CHANGES, NOTCAPABLE, path::create_directory;
         path_filestat_get [I32 I32 I32 I32 I32] FILES, NOTCAPABLE, path::filestat_get;
-        path_filestat_set_times [I32 I32 I32 I32 I64 I64 I32] FILES, NOTCAPABLE, path::filestat_set_times;
+        path_filestat_set_times [I32 I32 I32 I32 I64 I64 I32] CHANGES, NOTCAPABLE, path::filestat_set_times;
         path_open [I32 I32 I32 I32 I32 I64 I64 I32 I32] FILES, NOTCAPABLE, path::open;
         path_readlink [I32 I32 I32 I32 I32 I32] FILES, NOTCAPABLE, path::readlink;
-        path_remove_directory [I32 I32 I32] FILES, NOTCAPABLE, path::remove_directory;
-        path_rename [I32 I32 I32 I32 I32 I32] FILES, NOTCAPABLE, path::rename;
-        path_unlink_file [I32 I32 I32] FILES, NOTCAPABLE, path::unlink_file;
+        path_remove_directory [I32 I32 I32] CHANGES, NOTCAPABLE, path::remove_directory;
+        path_rename [I32 I32 I32 I32 I32 I32] CHANGES, NOTCAPABLE, path::rename;
+        path_unlink_file [I32 I32 I32] CHANGES, NOTCAPABLE, path::unlink_file;
         poll_oneoff [I32 I32 I32 I32] WAITS, NOTCAPABLE, poll::oneoff;
         sched_yield [] ANY, NOTCAPABLE, program::sched_yield;
         random_get [I32 I32] RANDOM, NOTCAPABLE, program::random_get;
@@ -125,8 +125,8 @@ functions! {
     }
     not_implemented {
         fd_fdstat_set_rights [I32 I64 I64] FILES;
-        path_link [I32 I32 I32 I32 I32 I32 I32] FILES;
-        path_symlink [I32 I32 I32 I32 I32] FILES;
+        path_link [I32 I32 I32 I32 I32 I32 I32] CHANGES;
+        path_symlink [I32 I32 I32 I32 I32] CHANGES;
         proc_raise [I32] ANY;
         sock_accept [I32 I32 I32] HANDLES;
         sock_recv [I32 I32 I32 I32 I32 I32] HANDLES;

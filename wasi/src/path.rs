@@ -69,11 +69,13 @@ impl Wanted {
         host.set(OFlags::DIRECTORY, self.open.contains(OpenFlags::DIRECTORY));
         host.set(OFlags::TRUNC, self.open.contains(OpenFlags::TRUNCATE));
         host.set(OFlags::APPEND, self.flags.contains(FdFlags::APPEND));
-        host.set(OFlags::DSYNC, self.flags.contains(FdFlags::DSYNC));
-        host.set(
-            OFlags::SYNC,
-            self.flags.intersects(FdFlags::SYNC.with(FdFlags::RSYNC)) || host.contains(OFlags::SYNC),
-        );
+        // The host's SYNC contains its DSYNC: only ever add to it.
+        if self.flags.contains(FdFlags::DSYNC) {
+            host |= OFlags::DSYNC;
+        }
+        if self.flags.intersects(FdFlags::SYNC.with(FdFlags::RSYNC)) {
+            host |= OFlags::SYNC;
+        }
         Ok(host)
     }
 }
@@ -171,7 +173,11 @@ pub(crate) fn readlink(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
 /// `path_create_directory(dir, path, len)`
 pub(crate) fn create_directory(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     let path = beneath::read_path(&call.memory, call.u32(1), call.u32(2))?;
-    let place = place(ctx, call.u32(0), Rights::PATH_CREATE_DIRECTORY, &path)?;
+    let place = place(ctx, call.u32(0), Rights::PATH_CREATE_DIRECTORY, &path).map_err(|fail| match fail {
+        // `.` and `..`, found below the directory, are there already.
+        Fail::Errno(Errno::INVAL) => Fail::Errno(Errno::EXIST),
+        fail => fail,
+    })?;
     Ok(rustix::fs::mkdirat(&place.parent, place.name, Mode::from_raw_mode(0o777))?)
 }
 

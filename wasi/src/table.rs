@@ -52,22 +52,20 @@ pub(crate) struct Entry {
     pub(crate) flags: FdFlags,
 }
 
-/// What a file handle may always do, whatever its mode.
+/// What a file handle may do in any mode, as far as its grant goes.
 const FILE: Rights = Rights::FD_SEEK
     .with(Rights::FD_TELL)
     .with(Rights::FD_FDSTAT_SET_FLAGS)
     .with(Rights::FD_SYNC)
     .with(Rights::FD_ADVISE)
     .with(Rights::FD_FILESTAT_GET)
+    .with(Rights::FD_FILESTAT_SET_TIMES)
     .with(Rights::POLL_FD_READWRITE);
 
 /// What opening for writing adds. Asking for any of these is asking to write: C programs mask their
 /// wish with what the directory hands down, and of a read-only one only `FD_DATASYNC` survives.
-pub(crate) const WRITING: Rights = Rights::FD_WRITE
-    .with(Rights::FD_DATASYNC)
-    .with(Rights::FD_ALLOCATE)
-    .with(Rights::FD_FILESTAT_SET_SIZE)
-    .with(Rights::FD_FILESTAT_SET_TIMES);
+pub(crate) const WRITING: Rights =
+    Rights::FD_WRITE.with(Rights::FD_DATASYNC).with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE);
 
 const STREAM: Rights = Rights::FD_FDSTAT_SET_FLAGS.with(Rights::FD_FILESTAT_GET).with(Rights::POLL_FD_READWRITE);
 
@@ -90,8 +88,8 @@ const DIR_WRITE: Rights = DIR_READ
     .with(Rights::PATH_REMOVE_DIRECTORY)
     .with(Rights::PATH_UNLINK_FILE);
 
-const FILE_READ: Rights = FILE.with(Rights::FD_READ);
-const FILE_WRITE: Rights = FILE_READ.with(WRITING);
+const FILE_READ: Rights = FILE.without(Rights::FD_FILESTAT_SET_TIMES).with(Rights::FD_READ);
+const FILE_WRITE: Rights = FILE.with(Rights::FD_READ).with(WRITING);
 
 /// One row per grant of files: rights of its directories, and what they hand down.
 const GRANTED: [(Action, Rights, Rights); 2] = [
@@ -141,13 +139,12 @@ impl Entry {
         self.flags.contains(FdFlags::NONBLOCK)
     }
 
-    /// The grant that would allow what this one does not.
-    pub(crate) fn wider_grant(&self) -> String {
+    /// The grant that would allow `needed` where this one does not, if there is one.
+    pub(crate) fn wider_grant(&self, needed: Rights) -> Option<String> {
         let spec = self.grant.spec();
-        match spec.action {
-            Action::FsRead => GrantSpec { action: Action::FsWrite, resource: spec.resource.clone() }.to_string(),
-            _ => spec.to_string(),
-        }
+        let changes = Rights(FILE_WRITE.with(DIR_WRITE).0 & !FILE_READ.with(DIR_READ).0);
+        let helps = spec.action == Action::FsRead && Rights(needed.0 & !self.rights.0).intersects(changes);
+        helps.then(|| GrantSpec { action: Action::FsWrite, resource: spec.resource.clone() }.to_string())
     }
 
     fn is_preopen(&self) -> bool {

@@ -25,6 +25,11 @@ macro_rules! bits {
                 Self(self.0 | other.0)
             }
 
+            /// The bits that `other` has not.
+            pub(crate) const fn without(self, other: Self) -> Self {
+                Self(self.0 & !other.0)
+            }
+
             /// Whether no bit of `other` is missing.
             pub(crate) const fn contains(self, other: Self) -> bool {
                 self.0 & other.0 == other.0
