@@ -33,6 +33,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("aura-wasi resolves paths with openat2, which only Linux has");
+
 mod beneath;
 mod clock;
 mod ctx;

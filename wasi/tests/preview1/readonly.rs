@@ -41,9 +41,8 @@ fn cve_2026_47261_mutating_flags_on_a_read_only_grant() {
     }
     assert_eq!(state(&file), before);
     assert_eq!(fs::read_dir(dir.path()).expect("listing").count(), 1);
-    let denial = guest.ctx.denials()[0].to_string();
     let expected = format!("path_open of \"file\": needs fs.write={}::/d", dir.path().display());
-    assert_eq!(denial, expected);
+    assert!(guest.ctx.denials().iter().any(|denial| denial.to_string() == expected));
 }
 
 /// The same handle and path functions beside a second directory that may be changed, so that they

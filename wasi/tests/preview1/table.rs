@@ -38,6 +38,12 @@ fn names_and_types_are_those_of_preview_1() {
 }
 
 #[test]
+fn a_context_moves_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<aura_wasi::WasiCtx>();
+}
+
+#[test]
 fn denials_are_quiet_only_where_start_up_code_asks() {
     let quiet =
         ["args_get", "args_sizes_get", "environ_get", "environ_sizes_get", "fd_prestat_get", "fd_prestat_dir_name"];

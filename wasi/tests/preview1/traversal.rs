@@ -165,7 +165,8 @@ fn ghsa_vqjp_operations_on_names_stay_inside() {
                     }
                     _ => guest.at_path(operation, DIR, &path),
                 };
-                if way.starts_with('/') || way.contains("../") || suffix.len() > 2 {
+                let leads_out = ["/", ".", "sub/../.", "file/"].iter().any(|start| way.starts_with(start));
+                if leads_out || suffix.len() > 2 {
                     assert_refused(errno, operation, &path);
                 }
                 assert_eq!(snapshot(&outside), before, "{operation} of {path}");
@@ -274,7 +275,7 @@ fn erlang_wasm_nul_and_other_malformed_paths_in_every_argument() {
     assert_eq!(snapshot(root.path()), before);
 }
 
-/// HOSTILE 1b, CVE-2024-51745, CVE-2024-51756 and GHSA-f2pq-268w-886c: the crate builds for Unix
+/// HOSTILE 1b, CVE-2024-51745, CVE-2024-51756 and GHSA-f2pq-268w-886c: the crate builds for Linux
 /// only, where names of Windows devices, drives and streams are names like any other.
 #[test]
 fn cve_2024_51745_ghsa_f2pq_windows_names_are_plain_names() {
@@ -284,5 +285,4 @@ fn cve_2024_51745_ghsa_f2pq_windows_names_are_plain_names() {
         guest.open(DIR, name, CREATE, RIGHT_WRITE).expect(name);
         assert!(dir.path().join(name).is_file(), "{name}");
     }
-    assert!(cfg!(unix));
 }
