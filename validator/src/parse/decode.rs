@@ -1,0 +1,116 @@
+//! Whether bytes decode, whatever they mean: the binary grammar (specification, chapter 5) alone.
+//!
+//! Runs only over modules that were refused, to tell malformed from invalid.
+
+use wasmparser::{
+    BinaryReader, ConstExpr, ElementItems, ElementKind, FromReader, Operator, OperatorsReader, Parser, Payload,
+    SectionLimited, TableInit, WasmFeatures,
+};
+
+/// A place that does not follow the binary grammar.
+pub(super) struct Fault {
+    pub(super) message: String,
+    pub(super) offset: u64,
+    /// The feature that would allow it.
+    pub(super) feature: Option<WasmFeatures>,
+}
+
+impl Fault {
+    fn new(message: &str, offset: u64) -> Self {
+        Self { message: message.to_owned(), offset, feature: None }
+    }
+}
+
+impl From<wasmparser::Error> for Fault {
+    fn from(error: wasmparser::Error) -> Self {
+        Self { message: error.message().to_owned(), offset: error.offset(), feature: error.missing_wasm_feature() }
+    }
+}
+
+type Result<T = ()> = std::result::Result<T, Fault>;
+
+/// Decodes a module to its end.
+///
+/// # Errors
+/// The first place that does not follow the binary grammar.
+pub(super) fn check(bytes: &[u8], features: WasmFeatures) -> Result {
+    let mut parser = Parser::new(0);
+    parser.set_features(features);
+    let mut has_data_count = false;
+    for payload in parser.parse_all(bytes) {
+        match payload? {
+            Payload::TypeSection(s) => items(s)?,
+            Payload::ImportSection(s) => all(s.into_imports())?,
+            Payload::FunctionSection(s) => items(s)?,
+            Payload::TableSection(s) => tables(s)?,
+            Payload::MemorySection(s) => items(s)?,
+            Payload::TagSection(s) => items(s)?,
+            Payload::GlobalSection(s) => s.into_iter().try_for_each(|g| expr(&g?.init_expr))?,
+            Payload::ExportSection(s) => items(s)?,
+            Payload::ElementSection(s) => s.into_iter().try_for_each(|e| element(e?))?,
+            Payload::DataCountSection { .. } => has_data_count = true,
+            Payload::DataSection(s) => s.into_iter().try_for_each(|d| match d?.kind {
+                wasmparser::DataKind::Active { offset_expr, .. } => expr(&offset_expr),
+                wasmparser::DataKind::Passive => Ok(()),
+            })?,
+            Payload::CodeSectionEntry(body) => {
+                function(body.get_binary_reader(), has_data_count)?;
+            }
+            Payload::UnknownSection { range, .. } => return Err(Fault::new("malformed section id", range.start)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn items<'a, T: FromReader<'a>>(section: SectionLimited<'a, T>) -> Result {
+    all(section.into_iter())
+}
+
+fn all<T>(mut items: impl Iterator<Item = wasmparser::Result<T>>) -> Result {
+    items.try_for_each(|item| Ok(item.map(drop)?))
+}
+
+fn tables(section: SectionLimited<'_, wasmparser::Table<'_>>) -> Result {
+    section.into_iter().try_for_each(|table| match table?.init {
+        TableInit::Expr(init) => expr(&init),
+        TableInit::RefNull => Ok(()),
+    })
+}
+
+fn element(element: wasmparser::Element<'_>) -> Result {
+    if let ElementKind::Active { offset_expr, .. } = &element.kind {
+        expr(offset_expr)?;
+    }
+    match element.items {
+        ElementItems::Functions(funcs) => items(funcs),
+        ElementItems::Expressions(_, exprs) => exprs.into_iter().try_for_each(|e| expr(&e?)),
+    }
+}
+
+fn expr(expr: &ConstExpr<'_>) -> Result {
+    operators(expr.get_operators_reader(), true)
+}
+
+fn function(mut reader: BinaryReader<'_>, has_data_count: bool) -> Result {
+    let runs = reader.read_var_u32()?;
+    let mut locals = 0_u32;
+    for _ in 0..runs {
+        let offset = reader.original_position();
+        let count: u32 = reader.read()?;
+        reader.read::<wasmparser::ValType>()?;
+        locals = locals.checked_add(count).ok_or_else(|| Fault::new("too many locals", offset))?;
+    }
+    operators(OperatorsReader::new(reader), has_data_count)
+}
+
+fn operators(mut reader: OperatorsReader<'_>, has_data_count: bool) -> Result {
+    while !reader.eof() {
+        let offset = reader.original_position();
+        let operator = reader.read()?;
+        if matches!(operator, Operator::MemoryInit { .. } | Operator::DataDrop { .. }) && !has_data_count {
+            return Err(Fault::new("data count section required", offset));
+        }
+    }
+    Ok(reader.finish()?)
+}
