@@ -4,7 +4,7 @@
 //! for and stayed within the limits. Nothing recurses over the input, and what is kept is
 //! proportional to it.
 
-mod convert;
+pub(crate) mod convert;
 mod decode;
 mod error;
 mod sections;
