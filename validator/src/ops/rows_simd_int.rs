@@ -66,7 +66,7 @@ macro_rules! __vector_numeric_rows {
 
             V128Not (a: v128) -> v128 { a.bits(a, |x, _| !x) } clif |e| { e.ins().bnot(a) };
             V128And (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x & y) } clif |e| { e.ins().band(a, b) };
-            V128AndNot (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x & !y) } clif |e| { e.ins().band_not(a, b) };
+            V128AndNot (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x & !y) } clif |e| { and_not(e, a, b) };
             V128Or (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x | y) } clif |e| { e.ins().bor(a, b) };
             V128Xor (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x ^ y) } clif |e| { e.ins().bxor(a, b) };
             V128Bitselect (a: v128, b: v128, c: v128) -> v128 { $crate::ops::sem::bitselect(a, b, c) } clif |e| { e.ins().bitselect(c, a, b) };
