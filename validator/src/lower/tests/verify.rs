@@ -39,7 +39,7 @@ pub(super) fn verify(module: &Module, own: u32, code: &Code) {
             let step = Step::new(module, own, code, &code.insts[pc]);
             for operand in &step.reads {
                 let found = state.get(&operand.slot.0);
-                assert_eq!(found, Some(&operand.ty), "read of {operand} by {} in\n{code}", pc);
+                assert_eq!(found, Some(&operand.ty), "read of {operand} by {pc} in\n{code}");
             }
             step.writes.iter().for_each(|&operand| write(code, &mut state, operand));
             work.extend(step.targets.iter().map(|&target| (code.label(target).pc as usize, state.clone())));
