@@ -81,7 +81,7 @@ impl Body<'_> {
 
     fn is_guarded(&self, memory: u32) -> bool {
         let ty = &self.target.module.memories()[memory as usize];
-        self.target.bounds == Bounds::Guard && !ty.memory64 && ty.page_size_log2 == 16
+        self.target.config.bounds == Bounds::Guard && !ty.memory64 && ty.page_size_log2 == 16
     }
 
     fn memory_base(&mut self, memory: u32) -> Value {

@@ -88,10 +88,15 @@ pub struct Compiler {
 }
 
 /// Allocations that compilations reuse.
-#[derive(Default)]
 struct Buffers {
     context: Context,
     builder: FunctionBuilderContext,
+}
+
+impl Buffers {
+    fn new() -> Self {
+        Self { context: Context::new(), builder: FunctionBuilderContext::new() }
+    }
 }
 
 impl std::fmt::Debug for Compiler {
@@ -209,7 +214,7 @@ impl Compiler {
     }
 
     fn body_target<'a>(&'a self, module: &'a Module, own_func: u32, type_ids: &'a [u32]) -> body::Target<'a> {
-        body::Target { isa: self.isa(), bounds: self.config.bounds, module, own_func, type_ids }
+        body::Target { isa: self.isa(), config: self.config, module, own_func, type_ids }
     }
 
     /// Builds a function and makes something of it, with buffers from the pool. A panic loses them.
@@ -218,7 +223,7 @@ impl Compiler {
         build: impl FnOnce(&mut Function, &mut FunctionBuilderContext),
         then: impl FnOnce(&mut Context) -> Result<T, CompileError>,
     ) -> Result<T, CompileError> {
-        let mut buffers = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut buffers = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(Buffers::new);
         let result = catch_unwind(AssertUnwindSafe(|| {
             buffers.context.func.name = UserFuncName::default();
             build(&mut buffers.context.func, &mut buffers.builder);
@@ -243,7 +248,8 @@ fn flags(config: CompilerConfig) -> Result<settings::Flags, SetError> {
     let on_off = |on| if on { "true" } else { "false" };
     flags.set("opt_level", if config.opt_level == OptLevel::None { "none" } else { "speed" })?;
     flags.set("enable_verifier", on_off(cfg!(debug_assertions)))?;
-    flags.set("enable_nan_canonicalization", on_off(config.deterministic))?;
+    // Rows that can produce a NaN make it canonical themselves when asked.
+    flags.set("enable_nan_canonicalization", "false")?;
     // Results beyond the registers go through an area that the caller provides.
     flags.set("enable_multi_ret_implicit_sret", "true")?;
     // Backtraces walk the chain of frame pointers.

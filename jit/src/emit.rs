@@ -18,6 +18,7 @@ use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, SigRef, Type, Value
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilder};
 
+use crate::rows::RowCx;
 use crate::signature;
 
 /// The trap behind calls that never return. Reaching it is a fault of the engine; no table lists it.
@@ -48,14 +49,15 @@ pub(crate) struct Emit<'a> {
     pub(crate) builder: FunctionBuilder<'a>,
     pub(crate) vmctx: Value,
     native: CallConv,
+    canonical_nans: bool,
     /// Signatures of services by number of parameters.
     service_sigs: [Option<SigRef>; 8],
 }
 
 impl<'a> Emit<'a> {
     /// Starts emitting for a function whose instance is `vmctx`.
-    pub(crate) fn new(builder: FunctionBuilder<'a>, vmctx: Value, isa: &dyn TargetIsa) -> Self {
-        Self { builder, vmctx, native: isa.default_call_conv(), service_sigs: [None; 8] }
+    pub(crate) fn new(builder: FunctionBuilder<'a>, vmctx: Value, isa: &dyn TargetIsa, canonical_nans: bool) -> Self {
+        Self { builder, vmctx, native: isa.default_call_conv(), canonical_nans, service_sigs: [None; 8] }
     }
 
     pub(crate) fn ins(&mut self) -> FuncInstBuilder<'_, 'a> {
@@ -214,5 +216,19 @@ impl<'a> Emit<'a> {
 
     pub(crate) fn native(&self) -> CallConv {
         self.native
+    }
+}
+
+impl<'a> RowCx<'a> for Emit<'a> {
+    fn ins(&mut self) -> FuncInstBuilder<'_, 'a> {
+        self.builder.ins()
+    }
+
+    fn trap_if(&mut self, condition: Value, code: TrapCode) {
+        Emit::trap_if(self, condition, code);
+    }
+
+    fn canonical_nans(&self) -> bool {
+        self.canonical_nans
     }
 }

@@ -5,10 +5,10 @@
 use std::num::NonZeroU8;
 
 use aura_host_abi::TrapCode;
+use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir;
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_codegen::{Context, MachTrap, MachBufferFinalized, FinalizedMachReloc};
 
 use crate::compiler::CompileError;
 use crate::emit::NEVER;

@@ -9,7 +9,7 @@
 //! structures, every engine service it calls stands in their table. It relocates nothing and looks
 //! no symbol up.
 //!
-//! Reading order: [`compiler`], [`signature`], [`budget`], [`emit`], [`body`], [`address`],
+//! Reading order: [`compiler`], [`signature`], [`budget`], [`emit`], [`rows`], [`body`], [`address`],
 //! [`stubs`], [`finish`], [`code_memory`], [`registry`], [`disassemble`].
 //!
 //! # Conventions
@@ -23,20 +23,21 @@
 //!
 //! [`VmServices`]: aura_host_abi::services::VmServices
 
-pub mod budget;
-pub mod compiler;
 mod address;
 mod body;
+pub mod budget;
 mod code_memory;
+pub mod compiler;
 pub mod disassemble;
 mod emit;
 mod finish;
 pub mod registry;
+mod rows;
 mod signature;
 mod stubs;
 
 pub use code_memory::{ModuleCode, ModuleCodeError};
 pub use compiler::{Bounds, CompileError, Compiler, CompilerConfig, Cpu, MAX_FRAME, OptLevel};
 pub use disassemble::disassemble;
-pub use finish::CompiledFunction;
+pub use finish::{CompiledFunction, NO_OFFSET};
 pub use registry::{CodeKind, CodeLocation};

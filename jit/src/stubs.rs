@@ -13,7 +13,7 @@ use std::mem::offset_of;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore};
 use aura_host_abi::{FuncType, ValType};
 use cranelift_codegen::ir::{
-    Function, InstBuilder, Signature, StackSlotData, StackSlotKind, Value, types,
+    Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -72,7 +72,8 @@ pub(crate) fn regs_to_slots(
 /// Notes in the current activation where compiled code was left: the return address out of the stub
 /// lies in the caller, and the frame pointer that goes with it is the one the stub's frame saved.
 fn note_exit(emit: &mut Emit<'_>) {
-    let store = emit.ins().load(types::I64, plain(), emit.vmctx, offset(offset_of!(VmCtx, store)));
+    let vmctx = emit.vmctx;
+    let store = emit.ins().load(types::I64, plain(), vmctx, offset(offset_of!(VmCtx, store)));
     let activation = emit.ins().load(types::I64, plain(), store, offset(offset_of!(VmStore, activation)));
     let frame = emit.ins().get_frame_pointer(types::I64);
     let caller_frame = emit.ins().load(types::I64, plain(), frame, 0);
@@ -94,19 +95,19 @@ fn start<'a>(
     builder.switch_to_block(entry);
     builder.seal_block(entry);
     let params = builder.block_params(entry).to_vec();
-    (Emit::new(builder, params[0], isa), params)
+    (Emit::new(builder, params[0], isa, false), params)
 }
 
 fn load_slots(emit: &mut Emit<'_>, slots: Value, types: &[ValType]) -> Vec<Value> {
-    let flags = cranelift_codegen::ir::MemFlagsData::new().with_notrap();
+    // Slots are aligned to 8 bytes only, which is less than a vector's size.
+    let flags = MemFlagsData::new().with_notrap();
     signature::slot_offsets(types)
         .map(|(class, at)| emit.ins().load(signature::clif_type(class), flags, slots, slot_offset(at)))
         .collect()
 }
 
 fn store_slots(emit: &mut Emit<'_>, slots: Value, types: &[ValType], values: &[Value]) {
-    // Slots are aligned to 8 bytes only, which is less than a vector's size.
-    let flags = cranelift_codegen::ir::MemFlagsData::new().with_notrap();
+    let flags = MemFlagsData::new().with_notrap();
     for ((_, at), &value) in signature::slot_offsets(types).zip(values) {
         emit.ins().store(flags, value, slots, slot_offset(at));
     }

@@ -16,21 +16,21 @@ use aura_host_abi::vm::VmCtxLayout;
 use aura_host_abi::{SlotType, TrapCode};
 use aura_validator::code::{Inst, Slot};
 use aura_validator::{Code, Module};
-use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Value, types};
 use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Value, types};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use self::control::Labels;
 use self::variables::Variables;
-use crate::compiler::Bounds;
+use crate::compiler::CompilerConfig;
 use crate::emit::Emit;
 use crate::signature;
 
 /// What a body is compiled for.
 pub(crate) struct Target<'a> {
     pub(crate) isa: &'a dyn TargetIsa,
-    pub(crate) bounds: Bounds,
+    pub(crate) config: CompilerConfig,
     pub(crate) module: &'a Module,
     pub(crate) own_func: u32,
     /// The engine's canonical index of each of the module's types.
@@ -59,7 +59,7 @@ pub(crate) fn build(function: &mut Function, context: &mut FunctionBuilderContex
     builder.seal_block(entry);
     let params = builder.block_params(entry).to_vec();
     let mut body = Body {
-        emit: Emit::new(builder, params[0], target.isa),
+        emit: Emit::new(builder, params[0], target.isa, target.config.deterministic),
         target,
         layout: target.module.layout(),
         code,

@@ -23,10 +23,7 @@ pub(super) struct Variables {
 
 impl Variables {
     pub(super) fn new(frame: &FrameLayout) -> Self {
-        Self {
-            values: vec![[None; CLASSES]; frame.value_slots as usize],
-            refs: vec![None; frame.ref_slots as usize],
-        }
+        Self { values: vec![[None; CLASSES]; frame.value_slots as usize], refs: vec![None; frame.ref_slots as usize] }
     }
 
     /// The variable of a class in a slot.
