@@ -23,6 +23,13 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use crate::services::VmServices;
 
+/// Bytes before a memory in guard mode that are reserved and never accessible. Addresses are
+/// zero-extended, so that only wrong code could get there.
+pub const GUARD_BEFORE: u64 = 2 << 30;
+/// Bytes after the 4 GiB of a memory in guard mode that are reserved and never accessible: an access
+/// with a 32-bit address and a static offset of at most `GUARD_AFTER - 16` needs no compare.
+pub const GUARD_AFTER: u64 = 2 << 30;
+
 /// State that all instances of a store share.
 #[repr(C)]
 #[derive(Debug)]
