@@ -335,6 +335,44 @@ pub enum Inst {
     },
 }
 
+impl Inst {
+    /// The slot that gets the instruction's one result; `None` for calls, whose results are in their
+    /// operands, and for instructions without a result.
+    #[must_use]
+    pub fn dst(&self) -> Option<Slot> {
+        { *self }.dst_mut().copied()
+    }
+
+    /// As [`Self::dst`], to give the result another place.
+    pub(crate) fn dst_mut(&mut self) -> Option<&mut Slot> {
+        match self {
+            Self::Unary { dst, .. }
+            | Self::Binary { dst, .. }
+            | Self::Ternary { dst, .. }
+            | Self::ExtractLane { dst, .. }
+            | Self::ReplaceLane { dst, .. }
+            | Self::Shuffle { dst, .. }
+            | Self::Load { dst, .. }
+            | Self::LoadLane { dst, .. }
+            | Self::Const32 { dst, .. }
+            | Self::Const64 { dst, .. }
+            | Self::ConstV128 { dst, .. }
+            | Self::Copy { dst, .. }
+            | Self::Select { dst, .. }
+            | Self::GlobalGet { dst, .. }
+            | Self::RefNull { dst, .. }
+            | Self::RefIsNull { dst, .. }
+            | Self::RefFunc { dst, .. }
+            | Self::TableGet { dst, .. }
+            | Self::TableSize { dst, .. }
+            | Self::TableGrow { dst, .. }
+            | Self::MemorySize { dst, .. }
+            | Self::MemoryGrow { dst, .. } => Some(dst),
+            _ => None,
+        }
+    }
+}
+
 /// A run of locals of one class in consecutive slots (descending for references).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalRun {

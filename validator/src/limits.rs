@@ -190,6 +190,9 @@ limits! {
     nesting = 10_000, strict 512, at_most u32::MAX;
     /// Targets of one `br_table` besides the default.
     br_table_targets = 65_536, strict 4_096, at_most 7_654_321;
+    /// Values that the branches, calls, returns and blocks of one function carry, besides four for each byte of its
+    /// body. Bounds lowered code: with a type of many results, two bytes can stand for a thousand moves.
+    carried_values = 1 << 20, strict 1 << 16, at_most u32::MAX;
     /// Custom sections that are kept; more are dropped, which is no error.
     custom_sections_kept = 1_000, strict 100, at_most u32::MAX;
     /// Bytes of one custom section that is kept; a longer one is dropped, which is no error.

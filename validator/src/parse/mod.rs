@@ -4,17 +4,15 @@
 //! for and stayed within the limits. Nothing recurses over the input, and what is kept is
 //! proportional to it.
 
-mod convert;
+mod body;
+pub(crate) mod convert;
 mod decode;
 mod error;
 mod sections;
 
 use std::sync::Arc;
 
-use wasmparser::{
-    FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload, Validator,
-    ValidatorResources,
-};
+use wasmparser::{FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
 
 pub use error::{Error, ErrorKind};
 
@@ -84,7 +82,7 @@ fn read(bytes: &Arc<[u8]>, features: Features, limits: &Limits) -> Result<Module
         let payload = payload?;
         builder.check_limits(&payload)?;
         match validator.payload(&payload)? {
-            ValidPayload::Func(func, body) => allocations = validate_body(func, &body, bytes, limits, allocations)?,
+            ValidPayload::Func(func, body) => allocations = body::validate(func, &body, bytes, limits, allocations)?,
             ValidPayload::Ok | ValidPayload::Parser(_) | ValidPayload::End(_) => {}
         }
         // The section is valid: what follows converts it.
@@ -93,59 +91,4 @@ fn read(bytes: &Arc<[u8]>, features: Features, limits: &Limits) -> Result<Module
         }
     }
     Ok(builder.finish())
-}
-
-/// Validates one body. Needs nothing of the other bodies, so that bodies can be validated on any thread.
-fn validate_body(
-    func: FuncToValidate<ValidatorResources>,
-    body: &FunctionBody<'_>,
-    bytes: &[u8],
-    limits: &Limits,
-    allocations: FuncValidatorAllocations,
-) -> Result<FuncValidatorAllocations, Stop> {
-    const BR_TABLE: u8 = 0x0e;
-    check_locals(body, limits)?;
-    let features = func.features;
-    let mut validator = func.into_validator(allocations);
-    let mut reader = body.get_binary_reader();
-    validator.read_locals(&mut reader)?;
-    reader.set_features(features);
-    while !reader.eof() {
-        let offset = reader.original_position();
-        if bytes[offset as usize] == BR_TABLE {
-            check_br_table(reader.clone(), limits)?;
-        }
-        reader.visit_operator(&mut validator.visitor(offset))??;
-        // The function itself is a frame.
-        let nesting = u64::from(validator.control_stack_height().saturating_sub(1));
-        check("nesting", nesting, limits.nesting, offset)?;
-    }
-    let end = reader.original_position();
-    reader.finish_expression(&validator.visitor(end))?;
-    Ok(validator.into_allocations())
-}
-
-fn check_locals(body: &FunctionBody<'_>, limits: &Limits) -> Result<(), Stop> {
-    let mut reader = body.get_locals_reader()?;
-    let offset = reader.original_position();
-    let mut locals = 0_u64;
-    for _ in 0..reader.get_count() {
-        locals += u64::from(reader.read()?.0);
-    }
-    if locals > u64::from(u32::MAX) {
-        return Err(Error::malformed("too many locals", offset).into());
-    }
-    Ok(check("locals", locals, limits.locals, offset)?)
-}
-
-/// Checks the count of a `br_table` that the reader stands at. A count that the rest of the body
-/// cannot hold is a fault of decoding, which the validator reports.
-fn check_br_table(mut reader: wasmparser::BinaryReader<'_>, limits: &Limits) -> Result<(), Stop> {
-    let offset = reader.original_position();
-    reader.read_u8()?;
-    let targets = u64::from(reader.read_var_u32()?);
-    if targets > reader.bytes_remaining() as u64 {
-        return Ok(());
-    }
-    Ok(check("br_table_targets", targets, limits.br_table_targets, offset)?)
 }
