@@ -1,51 +1,41 @@
-//! The operator table (provisional: names only).
-use aura_host_abi::SlotType;
+//! The operator table: what each numeric, lane and memory operator computes and emits.
+//!
+//! One row per operator, in groups of one grammar each. A row says operand classes, result class,
+//! what it evaluates to (Rust; used by the interpreter and by constant expressions) and what it
+//! emits (CLIF; used by the JIT). Whoever needs the rows calls `for_each_*_row!` with a macro of its
+//! own and expands the half it wants; the other half is dropped. Names are wasmparser's, whose
+//! operator macro also generates [`Op`], so that a misspelt row does not compile.
+//!
+//! Adding an operator: write its row. The property test over rows compares both halves.
+//!
+//! ```text
+//! numeric:   I32Add (a: i32, b: i32) -> i32 { a.wrapping_add(b) } clif |e| { e.ins().iadd(a, b) };
+//! float:     the same; the result is a NaN-producing float or float vector, made canonical on request
+//! trapping:  I32DivU (a: i32, b: i32) -> i32 { ...: Result<i32, TrapCode> } clif |e| { ... };
+//! extract:   I32x4ExtractLane lanes 4 (a: v128; lane) -> i32 { ... } clif |e| { ... };
+//! replace:   I32x4ReplaceLane lanes 4 (a: v128, b: i32; lane) -> v128 { ... } clif |e| { ... };
+//! load:      I32Load8S [i8] (x) -> i32 { i32::from(x) } clif |e| { e.ins().sextend(types::I32, x) };
+//! store:     I32Store8 (x: i32) [u8] { x as u8 } clif |e| { e.ins().ireduce(types::I8, x) };
+//! load_lane, store_lane:  V128Load8Lane [u8] lanes 16;
+//! ```
+//!
+//! `for_each_numeric_row!(name extra)` becomes `name! { extra rows }`: what follows the name comes
+//! before the rows. The evaluating half is hygienic and needs nothing in scope but the type
+//! [`v128`]; the emitting half uses the helpers of the JIT's `rows` module, where alone it expands.
 
-macro_rules! define_op {
-    ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-        /// An operator, under wasmparser's name.
-        #[allow(missing_docs)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u16)]
-        pub enum Op { $($op),* }
-        impl Op {
-            /// The name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$op => stringify!($op)),* }
-            }
-        }
-    };
-}
-wasmparser::for_each_operator!(define_op);
+mod eval;
+mod op;
+mod rows_float;
+mod rows_int;
+mod rows_lanes;
+mod rows_memory;
+mod rows_simd_float;
+mod rows_simd_int;
+pub mod sem;
+mod sem_simd;
+mod signature;
 
-/// The kind of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowKind {
-    Numeric,
-    Float,
-    Trapping,
-    Extract,
-    Replace,
-    Load,
-    Store,
-    LoadLane,
-    StoreLane,
-}
-
-/// A row's signature.
-#[derive(Clone, Copy, Debug)]
-pub struct Row {
-    pub kind: RowKind,
-    pub params: &'static [SlotType],
-    pub result: Option<SlotType>,
-    pub access_bytes: u32,
-}
-
-impl Op {
-    /// The row.
-    #[must_use]
-    pub const fn row(self) -> Option<Row> {
-        None
-    }
-}
+pub use eval::{Value, eval, load, store};
+pub use op::Op;
+pub use sem::v128;
+pub use signature::{Row, RowKind};
