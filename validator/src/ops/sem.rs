@@ -2,7 +2,7 @@
 //!
 //! Invariant: every function here is the specification's (core 2.0, section 4.3), bit for bit except
 //! for the payloads of NaNs, which are arithmetic (quiet) whenever the row computes and untouched
-//! whenever it only moves bits. [`CanonicalizeNan`] removes that last freedom.
+//! whenever it only moves bits. [`canonical`] removes that last freedom.
 
 use aura_host_abi::{SlotType, TrapCode};
 
@@ -13,6 +13,14 @@ pub use super::sem_simd::*;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct v128(pub [u8; 16]);
+
+/// The result of a float row: a vector of four floats that may be NaNs.
+#[allow(non_camel_case_types, reason = "named as the shape of the specification")]
+pub type f32x4 = v128;
+
+/// The result of a float row: a vector of two floats that may be NaNs.
+#[allow(non_camel_case_types, reason = "named as the shape of the specification")]
+pub type f64x2 = v128;
 
 /// A Rust type that stands for a value type in a row.
 pub trait RowType: Copy {
@@ -81,10 +89,38 @@ impl Raw for v128 {
     }
 }
 
-/// Replaces every NaN by the positive canonical one (the specification's deterministic profile).
-pub trait CanonicalizeNan {
+/// For each result type of a float row, the function that puts the positive canonical NaN in place
+/// of every NaN (the specification's deterministic profile): `canonical::$result(x)`.
+pub mod canonical {
+    use super::{Lane, v128};
+
+    /// A canonical `f32`.
+    #[inline(always)]
     #[must_use]
-    fn canonicalize_nan(self) -> Self;
+    pub fn f32(x: f32) -> f32 {
+        if x.is_nan() { f32::from_bits(0x7fc0_0000) } else { x }
+    }
+
+    /// A canonical `f64`.
+    #[inline(always)]
+    #[must_use]
+    pub fn f64(x: f64) -> f64 {
+        if x.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { x }
+    }
+
+    /// Four canonical `f32` lanes.
+    #[inline(always)]
+    #[must_use]
+    pub fn f32x4(v: v128) -> v128 {
+        v128::from_lanes(|i| f32(Lane::get(v, i)))
+    }
+
+    /// Two canonical `f64` lanes.
+    #[inline(always)]
+    #[must_use]
+    pub fn f64x2(v: v128) -> v128 {
+        v128::from_lanes(|i| f64(Lane::get(v, i)))
+    }
 }
 
 /// The operations of one float width.
@@ -112,14 +148,7 @@ pub trait Float: Copy + PartialOrd {
 }
 
 macro_rules! float {
-    ($ty:ident, $bits:ident, quiet $quiet:literal, canonical $canonical:literal) => {
-        impl CanonicalizeNan for $ty {
-            #[inline(always)]
-            fn canonicalize_nan(self) -> Self {
-                if self.is_nan() { Self::from_bits($canonical) } else { self }
-            }
-        }
-
+    ($ty:ident, quiet $quiet:literal) => {
         impl Float for $ty {
             #[inline(always)]
             fn is_nan(self) -> bool {
@@ -181,8 +210,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, u32, quiet 0x0040_0000, canonical 0x7fc0_0000);
-float!(f64, u64, quiet 0x0008_0000_0000_0000, canonical 0x7ff8_0000_0000_0000);
+float!(f32, quiet 0x0040_0000);
+float!(f64, quiet 0x0008_0000_0000_0000);
 
 fn nan_of<F: Float>(a: F, b: F) -> F {
     if a.is_nan() { a.quiet() } else { b.quiet() }

@@ -3,7 +3,7 @@
 //! Invariant: lane `i` of a shape with lanes of `n` bytes is bytes `i * n ..` of the vector, little
 //! endian, whatever the host is (specification 4.3.4).
 
-use super::sem::{CanonicalizeNan, Raw, v128};
+use super::sem::{Raw, v128};
 
 /// A type of lanes.
 pub trait Lane: Raw {
@@ -256,18 +256,4 @@ pub fn relaxed_dot(a: v128, b: v128) -> v128 {
 pub fn relaxed_dot_add(a: v128, b: v128, c: v128) -> v128 {
     let sums = pairwise(relaxed_dot(a, b), |x: i16, y| i32::from(x) + i32::from(y));
     map2(sums, c, i32::wrapping_add)
-}
-
-/// The positive canonical NaN in place of each NaN among four `f32` lanes.
-#[inline(always)]
-#[must_use]
-pub fn canonicalize_f32x4(v: v128) -> v128 {
-    map1(v, f32::canonicalize_nan)
-}
-
-/// The positive canonical NaN in place of each NaN among two `f64` lanes.
-#[inline(always)]
-#[must_use]
-pub fn canonicalize_f64x2(v: v128) -> v128 {
-    map1(v, f64::canonicalize_nan)
 }
