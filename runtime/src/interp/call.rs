@@ -163,7 +163,8 @@ impl Machine {
             return Ok(cursor);
         }
         if self.is_interrupted() {
-            self.interrupt(cursor)?;
+            // SAFETY: said by the caller.
+            unsafe { self.interrupt(cursor) }?;
         }
         let callee_code = self.code_of(callee)?;
         let operands = &code.calls[call.0 as usize];

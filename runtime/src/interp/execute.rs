@@ -81,7 +81,7 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
             Inst::BrTable { index, start, len } => next = plain!(m.table_target(regs, index, start, len)),
             Inst::LoopHeader { .. } => {
                 if m.is_interrupted() {
-                    go!(|at| m.interrupt(at).map(|()| at));
+                    go!(|at| m.interrupt(at));
                 }
             }
             Inst::Fuel { cost } => {

@@ -88,11 +88,24 @@ impl InterpState {
 
     /// The frames above `from_depth`, innermost first.
     pub(crate) fn frames_for_backtrace(&self, from_depth: usize) -> impl Iterator<Item = BacktraceFrame> + '_ {
-        let frames = &self.frames[from_depth.min(self.frames.len())..];
-        frames.iter().enumerate().rev().map(move |(index, frame)| {
-            let run = self.frames[..=from_depth + index].iter().rev().map(|frame| frame.run).find(|&run| run != 0);
-            frame.for_backtrace(run.unwrap_or(0))
+        let mut run = 0;
+        (from_depth..self.frames.len()).rev().map(move |index| {
+            let frame = &self.frames[index];
+            if run == 0 {
+                run = self.run_of(index);
+            }
+            let found = frame.for_backtrace(run);
+            if frame.run != 0 {
+                run = 0;
+            }
+            found
         })
+    }
+
+    /// The native address of the `run` that frame `index` belongs to.
+    fn run_of(&self, index: usize) -> usize {
+        let first = self.frames[..=index].iter().rfind(|frame| frame.run != 0);
+        first.expect("a run starts with a marked frame").run
     }
 
     pub(super) fn mark(&self) -> Mark {

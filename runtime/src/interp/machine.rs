@@ -113,13 +113,17 @@ impl Machine {
         limit.load(Ordering::Relaxed) == usize::MAX
     }
 
-    /// What to do about an interrupt.
+    /// What to do about an interrupt; goes on where it was if the interrupt was withdrawn.
+    ///
+    /// # Safety
+    /// `cursor` is in the running code.
     #[cold]
     #[inline(never)]
-    pub(super) fn interrupt(&mut self, cursor: Cursor) -> Result<(), Status> {
+    pub(super) unsafe fn interrupt(&mut self, cursor: Cursor) -> Result<Cursor, Status> {
         self.save(cursor);
         // SAFETY: the instance is live and linked; the position is saved.
-        self.check(unsafe { services::stack_check_failed(self.vmctx) })
+        self.check(unsafe { services::stack_check_failed(self.vmctx) })?;
+        Ok(cursor)
     }
 
     pub(super) fn check(&self, status: Status) -> Result<(), Status> {

@@ -9,8 +9,8 @@
 
 use aura_host_abi::TrapCode;
 use aura_validator::code::Slot;
-use aura_validator::ops::sem::{CanonicalizeNan, canonicalize_f32x4, canonicalize_f64x2};
-use aura_validator::ops::{Op, v128};
+use aura_validator::ops::sem::canonical;
+use aura_validator::ops::{Op, f32x4, f64x2, v128};
 
 use super::slots::Regs;
 
@@ -34,18 +34,9 @@ macro_rules! result {
         let value: $r = $eval;
         value
     }};
-    (float, $op:ident, v128, $nans:ident, $eval:block) => {{
-        let value: v128 = $eval;
-        match $nans {
-            Nans::Any => value,
-            // The lanes' width is the first word of the operator's name.
-            Nans::Canonical if const { stringify!($op).as_bytes()[1] == b'3' } => canonicalize_f32x4(value),
-            Nans::Canonical => canonicalize_f64x2(value),
-        }
-    }};
     (float, $op:ident, $r:ident, $nans:ident, $eval:block) => {{
         let value: $r = $eval;
-        if $nans == Nans::Canonical { value.canonicalize_nan() } else { value }
+        if $nans == Nans::Canonical { canonical::$r(value) } else { value }
     }};
     (trapping, $op:ident, $r:ident, $nans:ident, $eval:block) => {{
         let value: $r = $eval?;
