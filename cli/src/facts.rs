@@ -112,7 +112,7 @@ impl Facts {
             }
             Payload::DataCountSection { count, range } => self.section("data count", range, Some(count)),
             Payload::CodeSectionStart { count, unchecked_range, .. } => {
-                self.section("code", unchecked_range, Some(count))
+                self.section("code", unchecked_range, Some(count));
             }
             Payload::CodeSectionEntry(body) => {
                 let range = body.range();

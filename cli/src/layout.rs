@@ -30,6 +30,6 @@ mod tests {
     fn columns_align_and_names_cannot_steer_the_terminal() {
         let row = |cells: &[&str]| cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
         let text = columns(&[row(&["a", "bc", "d"]), row(&["long", "\u{1b}[2J", ""])]);
-        assert_eq!(text, "  a     bc          d\n  long  \\u{1b}[2J\n");
+        assert_eq!(text, "  a     bc         d\n  long  \\u{1b}[2J\n");
     }
 }

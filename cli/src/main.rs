@@ -38,5 +38,5 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
     };
-    result.unwrap_or_else(|failure| failure.report())
+    result.unwrap_or_else(report::Failure::report)
 }

@@ -10,12 +10,9 @@ use aura_spec_tests::differential::{Difference, Differential, Verdict};
 
 fn main() -> ExitCode {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<u64>());
-    let (seed, count) = match (numbers.next().unwrap_or(Ok(0)), numbers.next().unwrap_or(Ok(1000))) {
-        (Ok(seed), Ok(count)) => (seed, count),
-        _ => {
-            eprintln!("error: arguments are numbers: differential [SEED [COUNT]]");
-            return ExitCode::from(2);
-        }
+    let (Ok(seed), Ok(count)) = (numbers.next().unwrap_or(Ok(0)), numbers.next().unwrap_or(Ok(1000))) else {
+        eprintln!("error: arguments are numbers: differential [SEED [COUNT]]");
+        return ExitCode::from(2);
     };
     let differential = match Differential::new() {
         Ok(differential) => differential,

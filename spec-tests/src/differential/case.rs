@@ -14,7 +14,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Random {
 
     /// A number below `bound`, which is not zero.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 }
 
@@ -49,7 +49,7 @@ impl Case {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let words = 64 << random.below(5);
-        let bytes = (0..words).flat_map(|_| random.next().to_le_bytes()).collect();
+        let bytes = (0..words).flat_map(|_| random.number().to_le_bytes()).collect();
         Self { seed, bytes }
     }
 

@@ -182,14 +182,14 @@ fn argument(ty: ValType, random: &mut Random) -> Val {
     const F32_EDGES: [u32; 8] = [0, 1 << 31, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 1, 0x3f80_0000, 0x4f00_0000];
     const F64_EDGES: [u64; 8] = [0, 1 << 63, 0x7ff0 << 48, 0xfff0 << 48, 0x7ff8 << 48, 1, 0x3ff0 << 48, 0x43e0 << 48];
     let edge = (random.below(2) == 0).then(|| random.below(8) as usize);
-    let any = random.next();
+    let any = random.number();
     let integer = edge.map_or(any, |edge| EDGES[edge]);
     match ty {
         ValType::I32 => Val::I32(integer as i32),
         ValType::I64 => Val::I64(integer as i64),
         ValType::F32 => Val::F32(edge.map_or(any as u32, |edge| F32_EDGES[edge])),
         ValType::F64 => Val::F64(edge.map_or(any, |edge| F64_EDGES[edge])),
-        ValType::V128 => Val::V128(u128::from(integer) << 64 | u128::from(random.next())),
+        ValType::V128 => Val::V128(u128::from(integer) << 64 | u128::from(random.number())),
         ty if ty == ValType::FUNCREF => Val::FuncRef(None),
         _ => Val::ExternRef(None),
     }
