@@ -3,18 +3,16 @@
 use aura_runtime::DeniedImport;
 use aura_wasi::WasiCtx;
 
-use crate::layout::printable;
 use crate::report::say;
 
 /// Prints a line for each operation that was denied.
 pub(crate) fn report(imports: &[DeniedImport], wasi: &WasiCtx, unseen_arguments: bool) {
     for denied in imports {
         let grants: Vec<_> = denied.actions.iter().map(|a| format!("--grant {}", a.hint())).collect();
-        let asked = printable(&format!("{}.{}", denied.module, denied.name));
-        say("denied", format!("{asked}: allowed by {}", grants.join(" or ")));
+        say("denied", format!("{}.{}: allowed by {}", denied.module, denied.name, grants.join(" or ")));
     }
     for denied in wasi.denials() {
-        say("denied", format!("{}: allowed by --grant {}", printable(&denied.asked), printable(&denied.grant)));
+        say("denied", format!("{}: allowed by --grant {}", denied.asked, denied.grant));
     }
     if unseen_arguments {
         say("denied", "the arguments after FILE: allowed by --grant args");

@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
-use aura_runtime::{Error, Trap};
+use aura_runtime::Error;
+
+use crate::layout::printable;
 
 /// What the command exits with for a wrong command line.
 const USAGE: u8 = 2;
@@ -35,13 +37,11 @@ impl Failure {
         Self::new(format!("cannot {what}: {}: {error}", path.display()))
     }
 
-    /// A trap of the program, with its backtrace.
-    pub(crate) fn trap(path: &Path, trap: &Trap, _error: &Error) -> Self {
-        let mut message = format!("trap: {}: {}", path.display(), trap.code());
-        for (depth, frame) in trap.frames().iter().enumerate() {
-            message.push_str(&format!("\n  {depth:>3}: {frame}"));
-        }
-        Self { code: TRAP, ..Self::new(message) }
+    /// A trap of the program, with its backtrace; or a failure of the host inside it.
+    pub(crate) fn trap(path: &Path, error: &Error) -> Self {
+        let report = error.to_string();
+        let report = report.strip_prefix("trap: ").unwrap_or(&report);
+        Self { code: TRAP, ..Self::new(format!("trap: {}: {report}", path.display())) }
     }
 
     /// Says what to do next.
@@ -62,9 +62,13 @@ impl Failure {
 }
 
 /// Prints one message on standard error. A standard error that is gone cannot be told so.
+///
+/// Names that a guest chose are part of many messages: what would steer the terminal is escaped.
 pub(crate) fn say(kind: &str, message: impl Display) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{kind}: {message}");
+    let message = message.to_string();
+    let lines: Vec<_> = message.lines().map(printable).collect();
+    let _ = writeln!(std::io::stderr(), "{kind}: {}", lines.join("\n"));
 }
 
 /// Prints on standard output, as far as somebody reads it.

@@ -15,7 +15,6 @@ use aura_wasi::WasiCtx;
 
 use crate::args::{RunArgs, UnknownImports};
 use crate::inspect::{extern_text, wasi_function};
-use crate::layout::printable;
 use crate::load::Source;
 use crate::report::{Failure, print};
 use crate::{denials, values};
@@ -192,7 +191,7 @@ impl<'a> Program<'a> {
 
     fn exported_functions_text(&self) -> String {
         let functions = self.module.exports().filter_map(|e| match e.ty() {
-            ExternType::Func(ty) => Some(format!("\n  {} {ty}", printable(e.name()))),
+            ExternType::Func(ty) => Some(format!("\n  {} {ty}", e.name())),
             _ => None,
         });
         let functions: Vec<_> = functions.collect();
@@ -205,7 +204,7 @@ impl<'a> Program<'a> {
     fn failure(&self, error: &Error) -> Failure {
         let path = self.path.display();
         if let Some(trap) = error.trap() {
-            let failure = Failure::trap(self.path, trap, error);
+            let failure = Failure::trap(self.path, error);
             return match trap.code() {
                 TrapCode::OutOfFuel => failure.help("the limit was set by --fuel"),
                 TrapCode::Interrupted => failure.help("the limit was set by --timeout"),
@@ -243,7 +242,7 @@ impl From<Failure> for Ended {
 fn refuse_unknown(path: &Path, module: &Module) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     for import in module.imports() {
-        let (ty, name) = (import.ty(), printable(&format!("{}.{}", import.module(), import.name())));
+        let (ty, name) = (import.ty(), format!("{}.{}", import.module(), import.name()));
         match wasi_function(import.module(), import.name()) {
             None => wrong.push(format!("\n  {name}: {}: not provided", extern_text(&ty))),
             Some(function) => {

@@ -119,8 +119,7 @@ impl Run {
                 if trap.code() == TrapCode::StackOverflow {
                     self.seen.stack_overflow_at.get_or_insert(self.seen.lines.len());
                 }
-                let innermost =
-                    trap.frames().first().map(|f| format!(" at {:?} {:?}", f.func_index(), f.module_offset()));
+                let innermost = trap.frames().first().map(|f| format!(" at {:?} {:?}", f.func_index, f.module_offset));
                 format!("trap: {}{}", trap.code(), innermost.unwrap_or_default())
             }
             None => format!("{:?}: {error}", error.kind()),
