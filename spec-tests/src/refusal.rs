@@ -84,3 +84,41 @@ pub fn check_exhaustion(error: &Error, expected: &str) -> Result<(), String> {
         _ => Err(format!("expected `{expected}`, got {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trap(code: TrapCode, expected: &str) -> bool {
+        check_trap(&Error::trap_code(code), expected).is_ok()
+    }
+
+    #[test]
+    fn trap_messages_match_by_their_beginning() {
+        assert!(trap(TrapCode::MemoryOutOfBounds, "out of bounds memory access"));
+        assert!(trap(TrapCode::MemoryOutOfBounds, "out of bounds"));
+        assert!(trap(TrapCode::UninitializedElement, "uninitialized element 7"));
+        assert!(!trap(TrapCode::UninitializedElement, "uninitialized element seven"));
+        assert!(!trap(TrapCode::MemoryOutOfBounds, "out of bounds table access"));
+        assert!(!trap(TrapCode::Unreachable, "integer overflow"));
+        assert!(check_trap(&Error::new(ErrorKind::Link, "unreachable"), "unreachable").is_err());
+    }
+
+    #[test]
+    fn only_a_full_stack_is_exhaustion() {
+        let exhausted = |code| check_exhaustion(&Error::trap_code(code), "call stack exhausted").is_ok();
+        assert!(exhausted(TrapCode::StackOverflow));
+        assert!(!exhausted(TrapCode::OutOfFuel) && !exhausted(TrapCode::Unreachable));
+    }
+
+    #[test]
+    fn the_wrong_kind_of_refusal_does_not_count() {
+        let right = |refusal: Refusal, kind| refusal.check(&Error::new(kind, "any wording"), "other words").is_ok();
+        assert!(right(Refusal::Malformed, ErrorKind::Malformed) && !right(Refusal::Malformed, ErrorKind::Invalid));
+        assert!(right(Refusal::Invalid, ErrorKind::Invalid) && !right(Refusal::Invalid, ErrorKind::Malformed));
+        assert!(right(Refusal::Unlinkable, ErrorKind::Link) && !right(Refusal::Unlinkable, ErrorKind::Trap));
+        for kind in [ErrorKind::Limit, ErrorKind::Resource, ErrorKind::Host] {
+            assert!(!right(Refusal::Invalid, kind) && !right(Refusal::Unlinkable, kind));
+        }
+    }
+}
