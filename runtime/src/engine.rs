@@ -284,7 +284,8 @@ impl Default for Engine {
     /// that interprets.
     fn default() -> Self {
         Self::new(&Config::new()).unwrap_or_else(|_| {
-            Self::new(Config::new().strategy(Strategy::Interpreter)).expect("an interpreter needs nothing of the machine")
+            Self::new(Config::new().strategy(Strategy::Interpreter))
+                .expect("an interpreter needs nothing of the machine")
         })
     }
 }

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use aura_host_abi::trap::Status;
 use aura_host_abi::ValType;
+use aura_host_abi::trap::Status;
 use aura_validator::module::{ConstExpr, ConstOp, ElementItems, ExternType, Import, SegmentMode};
 use aura_validator::ops::{self, Value, v128};
 
@@ -299,9 +299,7 @@ fn evaluate(instance: &InstanceData, expr: &ConstExpr) -> [u64; 2] {
                 ([bits as u64, (bits >> 64) as u64], ValType::V128)
             }
             ConstOp::RefNull(ty) => ([0, 0], ValType::Ref(ty)),
-            ConstOp::RefFunc(func) => {
-                ([instance.func_ref(func).expose_provenance() as u64, 0], ValType::FUNCREF)
-            }
+            ConstOp::RefFunc(func) => ([instance.func_ref(func).expose_provenance() as u64, 0], ValType::FUNCREF),
             ConstOp::GlobalGet(index) => {
                 // SAFETY: the instance is linked; validation allows globals that are set before only.
                 let cell = unsafe { &(*instance.global(index)).bits };
