@@ -10,10 +10,12 @@ use aura_validator::ops::{Op, RowKind};
 
 use crate::compiler::CompileError;
 
+/// Most instructions of `Code` a function may have: Cranelift takes time and memory for each.
+pub const MAX_INSTRUCTIONS: u64 = 1 << 19;
 /// Most SSA values a function may come to, block parameters included.
 pub const MAX_VALUES: u64 = 1 << 23;
 /// Most arguments its branches may carry.
-pub const MAX_BRANCH_ARGUMENTS: u64 = 1 << 24;
+pub const MAX_BRANCH_ARGUMENTS: u64 = 1 << 23;
 /// Most cells in the table (variable, block) that SSA construction keeps.
 pub const MAX_DEFINITIONS: u64 = 1 << 26;
 
@@ -23,6 +25,7 @@ const VALUES_PER_INST: u64 = 4;
 /// What a function is estimated to cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
+    pub instructions: u64,
     pub values: u64,
     pub branch_arguments: u64,
     pub definitions: u64,
@@ -41,8 +44,10 @@ impl Estimate {
             edges += more_edges;
             blocks += more_blocks;
         }
-        let values = code.insts.len() as u64 * VALUES_PER_INST + code.operands.len() as u64;
+        let instructions = code.insts.len() as u64;
+        let values = instructions * VALUES_PER_INST + code.operands.len() as u64;
         Self {
+            instructions,
             values: values.saturating_add(variables.saturating_mul(code.labels.len() as u64)),
             branch_arguments: variables.saturating_mul(edges),
             definitions: variables.saturating_mul(blocks),
@@ -55,6 +60,7 @@ impl Estimate {
     /// [`CompileError::TooLarge`] if a bound is exceeded.
     pub fn check(&self) -> Result<(), CompileError> {
         let bounds = [
+            ("instructions", self.instructions, MAX_INSTRUCTIONS),
             ("values", self.values, MAX_VALUES),
             ("branch arguments", self.branch_arguments, MAX_BRANCH_ARGUMENTS),
             ("definitions", self.definitions, MAX_DEFINITIONS),

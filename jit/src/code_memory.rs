@@ -39,9 +39,10 @@ pub enum ModuleCodeError {
 
 /// The executable code of one module. Dropping it frees the memory.
 pub struct ModuleCode {
+    /// Dropped first: addresses are forgotten before another mapping can have them.
+    registration: Registration,
     module: Mutex<JITModule>,
     range: Range<usize>,
-    registration: Registration,
 }
 
 impl std::fmt::Debug for ModuleCode {

@@ -9,8 +9,8 @@
 //! structures, every engine service it calls stands in their table. It relocates nothing and looks
 //! no symbol up.
 //!
-//! Reading order: [`compiler`], [`signature`], [`budget`], [`emit`], [`rows`], [`body`], [`address`],
-//! [`stubs`], [`finish`], [`code_memory`], [`registry`], [`disassemble`].
+//! Reading order: [`compiler`], `signature`, [`budget`], `emit`, `rows`, `body`, `address`, `stubs`,
+//! `finish`, `code_memory`, [`registry`], `disassemble`.
 //!
 //! # Conventions
 //! - A compiled function has Cranelift's `tail` convention with the hidden parameters `(vmctx, entry)`.

@@ -5,7 +5,7 @@ mod support;
 use std::fmt::Write;
 
 use aura_host_abi::{SlotType, TrapCode};
-use aura_jit::budget::{Estimate, MAX_VALUES};
+use aura_jit::budget::{Estimate, MAX_INSTRUCTIONS};
 use aura_jit::{CompileError, CompilerConfig, OptLevel};
 use aura_validator::Code;
 use aura_validator::code::{FrameLayout, Inst, LocalRun, Slot};
@@ -34,13 +34,13 @@ fn c10_many_locals_in_many_loops_are_refused() {
 }
 
 #[test]
-fn the_bound_on_values_has_two_sides() {
+fn the_bound_on_instructions_has_two_sides() {
     let code = |insts: u64| Code {
         insts: vec![Inst::Trap { code: TrapCode::Unreachable }; insts as usize],
         ..Code::default()
     };
-    assert!(Estimate::of(&code(MAX_VALUES / 4)).check().is_ok());
-    let error = Estimate::of(&code(MAX_VALUES / 4 + 1)).check().expect_err("one too many").to_string();
+    assert!(Estimate::of(&code(MAX_INSTRUCTIONS)).check().is_ok());
+    let error = Estimate::of(&code(MAX_INSTRUCTIONS + 1)).check().expect_err("one too many").to_string();
     assert!(error.contains("too large to compile"), "{error}");
 }
 

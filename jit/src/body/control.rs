@@ -27,6 +27,8 @@ pub(super) struct Labels {
     targets: Vec<Target>,
     /// Index into `targets` by label; labels that nothing branches to have none.
     by_label: Vec<Option<u32>>,
+    /// By target, the block through which the current table of branches goes to it; empty between tables.
+    steps: Vec<Option<Block>>,
     /// How many targets the pass has reached.
     bound: usize,
     /// The last block was ended, and no label followed yet.
@@ -52,6 +54,7 @@ impl Labels {
             labels.targets[index].pending += branches[label];
             labels.by_label[label] = Some(index as u32);
         }
+        labels.steps = vec![None; labels.targets.len()];
         labels
     }
 
@@ -65,14 +68,10 @@ impl Labels {
         self.targets.get(self.bound).filter(|target| target.pc == pc).map(|target| target.block)
     }
 
-    fn target(&mut self, label: LabelId) -> &mut Target {
-        let index = self.by_label[label.0 as usize].expect("the branch was counted");
-        &mut self.targets[index as usize]
-    }
-
     /// Counts a branch; returns its block, and whether it is to be sealed behind the branch.
     fn branch(&mut self, label: LabelId) -> (Block, bool) {
-        let target = self.target(label);
+        let index = self.by_label[label.0 as usize].expect("the branch was counted");
+        let target = &mut self.targets[index as usize];
         target.pending -= 1;
         (target.block, target.pending == 0 && target.is_bound)
     }
@@ -152,14 +151,13 @@ impl Body<'_> {
         let index = self.get_i32(index);
         let code = self.code;
         let labels = &code.targets[start as usize..][..len as usize];
-        let mut steps = vec![None; self.labels.targets.len()];
-        let mut order = Vec::new();
+        let mut steps = Vec::new();
         let mut calls = Vec::with_capacity(labels.len());
         for &label in labels {
             let target = self.labels.by_label[label.0 as usize].expect("the branch was counted") as usize;
-            let step = *steps[target].get_or_insert_with(|| {
+            let step = *self.labels.steps[target].get_or_insert_with(|| {
                 let step = self.emit.builder.create_block();
-                order.push((step, label));
+                steps.push((step, target));
                 step
             });
             calls.push(self.block_call(step));
@@ -167,9 +165,10 @@ impl Body<'_> {
         let default = calls.pop().expect("a table has a default");
         let table = self.emit.builder.create_jump_table(JumpTableData::new(default, &calls));
         self.emit.ins().br_table(index, table);
-        for (step, label) in order {
+        for (step, target) in steps {
+            self.labels.steps[target] = None;
             self.emit.begin(step);
-            let block = self.labels.target(label).block;
+            let block = self.labels.targets[target].block;
             self.emit.ins().jump(block, &[]);
         }
         for &label in labels {
