@@ -335,6 +335,9 @@ pub enum Inst {
     },
 }
 
+// Code is held per function for as long as a module lives.
+const _: () = assert!(size_of::<Inst>() <= 24, "an instruction stays small");
+
 impl Inst {
     /// The slot that gets the instruction's one result; `None` for calls, whose results are in their
     /// operands, and for instructions without a result.

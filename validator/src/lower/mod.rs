@@ -1,8 +1,8 @@
 //! A validated body into [`Code`]: one pass, no recursion, memory proportional to the body.
 //!
-//! The visitor keeps its own typed operand stack ([`stack`]) and control frames ([`control`]); dead
-//! code is skipped. [`visit`] has an arm for each operator that is not a row of the operator table;
-//! rows are emitted by their shape alone ([`rows`]). Rules:
+//! The visitor keeps its own typed operand stack (`stack.rs`) and control frames (`control.rs`); dead
+//! code is skipped. `visit.rs` has an arm for each operator that is not a row of the operator table;
+//! rows are emitted by their shape alone (`rows.rs`). Rules:
 //!
 //! - `local.get` emits nothing: the operand is an alias until the local is written or a label comes.
 //! - At block, loop and if entries all operands move to their own slots; so they are at every label.

@@ -1,7 +1,7 @@
 //! What can be asked of a [`Module`].
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aura_host_abi::vm::{VmCounts, VmCtxLayout};
 use aura_host_abi::{FuncType, GlobalType, MemoryType};
@@ -34,6 +34,7 @@ impl ModuleInner {
             counts: VmCounts::default(),
             escaping: Vec::new(),
             custom_sections: Vec::new(),
+            names: OnceLock::new(),
         }
     }
 }

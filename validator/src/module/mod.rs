@@ -7,7 +7,7 @@ mod access;
 mod names;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aura_host_abi::vm::VmCounts;
 use aura_host_abi::{FuncType, GlobalType, MemoryType, RefType, TableType};
@@ -46,6 +46,8 @@ pub(crate) struct ModuleInner {
     /// (which validation allows only for functions that stand in one of the other places).
     pub(crate) escaping: Vec<u32>,
     pub(crate) custom_sections: Vec<CustomSection>,
+    /// Where the name section names functions: see [`names`].
+    pub(crate) names: OnceLock<Box<[names::NameAt]>>,
     pub(crate) features: crate::Features,
 }
 

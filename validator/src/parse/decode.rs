@@ -3,7 +3,7 @@
 //! Runs only over modules that were refused, to tell malformed from invalid.
 
 use wasmparser::{
-    BinaryReader, ConstExpr, ElementItems, ElementKind, FromReader, Operator, OperatorsReader, Parser, Payload,
+    BinaryReader, ConstExpr, ElementItems, ElementKind, FromReader, MemArg, Operator, OperatorsReader, Parser, Payload,
     SectionLimited, TableInit, WasmFeatures,
 };
 
@@ -105,12 +105,34 @@ fn function(mut reader: BinaryReader<'_>, has_data_count: bool) -> Result {
 }
 
 fn operators(mut reader: OperatorsReader<'_>, has_data_count: bool) -> Result {
+    // The exponent of an alignment: below 32 in version 2.0, below 64 since there are several memories.
+    let max_align_bits = if reader.get_binary_reader().features().multi_memory() { 64 } else { 32 };
     while !reader.eof() {
         let offset = reader.original_position();
         let operator = reader.read()?;
         if matches!(operator, Operator::MemoryInit { .. } | Operator::DataDrop { .. }) && !has_data_count {
             return Err(Fault::new("data count section required", offset));
         }
+        if memarg(&operator).is_some_and(|memarg| memarg.align >= max_align_bits) {
+            return Err(Fault::new("malformed memop flags", offset));
+        }
     }
     Ok(reader.finish()?)
 }
+
+macro_rules! define_memarg {
+    ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+        /// The static part of a memory access.
+        #[allow(unused_variables, reason = "only immediates of the one name are looked at")]
+        fn memarg(operator: &Operator<'_>) -> Option<MemArg> {
+            match operator {
+                $($(Operator::$op { $($arg),* } => define_memarg!(@one [$($arg)*] $($arg)*),)?)*
+                _ => None,
+            }
+        }
+    };
+    (@one [memarg $($names:ident)*] $memarg:ident $($rest:ident)*) => { Some(*$memarg) };
+    (@one [$($names:ident)*] $($rest:ident)*) => { None };
+}
+
+wasmparser::for_each_operator!(define_memarg);

@@ -126,12 +126,18 @@ fn name_of(flag: WasmFeatures) -> Option<&'static str> {
         .map(|p| p.name)
 }
 
+/// Above this size the missing proposal is not searched for: each candidate costs a validation.
+const MAX_BYTES_TO_NAME: usize = 1 << 20;
+
 /// The first proposal without which a module fails that validates with all of them.
 fn missing_proposal(bytes: &[u8], features: WasmFeatures) -> Option<&'static str> {
     let all = PROPOSALS.iter().fold(features, |all, p| all | p.flag);
     let validates = |set| Validator::new_with_features(set).validate_all(bytes).is_ok();
     if !validates(all) {
         return None;
+    }
+    if bytes.len() > MAX_BYTES_TO_NAME {
+        return Some("of a later version");
     }
     PROPOSALS.iter().find(|p| !features.contains(p.flag) && !validates(all - p.flag)).map(|p| p.name)
 }

@@ -107,6 +107,7 @@ impl<'l> Builder<'l> {
     }
 
     fn imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), Stop> {
+        let start = section.range().start;
         for item in section.into_imports_with_offsets() {
             let (offset, import) = item?;
             check("name_bytes", import.module.len().max(import.name.len()) as u64, self.limits.name_bytes, offset)?;
@@ -114,11 +115,10 @@ impl<'l> Builder<'l> {
             self.module.imports.push(Import { module: import.module.to_owned(), name: import.name.to_owned(), ty });
         }
         let VmCounts { imported_funcs, tables, memories, globals, .. } = self.module.counts;
-        let end = 0;
-        check("functions", imported_funcs.into(), self.limits.functions, end)?;
-        check("tables", tables.into(), self.limits.tables, end)?;
-        check("memories", memories.into(), self.limits.memories, end)?;
-        Ok(check("globals", globals.into(), self.limits.globals, end)?)
+        check("functions", imported_funcs.into(), self.limits.functions, start)?;
+        check("tables", tables.into(), self.limits.tables, start)?;
+        check("memories", memories.into(), self.limits.memories, start)?;
+        Ok(check("globals", globals.into(), self.limits.globals, start)?)
     }
 
     fn import_type(&mut self, ty: TypeRef, offset: u64) -> Result<ExternType, Stop> {
