@@ -92,7 +92,7 @@ macro_rules! __vector_numeric_rows {
             I8x16MinU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u8, y| x.min(y)) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.umin(a, b)) };
             I8x16MaxS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i8, y| x.max(y)) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.smax(a, b)) };
             I8x16MaxU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u8, y| x.max(y)) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.umax(a, b)) };
-            I8x16AvgrU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u8, y| ((u16::from(x) + u16::from(y) + 1) / 2) as u8) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.avg_round(a, b)) };
+            I8x16AvgrU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u8, y| (u16::from(x) + u16::from(y)).div_ceil(2) as u8) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.avg_round(a, b)) };
 
             I16x8Abs (a: v128) -> v128 { $crate::ops::sem::map1(a, i16::wrapping_abs) } clif |e| { v1(e, types::I16X8, a, |i, a| i.iabs(a)) };
             I16x8Neg (a: v128) -> v128 { $crate::ops::sem::map1(a, i16::wrapping_neg) } clif |e| { v1(e, types::I16X8, a, |i, a| i.ineg(a)) };
@@ -118,7 +118,7 @@ macro_rules! __vector_numeric_rows {
             I16x8MinU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u16, y| x.min(y)) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.umin(a, b)) };
             I16x8MaxS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i16, y| x.max(y)) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.smax(a, b)) };
             I16x8MaxU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u16, y| x.max(y)) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.umax(a, b)) };
-            I16x8AvgrU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u16, y| ((u32::from(x) + u32::from(y) + 1) / 2) as u16) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.avg_round(a, b)) };
+            I16x8AvgrU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u16, y| (u32::from(x) + u32::from(y)).div_ceil(2) as u16) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.avg_round(a, b)) };
             I16x8Q15MulrSatS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, $crate::ops::sem::q15mulr_sat) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.sqmul_round_sat(a, b)) };
             I16x8ExtAddPairwiseI8x16S (a: v128) -> v128 { $crate::ops::sem::pairwise(a, |x: i8, y| i16::from(x) + i16::from(y)) } clif |e| { ext_add_pairwise(e, types::I8X16, Sign::Signed, a) };
             I16x8ExtAddPairwiseI8x16U (a: v128) -> v128 { $crate::ops::sem::pairwise(a, |x: u8, y| u16::from(x) + u16::from(y)) } clif |e| { ext_add_pairwise(e, types::I8X16, Sign::Unsigned, a) };

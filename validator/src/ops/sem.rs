@@ -339,3 +339,82 @@ pub mod trunc_bounds {
     pub const F64_I64: (f64, f64) = ((-P63).next_down(), P63);
     pub const F64_U64: (f64, f64) = (-1.0, P64);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether an exact integer is a value of a type with these bounds.
+    fn expected(x: f64, min: i128, max: i128) -> Result<i128, TrapCode> {
+        if x.is_nan() {
+            return Err(TrapCode::InvalidConversionToInteger);
+        }
+        let exact = x.trunc() as i128;
+        if (min..=max).contains(&exact) { Ok(exact) } else { Err(TrapCode::IntegerOverflow) }
+    }
+
+    fn edges() -> Vec<f64> {
+        let mut edges = vec![0.0, 0.5, 0.99, 1.0, 1.5, f64::INFINITY, f64::NAN, f64::MAX, f64::MIN_POSITIVE];
+        for power in [31, 32, 63, 64].map(|n| 2.0f64.powi(n)) {
+            edges.extend([
+                power,
+                power - 1.0,
+                power + 1.0,
+                power - 0.5,
+                power + 0.5,
+                power.next_up(),
+                power.next_down(),
+            ]);
+            let single = power as f32;
+            edges.extend([single.next_up(), single.next_down()].map(f64::from));
+        }
+        edges.iter().flat_map(|&x| [x, -x]).collect()
+    }
+
+    #[test]
+    fn truncations_trap_exactly_outside_their_range() {
+        let (i32s, u32s) = ((i32::MIN.into(), i32::MAX.into()), (0, u32::MAX.into()));
+        let (i64s, u64s) = ((i64::MIN.into(), i64::MAX.into()), (0, u64::MAX.into()));
+        for x in edges() {
+            let check = |(min, max), got: Result<i128, TrapCode>| assert_eq!(got, expected(x, min, max), "{x:e}");
+            check(i32s, i32_trunc_f64_s(x).map(i128::from));
+            check(u32s, i32_trunc_f64_u(x).map(|n| i128::from(n as u32)));
+            check(i64s, i64_trunc_f64_s(x).map(i128::from));
+            check(u64s, i64_trunc_f64_u(x).map(|n| i128::from(n as u64)));
+            let single = x as f32;
+            let x = f64::from(single);
+            let check = |(min, max), got: Result<i128, TrapCode>| assert_eq!(got, expected(x, min, max), "{x:e}");
+            check(i32s, i32_trunc_f32_s(single).map(i128::from));
+            check(u32s, i32_trunc_f32_u(single).map(|n| i128::from(n as u32)));
+            check(i64s, i64_trunc_f32_s(single).map(i128::from));
+            check(u64s, i64_trunc_f32_u(single).map(|n| i128::from(n as u64)));
+        }
+    }
+
+    #[test]
+    fn vectors_are_little_endian_and_choose_as_the_specification_says() {
+        let ramp = v128(std::array::from_fn(|i| i as u8));
+        assert_eq!(extract::<u32>(ramp, 1), 0x0706_0504);
+        assert_eq!(replace(ramp, 15, 0xffu8).0[15], 0xff);
+        assert_eq!(bitselect(splat(0xccu8), splat(0xaau8), splat(0xf0u8)), splat(0xcau8));
+        assert_eq!(swizzle(ramp, splat(16u8)), v128::default());
+        assert_eq!(shuffle(ramp, splat(0xeeu8), [31; 16]), splat(0xeeu8));
+        assert_eq!(relaxed_dot(splat(i8::MIN), splat(i8::MIN)), splat(i16::MAX));
+        assert_eq!(q15mulr_sat(i16::MIN, i16::MIN), i16::MAX);
+        assert_eq!(bitmask(splat(-1i16), |x: i16| x < 0), 0xff);
+    }
+
+    #[test]
+    fn nans_are_quiet_and_zeros_have_signs() {
+        let signalling = f32::from_bits(0xff80_0001);
+        assert_eq!(Float::minimum(signalling, 1.0).to_bits(), 0xffc0_0001);
+        assert_eq!(Float::maximum(1.0, signalling).to_bits(), 0xffc0_0001);
+        assert_eq!(Float::nearest(signalling).to_bits(), 0xffc0_0001);
+        assert_eq!(promote(signalling).to_bits(), 0xfff8_0000_2000_0000);
+        assert_eq!(demote(promote(signalling)).to_bits(), 0xffc0_0001);
+        assert_eq!(canonical::f32(signalling).to_bits(), 0x7fc0_0000);
+        assert_eq!(Float::minimum(0.0f64, -0.0).to_bits(), (-0.0f64).to_bits());
+        assert_eq!(Float::maximum(-0.0f64, 0.0).to_bits(), 0);
+        assert_eq!((Float::nearest(2.5f64), Float::nearest(-0.5f32).to_bits()), (2.0, (-0.0f32).to_bits()));
+    }
+}

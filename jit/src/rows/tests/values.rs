@@ -146,6 +146,7 @@ fn vectors() -> BoxedStrategy<Value> {
         vector(integer_edges(64)),
         vector(f32_edges()),
         vector(f64_edges()),
+        prop::sample::select(edges(SlotType::V128)),
     ]
     .boxed()
 }
@@ -158,8 +159,13 @@ pub(super) fn edges(slot: SlotType) -> Vec<Value> {
         SlotType::F32 => f32_edges().into_iter().map(Value::F32).collect(),
         SlotType::F64 => f64_edges().into_iter().map(Value::F64).collect(),
         SlotType::V128 => {
-            let splats = [0u128, u128::MAX, 1 << 127, u128::MAX >> 1, 0x8000_0000_8000_0000_8000_0000_8000_0000];
-            splats.iter().map(|bits| Value::V128(v128(bits.to_le_bytes()))).collect()
+            // The extremes of each shape's lanes in all lanes at once: sums of products overflow only then.
+            let mut bits = vec![0, u128::MAX, 1 << 127, u128::MAX >> 1];
+            for width in [8, 16, 32, 64] {
+                let ones = u128::MAX / ((1 << width) - 1);
+                bits.extend([ones, ones << (width - 1), ones * ((1 << (width - 1)) - 1)]);
+            }
+            bits.into_iter().map(|bits: u128| Value::V128(v128(bits.to_le_bytes()))).collect()
         }
         SlotType::Func | SlotType::Ref => unreachable!("rows have no references"),
     }
