@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Rebuilds every prebuilt guest of this folder from its source. Running the guests needs none of
+# this: the .wasm files are committed.
+#
+# Toolchains, by package name, with the versions the committed files were made with:
+#   Rust 1.95.0       rustup target add wasm32-wasip1 wasm32-unknown-unknown
+#   clang 19.1.7      Debian: clang-19 lld-19 wasi-libc (0.0~git20220510) libclang-rt-19-dev-wasm32
+#                     libc++-19-dev-wasm32 libc++abi-19-dev-wasm32
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# Names stay, for backtraces; debug information goes.
+link_names=(--strip-debug --keep-section=name)
+rust=(rustc --edition 2024 -C opt-level=s -C panic=abort -C lto=fat -C codegen-units=1 --remap-path-prefix "$PWD=.")
+for flag in "${link_names[@]}"; do rust+=(-C "link-arg=$flag"); done
+clang_flags=(-Wall -Wextra -Werror -ffile-prefix-map="$PWD=." -Wl,--strip-debug -Wl,--keep-section=name)
+
+"${rust[@]}" --target wasm32-wasip1 loglens.rs -o loglens.wasm
+"${rust[@]}" --target wasm32-unknown-unknown --crate-type cdylib wordcount.rs -o wordcount.wasm
+
+for program in sha256sum fsprobe; do
+    clang-19 --target=wasm32-wasi -Os "${clang_flags[@]}" "$program.c" -o "$program.wasm"
+done
+clang++-19 --target=wasm32-wasi -std=c++17 -Os -fno-exceptions "${clang_flags[@]}" markdown.cpp -o markdown.wasm
+
+freestanding=(--target=wasm32 -mbulk-memory -nostdlib -Wl,--no-entry -Wl,-z,stack-size=65536)
+clang-19 "${freestanding[@]}" -O2 -msimd128 "${clang_flags[@]}" dot.c -o dot.wasm
+clang-19 "${freestanding[@]}" -O2 "${clang_flags[@]}" compute.c -o compute.wasm
+
+chmod 644 -- *.wasm
+ls -l -- *.wasm
