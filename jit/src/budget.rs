@@ -13,11 +13,14 @@ use crate::compiler::CompileError;
 /// Most instructions of `Code` a function may have: Cranelift takes time and memory for each.
 pub const MAX_INSTRUCTIONS: u64 = 1 << 19;
 /// Most SSA values a function may come to, block parameters included.
-pub const MAX_VALUES: u64 = 1 << 23;
+pub const MAX_VALUES: u64 = 1 << 22;
 /// Most arguments its branches may carry.
-pub const MAX_BRANCH_ARGUMENTS: u64 = 1 << 23;
+pub const MAX_BRANCH_ARGUMENTS: u64 = 1 << 21;
 /// Most cells in the table (variable, block) that SSA construction keeps.
 pub const MAX_DEFINITIONS: u64 = 1 << 26;
+/// Most that loops may cost: the sum over loops of depth times the square of the values that the loop
+/// carries. The register allocator's time follows it, far beyond linear in the body.
+pub const MAX_LOOP_COST: u64 = 1 << 26;
 
 /// SSA values that one instruction comes to at most, apart from calls and block parameters; generous on average.
 const VALUES_PER_INST: u64 = 4;
@@ -70,6 +73,14 @@ impl Estimate {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses a body whose loops are over the budget. Known only once it is CLIF, before it is compiled.
+pub(crate) fn check_loops(cost: u64) -> Result<(), CompileError> {
+    if cost > MAX_LOOP_COST {
+        return Err(CompileError::TooLarge { what: "loop cost", estimate: cost, limit: MAX_LOOP_COST });
+    }
+    Ok(())
 }
 
 /// Edges to labels and blocks beyond labels that an instruction makes.

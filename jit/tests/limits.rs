@@ -33,6 +33,30 @@ fn c10_many_locals_in_many_loops_are_refused() {
     }
 }
 
+/// Few bytes, and hours for a register allocator: each loop carries each local.
+#[test]
+fn c10_many_locals_carried_by_nested_loops_are_refused() {
+    let nested = |locals: usize, loops: usize| {
+        let mut wat = String::from("(module (func (param i32) (local");
+        wat.push_str(&" i64".repeat(locals));
+        wat.push(')');
+        wat.push_str(&"(loop ".repeat(loops));
+        for i in 1..=locals {
+            write!(wat, "(local.set {i} (i64.add (local.get {i}) (i64.const 1)))").expect("a string");
+        }
+        wat.push_str(&"(br_if 0 (local.get 0)))".repeat(loops));
+        wat.push_str("))");
+        compile(&wat)
+    };
+    match nested(300, 60) {
+        Err(CompileError::TooLarge { what, estimate, limit }) => {
+            assert_eq!((what, estimate > limit), ("loop cost", true));
+        }
+        other => panic!("refused for its loops: {other:?}"),
+    }
+    assert!(nested(50, 20).is_ok());
+}
+
 #[test]
 fn the_bound_on_instructions_has_two_sides() {
     let code = |insts: u64| Code {

@@ -18,6 +18,8 @@ struct Target {
     /// Branches not translated yet.
     pending: u32,
     is_bound: bool,
+    /// For a loop, how many loops it is in, itself included; else 0.
+    depth: u32,
 }
 
 /// The labels of a body.
@@ -31,6 +33,8 @@ pub(super) struct Labels {
     steps: Vec<Option<Block>>,
     /// How many targets the pass has reached.
     bound: usize,
+    /// How many loops the pass is in.
+    depth: u32,
     /// The last block was ended, and no label followed yet.
     dead: bool,
 }
@@ -48,7 +52,13 @@ impl Labels {
         for label in used {
             let pc = code.labels[label].pc;
             if labels.targets.last().is_none_or(|last| last.pc != pc) {
-                labels.targets.push(Target { pc, block: builder.create_block(), pending: 0, is_bound: false });
+                labels.targets.push(Target {
+                    pc,
+                    block: builder.create_block(),
+                    pending: 0,
+                    is_bound: false,
+                    depth: 0,
+                });
             }
             let index = labels.targets.len() - 1;
             labels.targets[index].pending += branches[label];
@@ -73,7 +83,9 @@ impl Labels {
         let index = self.by_label[label.0 as usize].expect("the branch was counted");
         let target = &mut self.targets[index as usize];
         target.pending -= 1;
-        (target.block, target.pending == 0 && target.is_bound)
+        let is_last = target.pending == 0 && target.is_bound;
+        self.depth -= u32::from(is_last);
+        (target.block, is_last)
     }
 }
 
@@ -88,6 +100,15 @@ fn targets_of<'a>(code: &'a Code, inst: &Inst) -> impl Iterator<Item = LabelId> 
 }
 
 impl Body<'_> {
+    /// What the loops of the finished body cost; see [`crate::budget::MAX_LOOP_COST`].
+    pub(super) fn loop_cost(&self) -> u64 {
+        let cost = |target: &Target| {
+            let carried = self.emit.builder.block_params(target.block).len() as u64;
+            carried.saturating_mul(carried).saturating_mul(target.depth.into())
+        };
+        self.labels.targets.iter().map(cost).fold(0, u64::saturating_add)
+    }
+
     /// Goes to the block of the label at `pc`, if there is one.
     pub(super) fn bind_labels(&mut self, pc: u32) {
         let Some(block) = self.labels.next_at(pc) else { return };
@@ -100,6 +121,9 @@ impl Body<'_> {
         target.is_bound = true;
         if target.pending == 0 {
             self.emit.builder.seal_block(block);
+        } else {
+            self.labels.depth += 1;
+            target.depth = self.labels.depth;
         }
         self.labels.bound += 1;
     }

@@ -23,7 +23,8 @@ use cranelift_frontend::FunctionBuilderContext;
 
 use self::control::Labels;
 use self::variables::Variables;
-use crate::compiler::CompilerConfig;
+use crate::budget;
+use crate::compiler::{CompileError, CompilerConfig};
 use crate::emit::Emit;
 use crate::signature;
 
@@ -49,7 +50,15 @@ pub(crate) struct Body<'a> {
 }
 
 /// Builds the CLIF of `code` into an empty function.
-pub(crate) fn build(function: &mut Function, context: &mut FunctionBuilderContext, target: &Target<'_>, code: &Code) {
+///
+/// # Errors
+/// If its loops are over the budget.
+pub(crate) fn build(
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+    target: &Target<'_>,
+    code: &Code,
+) -> Result<(), CompileError> {
     let func = target.module.num_imported_funcs() + target.own_func;
     let sig = signature::registers(target.module.func_type(func));
     let (mut emit, params) = Emit::start(function, context, target.isa, sig);
@@ -66,7 +75,9 @@ pub(crate) fn build(function: &mut Function, context: &mut FunctionBuilderContex
     body.enter(&params[2..]);
     body.run();
     body.emit.builder.seal_all_blocks();
+    let loop_cost = body.loop_cost();
     body.emit.builder.finalize(target.isa.frontend_config());
+    budget::check_loops(loop_cost)
 }
 
 impl Body<'_> {
