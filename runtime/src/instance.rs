@@ -255,11 +255,23 @@ fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Res
 fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> Result<()> {
     let counts = *instance.layout.counts();
     let validated = module.validated();
-    for (index, ty) in validated.memories().iter().enumerate().skip(counts.imported_memories as usize) {
-        instance.set_memory(index as u32, Memory::make(store, *ty)?.raw());
+    let (first_memory, first_table) = (store.memories.len(), store.tables.len());
+    for ty in &validated.memories()[counts.imported_memories as usize..] {
+        Memory::make(store, *ty)?;
     }
-    for (index, table) in validated.tables().iter().enumerate().skip(counts.imported_tables as usize) {
-        instance.set_table(index as u32, Table::make(store, table.ty, 0)?.raw());
+    for table in &validated.tables()[counts.imported_tables as usize..] {
+        Table::make(store, table.ty, 0)?;
+    }
+    // From here on nothing fails: the block of a linked instance lives as long as its store.
+    for (own, memory) in (0..).zip(&mut store.memories[first_memory..]) {
+        // SAFETY: the place is this memory's in the block; nobody has its address yet.
+        unsafe { memory.place_at(instance.own_memory(own)) };
+        instance.set_memory(counts.imported_memories + own, memory.vm());
+    }
+    for (own, table) in (0..).zip(&mut store.tables[first_table..]) {
+        // SAFETY: the place is this table's in the block; nobody has its address yet.
+        unsafe { table.place_at(instance.own_table(own)) };
+        instance.set_table(counts.imported_tables + own, table.vm());
     }
     Ok(())
 }

@@ -300,3 +300,6 @@ macro_rules! services {
 }
 
 aura_host_abi::for_each_service!(services);
+
+#[cfg(test)]
+mod tests;

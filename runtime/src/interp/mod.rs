@@ -30,3 +30,8 @@ mod slots;
 
 pub(crate) use call::run;
 pub(crate) use frame::InterpState;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! The block is as long as the layout says and aligned to 16 bytes; it is written while it is linked,
 //! afterwards only import cells, globals and what they point to change.
 
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use aura_host_abi::vm::{VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmHostFunc, VmMemory, VmMemoryRef, VmTable};
@@ -112,6 +113,16 @@ impl InstanceData {
         let place = self.at::<*mut VmTable>(self.layout.tables(index));
         // SAFETY: the layout put a table's pointer there.
         unsafe { place.write(table) };
+    }
+
+    /// Where a memory that the module defines lies in the block.
+    pub(crate) fn own_memory(&self, own: u32) -> NonNull<VmMemory> {
+        NonNull::new(self.at(self.layout.own_memories(own))).expect("a place in the block")
+    }
+
+    /// Where a table that the module defines lies in the block.
+    pub(crate) fn own_table(&self, own: u32) -> NonNull<VmTable> {
+        NonNull::new(self.at(self.layout.own_tables(own))).expect("a place in the block")
     }
 
     pub(crate) fn set_imported_global(&self, index: u32, global: *mut VmGlobal) {

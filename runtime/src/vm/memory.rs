@@ -17,6 +17,7 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aura_host_abi::MemoryType;
@@ -26,6 +27,7 @@ use rustix::fs::SealFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::Bounds;
+use crate::vm::placed::Placed;
 
 const GIB: u64 = 1 << 30;
 
@@ -37,7 +39,8 @@ const RESERVED_64_MAX: u64 = 64 * GIB;
 
 /// A linear memory. Made by [`LinearMemory::new`]; dropping it unmaps it.
 pub struct LinearMemory {
-    vm: Box<VmMemory>,
+    vm: Placed<VmMemory>,
+    base: *mut u8,
     reservation: Allocation,
     /// From `base`, how far `length` may ever grow.
     capacity: u64,
@@ -92,10 +95,10 @@ impl LinearMemory {
         };
         let reservation = reserve(before, capacity, after)?;
         let base = reservation.as_ptr::<u8>().cast_mut().wrapping_add(before as usize);
-        let vm = Box::new(VmMemory { base, length: AtomicU64::new(0), host: std::ptr::null_mut() });
         let capacity = capacity.min(declared);
-        let mut memory = Box::new(Self { vm, reservation, capacity, ty, bounds });
-        memory.vm.host = std::ptr::from_mut(&mut *memory).cast();
+        let mut memory = Box::<Self>::new_uninit();
+        let vm = VmMemory { base, length: AtomicU64::new(0), host: memory.as_mut_ptr().cast() };
+        let memory = Box::write(memory, Self { vm: Placed::new(vm), base, reservation, capacity, ty, bounds });
         memory.set_length(initial).map_err(|source| MemoryError::System { bytes: initial, source })?;
         Ok(memory)
     }
@@ -115,13 +118,23 @@ impl LinearMemory {
     /// What compiled code and the interpreter see; stable while the memory lives.
     #[must_use]
     pub fn vm(&self) -> *mut VmMemory {
-        std::ptr::from_ref(&*self.vm).cast_mut()
+        self.vm.as_ptr()
+    }
+
+    /// Moves what compiled code sees into the block of the instance that defines the memory.
+    ///
+    /// # Safety
+    /// - `place` is the memory's in the block, which stays valid as long as the memory is used.
+    /// - Nobody uses an address that [`LinearMemory::vm`] gave before.
+    pub(crate) unsafe fn place_at(&mut self, place: NonNull<VmMemory>) {
+        // SAFETY: said by the caller.
+        unsafe { self.vm.move_to(place) };
     }
 
     /// The host address of guest address 0. Never changes.
     #[must_use]
     pub fn base(&self) -> *mut u8 {
-        self.vm.base
+        self.base
     }
 
     /// The length in bytes.

@@ -3,4 +3,5 @@
 pub(crate) mod access;
 pub(crate) mod instance;
 pub(crate) mod memory;
+pub(crate) mod placed;
 pub(crate) mod table;

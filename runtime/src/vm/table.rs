@@ -11,16 +11,19 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::ptr::NonNull;
 
 use aura_host_abi::vm::VmTable;
 use aura_host_abi::{SlotType, TableType, ValType};
+
+use crate::vm::placed::Placed;
 
 /// What a table may hold unless the store's limits say otherwise.
 pub const TABLE_ELEMENTS_LIMIT: u64 = 10_000_000;
 
 /// A table. Made by [`TableData::new`].
 pub struct TableData {
-    vm: Box<VmTable>,
+    vm: Placed<VmTable>,
     /// Owns the elements; only growth touches it, everybody else goes through `vm`.
     storage: UnsafeCell<Vec<u64>>,
     ty: TableType,
@@ -66,9 +69,9 @@ impl TableData {
         let index_max = if ty.table64 { u64::MAX } else { u64::from(u32::MAX) };
         let max = ty.limits.max.unwrap_or(u64::MAX).min(index_max);
         let base = UnsafeCell::new(std::ptr::null_mut());
-        let vm = Box::new(VmTable { base, length: UnsafeCell::new(0), host: std::ptr::null_mut() });
-        let mut table = Box::new(Self { vm, storage: UnsafeCell::default(), ty, max });
-        table.vm.host = std::ptr::from_mut(&mut *table).cast();
+        let mut table = Box::<Self>::new_uninit();
+        let vm = VmTable { base, length: UnsafeCell::new(0), host: table.as_mut_ptr().cast() };
+        let table = Box::write(table, Self { vm: Placed::new(vm), storage: UnsafeCell::default(), ty, max });
         if !table.extend(elements, init) {
             return Err(TableError::NoMemory { elements });
         }
@@ -90,7 +93,17 @@ impl TableData {
     /// What compiled code and the interpreter see; stable while the table lives.
     #[must_use]
     pub fn vm(&self) -> *mut VmTable {
-        std::ptr::from_ref(&*self.vm).cast_mut()
+        self.vm.as_ptr()
+    }
+
+    /// Moves what compiled code sees into the block of the instance that defines the table.
+    ///
+    /// # Safety
+    /// - `place` is the table's in the block, which stays valid as long as the table is used.
+    /// - Nobody uses an address that [`TableData::vm`] gave before.
+    pub(crate) unsafe fn place_at(&mut self, place: NonNull<VmTable>) {
+        // SAFETY: said by the caller.
+        unsafe { self.vm.move_to(place) };
     }
 
     /// The type it was made with; its minimum is the size at the start.
