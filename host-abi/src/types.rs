@@ -5,6 +5,7 @@
 //! compiled code have to know of a type.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A value type (specification 2.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,11 +118,11 @@ impl SlotType {
     }
 }
 
-/// A function type: parameters to results.
+/// A function type: parameters to results. Cheap to clone, so that the imports of a hostile module cannot multiply a long one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FuncType {
-    params: Box<[ValType]>,
-    results: Box<[ValType]>,
+    params: Arc<[ValType]>,
+    results: Arc<[ValType]>,
 }
 
 impl FuncType {

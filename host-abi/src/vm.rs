@@ -23,6 +23,16 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use crate::services::VmServices;
 
+/// Address space kept for a 32-bit memory under guard pages, from its base: every 32-bit index.
+pub const MEMORY_RESERVATION: u64 = 1 << 32;
+
+/// Address space without access on both sides of that reservation. Compiled code omits the bounds
+/// check of an access only if `offset + size` of it is at most this.
+pub const MEMORY_GUARD: u64 = 1 << 31;
+
+/// Compiled code that finds an access out of bounds turns its address into null, so that it faults below this address.
+pub const NULL_PAGE: usize = 4096;
+
 /// State that all instances of a store share.
 #[repr(C)]
 #[derive(Debug)]

@@ -1,1 +1,43 @@
+//! `Code` in, machine code out: the compiled tier.
+//!
+//! A [`Compiler`] turns one lowered function (or one stub between the two calling conventions) into
+//! a [`CompiledFunction`]: position-independent bytes with tables that say where they may trap and
+//! which operator they came from. [`ModuleCode`] makes such bytes executable, and [`registry`] finds
+//! them again by program counter, from a signal handler too.
+//!
+//! The crate knows instances only through `aura_host_abi`: every offset it uses comes from those
+//! structures, every engine service it calls stands in their table. It relocates nothing and looks
+//! no symbol up.
+//!
+//! Reading order: [`compiler`], [`signature`], [`budget`], [`emit`], [`rows`], [`body`], [`address`],
+//! [`stubs`], [`finish`], [`code_memory`], [`registry`], [`disassemble`].
+//!
+//! # Conventions
+//! - A compiled function has Cranelift's `tail` convention with the hidden parameters `(vmctx, entry)`.
+//!   A normal return means that nothing trapped: traps reset the stack in `raise` and `propagate`.
+//! - Frames keep the frame pointer chain. The frame of a function is at most [`MAX_FRAME`] bytes and
+//!   is below the stack limit by at most that when its entry check looks.
+//! - Before a service is called nothing is recorded: whoever fills [`VmServices`] wraps each service so that
+//!   it notes the frame pointer and the return address, which lie in the compiled function.
+//!   [`Compiler::compile_regs_to_slots`] notes both itself, in the same sense.
+//!
+//! [`VmServices`]: aura_host_abi::services::VmServices
 
+mod address;
+mod body;
+pub mod budget;
+mod code_memory;
+pub mod compiler;
+pub mod disassemble;
+mod emit;
+mod finish;
+pub mod registry;
+mod rows;
+mod signature;
+mod stubs;
+
+pub use code_memory::{ModuleCode, ModuleCodeError};
+pub use compiler::{Bounds, CompileError, Compiler, CompilerConfig, Cpu, MAX_FRAME, OptLevel};
+pub use disassemble::disassemble;
+pub use finish::{CompiledFunction, NO_OFFSET};
+pub use registry::{CodeKind, CodeLocation};

@@ -77,75 +77,303 @@ pub struct MemArg {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Inst {
     /// A numeric row with one operand.
-    Unary { op: Op, dst: Slot, a: Slot },
+    Unary {
+        op: Op,
+        dst: Slot,
+        a: Slot,
+    },
     /// A numeric row with two operands.
-    Binary { op: Op, dst: Slot, a: Slot, b: Slot },
+    Binary {
+        op: Op,
+        dst: Slot,
+        a: Slot,
+        b: Slot,
+    },
     /// A numeric row with three operands (`v128.bitselect` and its like).
-    Ternary { op: Op, dst: Slot, a: Slot, b: Slot, c: Slot },
+    Ternary {
+        op: Op,
+        dst: Slot,
+        a: Slot,
+        b: Slot,
+        c: Slot,
+    },
     /// A lane row with one operand: extract.
-    ExtractLane { op: Op, lane: u8, dst: Slot, a: Slot },
+    ExtractLane {
+        op: Op,
+        lane: u8,
+        dst: Slot,
+        a: Slot,
+    },
     /// A lane row with two operands: replace lane of `a` by `b`.
-    ReplaceLane { op: Op, lane: u8, dst: Slot, a: Slot, b: Slot },
+    ReplaceLane {
+        op: Op,
+        lane: u8,
+        dst: Slot,
+        a: Slot,
+        b: Slot,
+    },
     /// `i8x16.shuffle`; `lanes` is an index into [`Code::v128s`].
-    Shuffle { dst: Slot, a: Slot, b: Slot, lanes: u32 },
+    Shuffle {
+        dst: Slot,
+        a: Slot,
+        b: Slot,
+        lanes: u32,
+    },
     /// A load row.
-    Load { op: Op, dst: Slot, addr: Slot, mem: MemArgId },
+    Load {
+        op: Op,
+        dst: Slot,
+        addr: Slot,
+        mem: MemArgId,
+    },
     /// A store row.
-    Store { op: Op, addr: Slot, value: Slot, mem: MemArgId },
+    Store {
+        op: Op,
+        addr: Slot,
+        value: Slot,
+        mem: MemArgId,
+    },
     /// A load-lane row: `dst` is `vector` with one lane loaded.
-    LoadLane { op: Op, lane: u8, dst: Slot, addr: Slot, vector: Slot, mem: MemArgId },
+    LoadLane {
+        op: Op,
+        lane: u8,
+        dst: Slot,
+        addr: Slot,
+        vector: Slot,
+        mem: MemArgId,
+    },
     /// A store-lane row.
-    StoreLane { op: Op, lane: u8, addr: Slot, vector: Slot, mem: MemArgId },
+    StoreLane {
+        op: Op,
+        lane: u8,
+        addr: Slot,
+        vector: Slot,
+        mem: MemArgId,
+    },
     /// A constant of a 32-bit class.
-    Const32 { ty: SlotType, dst: Slot, bits: u32 },
+    Const32 {
+        ty: SlotType,
+        dst: Slot,
+        bits: u32,
+    },
     /// A constant of a 64-bit class, low and high word.
-    Const64 { ty: SlotType, dst: Slot, low: u32, high: u32 },
+    Const64 {
+        ty: SlotType,
+        dst: Slot,
+        low: u32,
+        high: u32,
+    },
     /// A vector constant; `index` into [`Code::v128s`].
-    ConstV128 { dst: Slot, index: u32 },
-    Copy { ty: SlotType, dst: Slot, src: Slot },
+    ConstV128 {
+        dst: Slot,
+        index: u32,
+    },
+    Copy {
+        ty: SlotType,
+        dst: Slot,
+        src: Slot,
+    },
     /// `dst = if cond != 0 { a } else { b }`.
-    Select { ty: SlotType, dst: Slot, cond: Slot, a: Slot, b: Slot },
-    GlobalGet { ty: SlotType, dst: Slot, global: u32 },
-    GlobalSet { ty: SlotType, global: u32, src: Slot },
+    Select {
+        ty: SlotType,
+        dst: Slot,
+        cond: Slot,
+        a: Slot,
+        b: Slot,
+    },
+    GlobalGet {
+        ty: SlotType,
+        dst: Slot,
+        global: u32,
+    },
+    GlobalSet {
+        ty: SlotType,
+        global: u32,
+        src: Slot,
+    },
 
-    RefNull { ty: SlotType, dst: Slot },
-    RefIsNull { ty: SlotType, dst: Slot, src: Slot },
-    RefFunc { dst: Slot, func: u32 },
+    RefNull {
+        ty: SlotType,
+        dst: Slot,
+    },
+    RefIsNull {
+        ty: SlotType,
+        dst: Slot,
+        src: Slot,
+    },
+    RefFunc {
+        dst: Slot,
+        func: u32,
+    },
 
-    TableGet { ty: SlotType, dst: Slot, table: u32, index: Slot },
-    TableSet { ty: SlotType, table: u32, index: Slot, value: Slot },
-    TableSize { dst: Slot, table: u32 },
-    TableGrow { ty: SlotType, dst: Slot, table: u32, init: Slot, delta: Slot },
-    TableFill { ty: SlotType, table: u32, at: Slot, value: Slot, len: Slot },
-    TableCopy { dst_table: u32, src_table: u32, dst: Slot, src: Slot, len: Slot },
-    TableInit { table: u32, segment: u32, dst: Slot, src: Slot, len: Slot },
-    ElemDrop { segment: u32 },
+    TableGet {
+        ty: SlotType,
+        dst: Slot,
+        table: u32,
+        index: Slot,
+    },
+    TableSet {
+        ty: SlotType,
+        table: u32,
+        index: Slot,
+        value: Slot,
+    },
+    TableSize {
+        dst: Slot,
+        table: u32,
+    },
+    TableGrow {
+        ty: SlotType,
+        dst: Slot,
+        table: u32,
+        init: Slot,
+        delta: Slot,
+    },
+    TableFill {
+        ty: SlotType,
+        table: u32,
+        at: Slot,
+        value: Slot,
+        len: Slot,
+    },
+    TableCopy {
+        dst_table: u32,
+        src_table: u32,
+        dst: Slot,
+        src: Slot,
+        len: Slot,
+    },
+    TableInit {
+        table: u32,
+        segment: u32,
+        dst: Slot,
+        src: Slot,
+        len: Slot,
+    },
+    ElemDrop {
+        segment: u32,
+    },
 
-    MemorySize { dst: Slot, memory: u32 },
-    MemoryGrow { dst: Slot, memory: u32, delta: Slot },
-    MemoryFill { memory: u32, dst: Slot, byte: Slot, len: Slot },
-    MemoryCopy { dst_memory: u32, src_memory: u32, dst: Slot, src: Slot, len: Slot },
-    MemoryInit { memory: u32, segment: u32, dst: Slot, src: Slot, len: Slot },
-    DataDrop { segment: u32 },
+    MemorySize {
+        dst: Slot,
+        memory: u32,
+    },
+    MemoryGrow {
+        dst: Slot,
+        memory: u32,
+        delta: Slot,
+    },
+    MemoryFill {
+        memory: u32,
+        dst: Slot,
+        byte: Slot,
+        len: Slot,
+    },
+    MemoryCopy {
+        dst_memory: u32,
+        src_memory: u32,
+        dst: Slot,
+        src: Slot,
+        len: Slot,
+    },
+    MemoryInit {
+        memory: u32,
+        segment: u32,
+        dst: Slot,
+        src: Slot,
+        len: Slot,
+    },
+    DataDrop {
+        segment: u32,
+    },
 
     /// First instruction of a loop: the place where interrupts are noticed and tiers change.
-    LoopHeader { label: LabelId },
+    LoopHeader {
+        label: LabelId,
+    },
     /// Charges a basic block: the balance falls by `cost`, and if it is then negative the trap is
     /// [`TrapCode::OutOfFuel`]. Present only if [`crate::LowerOptions::fuel`] is on.
-    Fuel { cost: u32 },
-    Br { target: LabelId },
+    Fuel {
+        cost: u32,
+    },
+    Br {
+        target: LabelId,
+    },
     /// Branches if the `i32` is not zero.
-    BrIf { cond: Slot, target: LabelId },
+    BrIf {
+        cond: Slot,
+        target: LabelId,
+    },
     /// Branches if the `i32` is zero.
-    BrIfZero { cond: Slot, target: LabelId },
+    BrIfZero {
+        cond: Slot,
+        target: LabelId,
+    },
     /// Branches by the unsigned `i32` index into `targets` (a range of [`Code::targets`]); the last one is the default.
-    BrTable { index: Slot, start: u32, len: u32 },
+    BrTable {
+        index: Slot,
+        start: u32,
+        len: u32,
+    },
     /// Calls by index in the module's function space.
-    Call { func: u32, call: CallId },
-    CallIndirect { table: u32, type_index: u32, index: Slot, call: CallId },
-    Return { values: Operands },
+    Call {
+        func: u32,
+        call: CallId,
+    },
+    CallIndirect {
+        table: u32,
+        type_index: u32,
+        index: Slot,
+        call: CallId,
+    },
+    Return {
+        values: Operands,
+    },
     /// Ends with a trap.
-    Trap { code: TrapCode },
+    Trap {
+        code: TrapCode,
+    },
+}
+
+// Code is held per function for as long as a module lives.
+const _: () = assert!(size_of::<Inst>() <= 24, "an instruction stays small");
+
+impl Inst {
+    /// The slot that gets the instruction's one result; `None` for calls, whose results are in their
+    /// operands, and for instructions without a result.
+    #[must_use]
+    pub fn dst(&self) -> Option<Slot> {
+        { *self }.dst_mut().copied()
+    }
+
+    /// As [`Self::dst`], to give the result another place.
+    pub(crate) fn dst_mut(&mut self) -> Option<&mut Slot> {
+        match self {
+            Self::Unary { dst, .. }
+            | Self::Binary { dst, .. }
+            | Self::Ternary { dst, .. }
+            | Self::ExtractLane { dst, .. }
+            | Self::ReplaceLane { dst, .. }
+            | Self::Shuffle { dst, .. }
+            | Self::Load { dst, .. }
+            | Self::LoadLane { dst, .. }
+            | Self::Const32 { dst, .. }
+            | Self::Const64 { dst, .. }
+            | Self::ConstV128 { dst, .. }
+            | Self::Copy { dst, .. }
+            | Self::Select { dst, .. }
+            | Self::GlobalGet { dst, .. }
+            | Self::RefNull { dst, .. }
+            | Self::RefIsNull { dst, .. }
+            | Self::RefFunc { dst, .. }
+            | Self::TableGet { dst, .. }
+            | Self::TableSize { dst, .. }
+            | Self::TableGrow { dst, .. }
+            | Self::MemorySize { dst, .. }
+            | Self::MemoryGrow { dst, .. } => Some(dst),
+            _ => None,
+        }
+    }
 }
 
 /// A run of locals of one class in consecutive slots (descending for references).

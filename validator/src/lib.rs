@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 pub mod code;
+mod code_text;
+pub mod fuel;
 pub mod limits;
 pub mod lower;
 pub mod module;
@@ -20,4 +22,4 @@ pub use code::Code;
 pub use limits::{Features, Limits};
 pub use lower::LowerOptions;
 pub use module::Module;
-pub use parse::Error;
+pub use parse::{Error, ErrorKind};

@@ -3,8 +3,11 @@
 //! Invariant: a `Module` was validated whole. Bodies are byte ranges of the module's own immutable
 //! bytes; nothing here is per function but its type and its range.
 
+mod access;
+mod names;
+
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aura_host_abi::vm::VmCounts;
 use aura_host_abi::{FuncType, GlobalType, MemoryType, RefType, TableType};
@@ -19,7 +22,7 @@ pub struct Module {
 
 /// The parts of a module, in the order of the specification's module syntax (2.5).
 #[derive(Debug)]
-pub struct ModuleInner {
+pub(crate) struct ModuleInner {
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) types: Vec<FuncType>,
     /// Type index of every function, imported ones first.
@@ -33,13 +36,18 @@ pub struct ModuleInner {
     pub(crate) global_inits: Vec<ConstExpr>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
+    /// Indices into `exports`, in the order of their names.
+    pub(crate) exports_by_name: Vec<u32>,
     pub(crate) start: Option<u32>,
     pub(crate) elements: Vec<ElementSegment>,
     pub(crate) data: Vec<DataSegment>,
     pub(crate) counts: VmCounts,
-    /// Own functions that a reference may be made to: exported, in an element segment or a global, or named by `ref.func`.
+    /// Indices among own functions, ascending, of those that a reference may be made to: exported, in an element segment or a global, or named by `ref.func`
+    /// (which validation allows only for functions that stand in one of the other places).
     pub(crate) escaping: Vec<u32>,
     pub(crate) custom_sections: Vec<CustomSection>,
+    /// Where the name section names functions: see [`names`].
+    pub(crate) names: OnceLock<Box<[names::NameAt]>>,
     pub(crate) features: crate::Features,
 }
 
@@ -111,7 +119,10 @@ pub enum ConstOp {
 pub enum SegmentMode {
     Passive,
     /// Copied at instantiation to `offset` of the table or memory with this index.
-    Active { target: u32, offset: ConstExpr },
+    Active {
+        target: u32,
+        offset: ConstExpr,
+    },
     /// Dropped at instantiation; only declares references.
     Declared,
 }

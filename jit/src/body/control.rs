@@ -1,0 +1,191 @@
+//! Control flow: labels, branches, returns.
+//!
+//! Invariant: a block is sealed as soon as all branches to it were translated: a label without
+//! branches back when it is reached, a loop after the last branch to it.
+
+use aura_host_abi::TrapCode;
+use aura_validator::Code;
+use aura_validator::code::{Inst, LabelId, Slot};
+use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData};
+use cranelift_frontend::FunctionBuilder;
+
+use super::Body;
+
+/// A place that something branches to. Labels of one instruction share it.
+struct Target {
+    pc: u32,
+    block: Block,
+    /// Branches not translated yet.
+    pending: u32,
+    is_bound: bool,
+}
+
+/// The labels of a body.
+#[derive(Default)]
+pub(super) struct Labels {
+    /// In the order of their instructions.
+    targets: Vec<Target>,
+    /// Index into `targets` by label; labels that nothing branches to have none.
+    by_label: Vec<Option<u32>>,
+    /// How many targets the pass has reached.
+    bound: usize,
+    /// The last block was ended, and no label followed yet.
+    dead: bool,
+}
+
+impl Labels {
+    /// Makes a block for each label that something branches to.
+    pub(super) fn of(code: &Code, builder: &mut FunctionBuilder<'_>) -> Self {
+        let mut branches = vec![0u32; code.labels.len()];
+        for inst in &code.insts {
+            targets_of(code, inst).for_each(|label| branches[label.0 as usize] += 1);
+        }
+        let mut used: Vec<_> = (0..code.labels.len()).filter(|&label| branches[label] > 0).collect();
+        used.sort_by_key(|&label| code.labels[label].pc);
+        let mut labels = Self { by_label: vec![None; code.labels.len()], ..Self::default() };
+        for label in used {
+            let pc = code.labels[label].pc;
+            if labels.targets.last().is_none_or(|last| last.pc != pc) {
+                labels.targets.push(Target { pc, block: builder.create_block(), pending: 0, is_bound: false });
+            }
+            let index = labels.targets.len() - 1;
+            labels.targets[index].pending += branches[label];
+            labels.by_label[label] = Some(index as u32);
+        }
+        labels
+    }
+
+    /// Whether the current instruction cannot be reached.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// The block of the label at `pc`, if it is the next one.
+    fn next_at(&self, pc: u32) -> Option<Block> {
+        self.targets.get(self.bound).filter(|target| target.pc == pc).map(|target| target.block)
+    }
+
+    fn target(&mut self, label: LabelId) -> &mut Target {
+        let index = self.by_label[label.0 as usize].expect("the branch was counted");
+        &mut self.targets[index as usize]
+    }
+
+    /// Counts a branch; returns its block, and whether it is to be sealed behind the branch.
+    fn branch(&mut self, label: LabelId) -> (Block, bool) {
+        let target = self.target(label);
+        target.pending -= 1;
+        (target.block, target.pending == 0 && target.is_bound)
+    }
+}
+
+/// The labels an instruction branches to; those of a table once for each entry.
+fn targets_of<'a>(code: &'a Code, inst: &Inst) -> impl Iterator<Item = LabelId> + 'a {
+    let (one, many) = match *inst {
+        Inst::Br { target } | Inst::BrIf { target, .. } | Inst::BrIfZero { target, .. } => (Some(target), &[][..]),
+        Inst::BrTable { start, len, .. } => (None, &code.targets[start as usize..][..len as usize]),
+        _ => (None, &[][..]),
+    };
+    one.into_iter().chain(many.iter().copied())
+}
+
+impl Body<'_> {
+    /// Goes to the block of the label at `pc`, if there is one.
+    pub(super) fn bind_labels(&mut self, pc: u32) {
+        let Some(block) = self.labels.next_at(pc) else { return };
+        if !self.labels.dead {
+            self.emit.ins().jump(block, &[]);
+        }
+        self.labels.dead = false;
+        self.emit.builder.switch_to_block(block);
+        let target = &mut self.labels.targets[self.labels.bound];
+        target.is_bound = true;
+        if target.pending == 0 {
+            self.emit.builder.seal_block(block);
+        }
+        self.labels.bound += 1;
+    }
+
+    pub(super) fn control(&mut self, pc: u32, inst: &Inst) {
+        match *inst {
+            Inst::Br { target } => {
+                let (block, seal) = self.labels.branch(target);
+                self.emit.ins().jump(block, &[]);
+                self.seal_if(seal, block);
+                self.labels.dead = true;
+            }
+            Inst::BrIf { cond, target } => self.branch_if(pc, cond, target, false),
+            Inst::BrIfZero { cond, target } => self.branch_if(pc, cond, target, true),
+            Inst::BrTable { index, start, len } => self.branch_table(index, start, len),
+            Inst::Return { values } => {
+                let code = self.code;
+                let values: Vec<_> = code.operands(values).iter().map(|value| self.get(value.ty, value.slot)).collect();
+                self.emit.ins().return_(&values);
+                self.labels.dead = true;
+            }
+            Inst::Trap { code } => self.trap(code),
+            ref inst => unreachable!("{inst:?} is not a terminator"),
+        }
+    }
+
+    fn trap(&mut self, code: TrapCode) {
+        self.emit.raise(code);
+        self.labels.dead = true;
+    }
+
+    fn branch_if(&mut self, pc: u32, cond: Slot, target: LabelId, if_zero: bool) {
+        let cond = self.get_i32(cond);
+        let (block, seal) = self.labels.branch(target);
+        let next = self.labels.next_at(pc + 1);
+        let other = next.unwrap_or_else(|| self.emit.builder.create_block());
+        let (then, otherwise) = if if_zero { (other, block) } else { (block, other) };
+        self.emit.ins().brif(cond, then, &[], otherwise, &[]);
+        self.seal_if(seal, block);
+        if next.is_some() {
+            self.labels.dead = true;
+        } else {
+            self.emit.begin(other);
+        }
+    }
+
+    /// A table goes through one block per distinct target, so that its entries carry no arguments.
+    fn branch_table(&mut self, index: Slot, start: u32, len: u32) {
+        let index = self.get_i32(index);
+        let code = self.code;
+        let labels = &code.targets[start as usize..][..len as usize];
+        let mut steps = vec![None; self.labels.targets.len()];
+        let mut order = Vec::new();
+        let mut calls = Vec::with_capacity(labels.len());
+        for &label in labels {
+            let target = self.labels.by_label[label.0 as usize].expect("the branch was counted") as usize;
+            let step = *steps[target].get_or_insert_with(|| {
+                let step = self.emit.builder.create_block();
+                order.push((step, label));
+                step
+            });
+            calls.push(self.block_call(step));
+        }
+        let default = calls.pop().expect("a table has a default");
+        let table = self.emit.builder.create_jump_table(JumpTableData::new(default, &calls));
+        self.emit.ins().br_table(index, table);
+        for (step, label) in order {
+            self.emit.begin(step);
+            let block = self.labels.target(label).block;
+            self.emit.ins().jump(block, &[]);
+        }
+        for &label in labels {
+            let (block, seal) = self.labels.branch(label);
+            self.seal_if(seal, block);
+        }
+        self.labels.dead = true;
+    }
+
+    fn block_call(&mut self, block: Block) -> BlockCall {
+        self.emit.builder.func.dfg.block_call(block, &[])
+    }
+
+    fn seal_if(&mut self, seal: bool, block: Block) {
+        if seal {
+            self.emit.builder.seal_block(block);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Variables: which SSA variable stands for a (slot, class).
+//!
+//! Invariant: a class in a slot has at most one variable, declared at its first use. A slot that
+//! holds another class later gets another variable: `Code` never reads a class that was not the
+//! last one written.
+
+use aura_host_abi::SlotType;
+use aura_validator::code::{FrameLayout, Slot};
+use cranelift_frontend::{FunctionBuilder, Variable};
+
+use crate::signature::clif_type;
+
+const CLASSES: usize = SlotType::Ref as usize + 1;
+
+/// The variables of a body.
+#[derive(Default)]
+pub(super) struct Variables {
+    /// By value slot and class.
+    values: Vec<[Option<Variable>; CLASSES]>,
+    /// By reference slot, from -1 downwards.
+    refs: Vec<Option<Variable>>,
+}
+
+impl Variables {
+    pub(super) fn new(frame: &FrameLayout) -> Self {
+        Self { values: vec![[None; CLASSES]; frame.value_slots as usize], refs: vec![None; frame.ref_slots as usize] }
+    }
+
+    /// The variable of a class in a slot.
+    pub(super) fn of(&mut self, ty: SlotType, slot: Slot, builder: &mut FunctionBuilder<'_>) -> Variable {
+        let cell = match usize::try_from(slot.0) {
+            Ok(slot) => &mut self.values[slot][ty as usize],
+            Err(_) => {
+                assert_eq!(ty, SlotType::Ref, "class of a reference slot");
+                &mut self.refs[(-1 - slot.0) as usize]
+            }
+        };
+        *cell.get_or_insert_with(|| builder.declare_var(clif_type(ty)))
+    }
+}

@@ -1,0 +1,88 @@
+//! The budget: what a function may cost, estimated before Cranelift sees it.
+//!
+//! Compilation cannot be cancelled, and Cranelift packs value numbers into 24 bits. So the work is
+//! bounded from the shape of `Code` alone: a function over the budget stays interpreted, and no
+//! input makes compilation a denial of service.
+
+use aura_validator::Code;
+use aura_validator::code::Inst;
+use aura_validator::ops::{Op, RowKind};
+
+use crate::compiler::CompileError;
+
+/// Most SSA values a function may come to, block parameters included.
+pub const MAX_VALUES: u64 = 1 << 23;
+/// Most arguments its branches may carry.
+pub const MAX_BRANCH_ARGUMENTS: u64 = 1 << 24;
+/// Most cells in the table (variable, block) that SSA construction keeps.
+pub const MAX_DEFINITIONS: u64 = 1 << 26;
+
+/// SSA values that one instruction comes to at most, apart from calls and block parameters; generous on average.
+const VALUES_PER_INST: u64 = 4;
+
+/// What a function is estimated to cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    pub values: u64,
+    pub branch_arguments: u64,
+    pub definitions: u64,
+}
+
+impl Estimate {
+    /// Estimates a function.
+    #[must_use]
+    pub fn of(code: &Code) -> Self {
+        let frame = &code.frame;
+        let variables = u64::from(frame.value_slots) + u64::from(frame.ref_slots);
+        let mut edges = 0;
+        let mut blocks = 1 + code.labels.len() as u64;
+        for inst in &code.insts {
+            let (more_edges, more_blocks) = branches(inst);
+            edges += more_edges;
+            blocks += more_blocks;
+        }
+        let values = code.insts.len() as u64 * VALUES_PER_INST + code.operands.len() as u64;
+        Self {
+            values: values.saturating_add(variables.saturating_mul(code.labels.len() as u64)),
+            branch_arguments: variables.saturating_mul(edges),
+            definitions: variables.saturating_mul(blocks),
+        }
+    }
+
+    /// Refuses what is over the budget.
+    ///
+    /// # Errors
+    /// [`CompileError::TooLarge`] if a bound is exceeded.
+    pub fn check(&self) -> Result<(), CompileError> {
+        let bounds = [
+            ("values", self.values, MAX_VALUES),
+            ("branch arguments", self.branch_arguments, MAX_BRANCH_ARGUMENTS),
+            ("definitions", self.definitions, MAX_DEFINITIONS),
+        ];
+        match bounds.into_iter().find(|(_, estimate, limit)| estimate > limit) {
+            Some((what, estimate, limit)) => Err(CompileError::TooLarge { what, estimate, limit }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Edges to labels and blocks beyond labels that an instruction makes.
+fn branches(inst: &Inst) -> (u64, u64) {
+    match *inst {
+        Inst::Br { .. } => (1, 0),
+        Inst::BrIf { .. } | Inst::BrIfZero { .. } => (1, 1),
+        Inst::BrTable { len, .. } => (u64::from(len), u64::from(len)),
+        Inst::CallIndirect { .. } => (0, 6),
+        Inst::Fuel { .. } | Inst::LoopHeader { .. } => (0, 2),
+        // A row may check its operands twice: division, for zero and for overflow.
+        Inst::Unary { op, .. } | Inst::Binary { op, .. } if is_trapping(op) => (0, 4),
+        Inst::TableGet { .. } | Inst::TableSet { .. } | Inst::TableFill { .. } => (0, 2),
+        Inst::TableCopy { .. } | Inst::TableInit { .. } | Inst::MemoryInit { .. } => (0, 2),
+        Inst::MemoryFill { .. } | Inst::MemoryCopy { .. } => (0, 2),
+        _ => (0, 0),
+    }
+}
+
+fn is_trapping(op: Op) -> bool {
+    op.row().is_some_and(|row| row.kind == RowKind::Trapping)
+}

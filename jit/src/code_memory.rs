@@ -1,0 +1,202 @@
+//! Code memory: where compiled bytes become executable.
+//!
+//! One reservation per module, in which nothing is accessible until it is used. A batch of functions
+//! takes fresh pages: writable while they are copied in, then executable once and for all.
+//! Invariants: no page is ever writable and executable, or writable again after it was executable;
+//! addresses only ascend; no code refers to a symbol, and a look-up of one would find nothing of
+//! the process.
+//!
+//! # Safety
+//! Protection changes are confined to pages of the provider's own reservation that no one else has
+//! seen yet, and the provider may move between threads because it owns them alone. Freeing is the owner's promise: a [`ModuleCode`] is dropped only when none of its code
+//! runs and no entry word points into it.
+
+use std::io;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
+
+use cranelift_codegen::ir::Signature;
+use cranelift_jit::{BranchProtection, JITBuilder, JITMemoryKind, JITMemoryProvider, JITModule};
+use cranelift_module::{FuncId, Module, ModuleError, ModuleResult, default_libcall_names};
+use region::Protection;
+
+use crate::compiler::Compiler;
+use crate::finish::CompiledFunction;
+use crate::registry::{CodeInfo, CodeKind, CodeTable, Registration};
+
+/// Code could not be made executable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModuleCodeError {
+    /// No address space for the reservation.
+    #[error("cannot reserve {bytes} bytes for code: {source}")]
+    Reserve { bytes: usize, source: region::Error },
+    /// The reservation is used up or the system refused a protection change.
+    #[error("cannot publish code: {0}")]
+    Publish(#[from] Box<ModuleError>),
+}
+
+/// The executable code of one module. Dropping it frees the memory.
+pub struct ModuleCode {
+    module: Mutex<JITModule>,
+    range: Range<usize>,
+    registration: Registration,
+}
+
+impl std::fmt::Debug for ModuleCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModuleCode").field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+impl ModuleCode {
+    /// Address space per module unless the caller says otherwise.
+    pub const DEFAULT_RESERVATION: usize = 256 << 20;
+
+    /// Reserves address space for a module's code, at most 2 GiB. `token` is what
+    /// [`crate::registry::lookup`] will say of its functions.
+    ///
+    /// # Errors
+    /// If there is no such address space.
+    ///
+    /// # Panics
+    /// If `reservation` is more than 2 GiB or zero.
+    pub fn new(compiler: &Compiler, token: u64, reservation: usize) -> Result<Self, ModuleCodeError> {
+        assert!((1..=1 << 31).contains(&reservation), "code lies within 2 GiB");
+        let memory =
+            CodeMemory::new(reservation).map_err(|source| ModuleCodeError::Reserve { bytes: reservation, source })?;
+        let range = memory.reservation.as_range();
+        let mut builder = JITBuilder::with_isa(compiler.owned_isa(), default_libcall_names());
+        // Asked before the process's own symbols, and has an answer for each name: none of them.
+        builder.symbol_lookup_fn(Box::new(|_| Some(std::ptr::null())));
+        builder.memory_provider(Box::new(memory));
+        Ok(Self {
+            module: Mutex::new(JITModule::new(builder)),
+            registration: Registration::new(range.clone(), CodeTable::new(token)),
+            range,
+        })
+    }
+
+    /// Makes functions executable, all or none, and registers them. Returns their addresses in order.
+    ///
+    /// # Errors
+    /// If the reservation is used up or the system refused a protection change. Space that a failed
+    /// batch took is not used again.
+    pub fn publish(&self, batch: &[(CodeKind, &CompiledFunction)]) -> Result<Vec<NonNull<()>>, ModuleCodeError> {
+        let mut module = self.module.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids = define(&mut module, batch).map_err(Box::new)?;
+        let mut addresses = Vec::with_capacity(batch.len());
+        for (&id, &(kind, function)) in ids.iter().zip(batch) {
+            let address = module.get_finalized_function(id);
+            let start = address.addr();
+            self.registration.table().push(CodeInfo {
+                kind,
+                range: start..start + function.bytes.len(),
+                traps: function.traps.clone(),
+                srclocs: function.srclocs.clone(),
+            });
+            addresses.push(NonNull::new(address.cast_mut().cast()).expect("code has an address"));
+        }
+        Ok(addresses)
+    }
+
+    /// The addresses that belong to this module's code.
+    #[must_use]
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+}
+
+fn define(module: &mut JITModule, batch: &[(CodeKind, &CompiledFunction)]) -> ModuleResult<Vec<FuncId>> {
+    let native = Signature::new(module.isa().default_call_conv());
+    let mut ids = Vec::with_capacity(batch.len());
+    for (_, function) in batch {
+        // Nothing calls by this signature: entry words hold addresses, callers know the type.
+        let id = module.declare_anonymous_function(&native)?;
+        module.define_function_bytes(id, function.alignment.into(), &function.bytes, &[])?;
+        ids.push(id);
+    }
+    module.finalize_definitions()?;
+    Ok(ids)
+}
+
+/// The provider of memory behind a module. Dropping it unmaps the reservation.
+struct CodeMemory {
+    reservation: region::Allocation,
+    /// Offset of the first byte not handed out.
+    next: usize,
+    /// Start of the pages that are not executable yet. They are writable up to `writable_end`.
+    batch_start: usize,
+    writable_end: usize,
+}
+
+// SAFETY: the reservation is memory that this value alone owns; nothing in it belongs to a thread.
+unsafe impl Send for CodeMemory {}
+
+impl CodeMemory {
+    fn new(bytes: usize) -> region::Result<Self> {
+        let reservation = region::alloc(bytes, Protection::NONE)?;
+        Ok(Self { reservation, next: 0, batch_start: 0, writable_end: 0 })
+    }
+
+    /// Changes the protection of pages of the current batch.
+    fn protect(&mut self, range: Range<usize>, protection: Protection) -> io::Result<()> {
+        assert!(self.batch_start <= range.start && range.end <= self.reservation.len(), "pages of the batch");
+        if range.is_empty() {
+            return Ok(());
+        }
+        let start = self.reservation.as_ptr::<u8>().wrapping_add(range.start);
+        // SAFETY: the range lies in our own reservation (asserted), from the batch's first page on:
+        // nothing runs there, and nobody holds a reference into it.
+        unsafe { region::protect(start, range.len(), protection) }.map_err(region::Error::into_io_error)
+    }
+}
+
+impl JITMemoryProvider for CodeMemory {
+    fn allocate(&mut self, size: usize, align: u64, kind: JITMemoryKind) -> io::Result<*mut u8> {
+        if !matches!(kind, JITMemoryKind::Executable) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "compiled code has no data"));
+        }
+        let align = usize::try_from(align).map_err(io::Error::other)?;
+        assert!(align <= region::page::size(), "alignment up to a page");
+        let start = self.next.next_multiple_of(align);
+        let end = start.checked_add(size).filter(|&end| end <= self.reservation.len());
+        let end = end.ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "the code reservation is used up"))?;
+        if end > self.writable_end {
+            let pages = self.writable_end..end.next_multiple_of(region::page::size());
+            self.protect(pages.clone(), Protection::READ_WRITE)?;
+            self.writable_end = pages.end;
+        }
+        self.next = end;
+        Ok(self.reservation.as_mut_ptr::<u8>().wrapping_add(start))
+    }
+
+    unsafe fn free_memory(&mut self) {
+        // Dropping the provider frees it.
+    }
+
+    fn finalize(&mut self, _: BranchProtection) -> ModuleResult<()> {
+        let batch = self.batch_start..self.writable_end;
+        let start = self.reservation.as_ptr::<u8>().wrapping_add(batch.start);
+        synchronize_instructions(start, batch.len());
+        self.protect(batch.clone(), Protection::READ_EXECUTE).map_err(|err| ModuleError::Allocation { err })?;
+        self.batch_start = batch.end;
+        self.next = batch.end;
+        Ok(())
+    }
+}
+
+/// x86-64 keeps instruction fetches coherent, and nobody has fetched from a fresh page.
+#[cfg(target_arch = "x86_64")]
+fn synchronize_instructions(_: *const u8, _: usize) {}
+
+/// Writes new code back to where instruction fetches see it.
+#[cfg(not(target_arch = "x86_64"))]
+fn synchronize_instructions(start: *const u8, len: usize) {
+    unsafe extern "C" {
+        fn __clear_cache(start: *const u8, end: *const u8);
+    }
+    // SAFETY: the compiler's runtime function takes any mapped range; these pages are writable now.
+    unsafe { __clear_cache(start, start.wrapping_add(len)) };
+}

@@ -1,0 +1,234 @@
+//! `Emit`: the pieces of CLIF that bodies and stubs are made of.
+//!
+//! Fields of the instance, calls of services, traps. Invariant: a check that fails leaves through a
+//! cold block of its own, so that the program counter names the operator; the block calls a service
+//! that never returns.
+//!
+//! Loads from engine structures: [`constant`] ones never change while a function runs and may move
+//! anywhere; [`plain`] ones stay where they are and are repeated after whatever may change them;
+//! words that other threads change are atomic.
+
+use std::mem::offset_of;
+
+use aura_host_abi::TrapCode;
+use aura_host_abi::services::{Service, ServiceClass};
+use aura_host_abi::vm::{VmCtx, VmStore};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, SigRef, Type, Value, types};
+use cranelift_codegen::isa::{CallConv, TargetIsa};
+use cranelift_frontend::{FuncInstBuilder, FunctionBuilder};
+
+use crate::rows::RowCx;
+use crate::signature;
+
+/// The trap behind calls that never return. Reaching it is a fault of the engine; no table lists it.
+pub(crate) const NEVER: ir::TrapCode = ir::TrapCode::unwrap_user(200);
+
+/// Flags of a load of what does not change while the function runs.
+pub(crate) const fn constant() -> MemFlagsData {
+    MemFlagsData::trusted().with_readonly().with_can_move()
+}
+
+/// Flags of an access to an engine structure at a place that matters.
+pub(crate) const fn plain() -> MemFlagsData {
+    MemFlagsData::trusted()
+}
+
+/// An offset inside an engine structure.
+pub(crate) fn offset(bytes: usize) -> i32 {
+    i32::try_from(bytes).expect("engine structures are small")
+}
+
+/// A trap code as Cranelift carries it.
+pub(crate) fn clif_trap(code: TrapCode) -> ir::TrapCode {
+    ir::TrapCode::unwrap_user(code as u8)
+}
+
+/// A function under construction.
+pub(crate) struct Emit<'a> {
+    pub(crate) builder: FunctionBuilder<'a>,
+    pub(crate) vmctx: Value,
+    native: CallConv,
+    canonical_nans: bool,
+    /// Signatures of services by number of parameters.
+    service_sigs: [Option<SigRef>; 8],
+}
+
+impl<'a> Emit<'a> {
+    /// Starts emitting for a function whose instance is `vmctx`.
+    pub(crate) fn new(builder: FunctionBuilder<'a>, vmctx: Value, isa: &dyn TargetIsa, canonical_nans: bool) -> Self {
+        Self { builder, vmctx, native: isa.default_call_conv(), canonical_nans, service_sigs: [None; 8] }
+    }
+
+    pub(crate) fn ins(&mut self) -> FuncInstBuilder<'_, 'a> {
+        self.builder.ins()
+    }
+
+    pub(crate) fn iconst64(&mut self, value: u64) -> Value {
+        self.ins().iconst(types::I64, value.cast_signed())
+    }
+
+    /// `base + bytes`.
+    pub(crate) fn field_address(&mut self, base: Value, bytes: usize) -> Value {
+        if bytes == 0 {
+            return base;
+        }
+        let bytes = self.iconst64(bytes as u64);
+        self.ins().iadd(base, bytes)
+    }
+
+    /// Loads a word that other threads may change.
+    pub(crate) fn load_atomic(&mut self, base: Value, bytes: usize) -> Value {
+        let address = self.field_address(base, bytes);
+        self.ins().atomic_load(types::I64, plain(), address)
+    }
+
+    /// Loads a pointer or a number from an instance, at an offset of its layout, that never changes.
+    pub(crate) fn load_constant(&mut self, base: Value, at: i32) -> Value {
+        self.ins().load(types::I64, constant(), base, at)
+    }
+
+    /// The store of the instance.
+    pub(crate) fn store(&mut self) -> Value {
+        self.load_constant(self.vmctx, offset(offset_of!(VmCtx, store)))
+    }
+
+    /// Calls a service and returns its result.
+    pub(crate) fn call_service(&mut self, service: Service, args: &[Value]) -> Value {
+        debug_assert_eq!(args.len(), service.params, "arguments of {}", service.name);
+        let sig = self.service_sig(service.params);
+        // Not `constant`: the addresses are to be loaded here, mostly in a cold block, and to hold no register elsewhere.
+        let at = |emit: &mut Self, base, bytes| emit.ins().load(types::I64, plain(), base, offset(bytes));
+        let store = at(self, self.vmctx, offset_of!(VmCtx, store));
+        let services = at(self, store, offset_of!(VmStore, services));
+        let callee = at(self, services, service.offset);
+        let mut all = vec![self.vmctx];
+        all.extend_from_slice(args);
+        let call = self.ins().call_indirect(sig, callee, &all);
+        self.builder.inst_results(call)[0]
+    }
+
+    /// Calls a service that may fail, and leaves if it did.
+    pub(crate) fn call_status(&mut self, service: Service, args: &[Value]) {
+        debug_assert_eq!(service.class, ServiceClass::Status, "{} returns a status", service.name);
+        let status = self.call_service(service, args);
+        self.propagate_if(status);
+    }
+
+    /// Leaves with the recorded trap if `status` is not zero.
+    pub(crate) fn propagate_if(&mut self, status: Value) {
+        self.cold_if(status, |emit| emit.call_never(Service::propagate, &[]));
+    }
+
+    /// Leaves with this trap if `condition` is not zero.
+    pub(crate) fn trap_if(&mut self, condition: Value, code: TrapCode) {
+        self.cold_if(condition, |emit| emit.raise(code));
+    }
+
+    /// Leaves with this trap. The current block is over.
+    pub(crate) fn raise(&mut self, code: TrapCode) {
+        let code = self.iconst64(u64::from(code as u8));
+        self.call_never(Service::raise, &[code]);
+    }
+
+    fn call_never(&mut self, service: Service, args: &[Value]) {
+        debug_assert_eq!(service.class, ServiceClass::Never, "{} never returns", service.name);
+        self.call_service(service, args);
+        self.ins().trap(NEVER);
+    }
+
+    /// Runs `cold`, which must not return, out of line if `condition` is not zero.
+    fn cold_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
+        let next = self.branch_cold(condition);
+        cold(self);
+        self.begin(next);
+    }
+
+    /// Runs `cold` out of line if `condition` is not zero, and goes on.
+    pub(crate) fn detour_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
+        let next = self.branch_cold(condition);
+        cold(self);
+        self.ins().jump(next, &[]);
+        self.begin(next);
+    }
+
+    /// Ends the block with a branch to a cold block, which becomes the current one; returns the other way.
+    fn branch_cold(&mut self, condition: Value) -> ir::Block {
+        let (cold, next) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(cold);
+        self.ins().brif(condition, cold, &[], next, &[]);
+        self.begin(cold);
+        next
+    }
+
+    /// Makes a block current whose predecessors are all there.
+    pub(crate) fn begin(&mut self, block: ir::Block) {
+        self.builder.switch_to_block(block);
+        self.builder.seal_block(block);
+    }
+
+    /// The check at function entries and loop headers: the stack is used up, or somebody wants the store to stop.
+    pub(crate) fn check_stack(&mut self) {
+        let store = self.store();
+        let limit = self.load_atomic(store, offset_of!(VmStore, stack_limit));
+        let sp = self.ins().get_stack_pointer(types::I64);
+        let failed = self.ins().icmp(IntCC::UnsignedLessThan, sp, limit);
+        self.detour_if(failed, |emit| emit.call_status(Service::stack_check_failed, &[]));
+    }
+
+    /// Charges fuel.
+    pub(crate) fn charge(&mut self, cost: u32) {
+        let store = self.store();
+        let at = offset(offset_of!(VmStore, fuel));
+        let fuel = self.ins().load(types::I64, plain(), store, at);
+        let cost = self.iconst64(u64::from(cost));
+        let left = self.ins().isub(fuel, cost);
+        self.ins().store(plain(), left, store, at);
+        let zero = self.iconst64(0);
+        let exhausted = self.ins().icmp(IntCC::SignedLessThan, left, zero);
+        self.trap_if(exhausted, TrapCode::OutOfFuel);
+    }
+
+    /// Zero of a CLIF type.
+    pub(crate) fn zero(&mut self, ty: Type) -> Value {
+        match ty {
+            types::F32 => self.ins().f32const(0.0),
+            types::F64 => self.ins().f64const(0.0),
+            types::I8X16 => self.v128([0; 16]),
+            _ => self.ins().iconst(ty, 0),
+        }
+    }
+
+    /// A vector constant.
+    pub(crate) fn v128(&mut self, bytes: [u8; 16]) -> Value {
+        let constant = self.builder.func.dfg.constants.insert(bytes.to_vec().into());
+        self.ins().vconst(types::I8X16, constant)
+    }
+
+    fn service_sig(&mut self, params: usize) -> SigRef {
+        if let Some(sig) = self.service_sigs[params] {
+            return sig;
+        }
+        let sig = self.builder.import_signature(signature::service(self.native, params));
+        self.service_sigs[params] = Some(sig);
+        sig
+    }
+
+    pub(crate) fn native(&self) -> CallConv {
+        self.native
+    }
+}
+
+impl<'a> RowCx<'a> for Emit<'a> {
+    fn ins(&mut self) -> FuncInstBuilder<'_, 'a> {
+        self.builder.ins()
+    }
+
+    fn trap_if(&mut self, condition: Value, code: TrapCode) {
+        Emit::trap_if(self, condition, code);
+    }
+
+    fn canonical_nans(&self) -> bool {
+        self.canonical_nans
+    }
+}

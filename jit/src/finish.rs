@@ -1,0 +1,83 @@
+//! The end of a compilation: from a built CLIF function to bytes and tables.
+//!
+//! Invariant: a [`CompiledFunction`] needs no relocation, and each of its tables is sorted by offset.
+
+use std::num::NonZeroU8;
+
+use aura_host_abi::TrapCode;
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir;
+use cranelift_codegen::isa::TargetIsa;
+
+use crate::compiler::CompileError;
+use crate::emit::NEVER;
+
+/// Machine code that is not executable yet, and what is known of its instructions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompiledFunction {
+    pub bytes: Box<[u8]>,
+    /// Instructions that may fault, by offset, and what their fault means.
+    pub traps: Box<[(u32, TrapCode)]>,
+    /// From which offset on the code belongs to which offset in the module's bytes, [`NO_OFFSET`] for none.
+    pub srclocs: Box<[(u32, u32)]>,
+    /// Bytes of the frame below the frame pointer, outgoing arguments included.
+    pub frame_size: u32,
+    pub alignment: u32,
+}
+
+/// Marks code that comes from no operator.
+pub const NO_OFFSET: u32 = u32::MAX;
+
+/// Compiles what `context` holds.
+pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<CompiledFunction, CompileError> {
+    let compiled = context
+        .compile(isa, &mut ControlPlane::default())
+        .map_err(|error| CompileError::Internal(format!("{:?}", error.inner)))?;
+    let buffer = &compiled.buffer;
+    if let Some(reloc) = buffer.relocs().first() {
+        return Err(CompileError::Internal(format!("code has a relocation: {:?}", reloc.target)));
+    }
+    let frame_size = buffer.frame_layout().map(|frame| frame.frame_to_fp_offset);
+    let frame_size = frame_size.ok_or_else(|| CompileError::Internal("code has no frame layout".to_owned()))?;
+    Ok(CompiledFunction {
+        bytes: buffer.data().into(),
+        traps: buffer.traps().iter().filter_map(|trap| Some((trap.offset, trap_code(trap.code)?))).collect(),
+        srclocs: srclocs(buffer.get_srclocs_sorted().iter().map(|at| (at.start, at.end, at.loc))),
+        frame_size,
+        alignment: buffer.alignment.max(isa.function_alignment().minimum),
+    })
+}
+
+/// What a fault with this code means; `None` for the traps behind calls that never return.
+fn trap_code(code: ir::TrapCode) -> Option<TrapCode> {
+    match code {
+        NEVER => None,
+        ir::TrapCode::STACK_OVERFLOW => Some(TrapCode::StackOverflow),
+        ir::TrapCode::INTEGER_OVERFLOW => Some(TrapCode::IntegerOverflow),
+        ir::TrapCode::HEAP_OUT_OF_BOUNDS => Some(TrapCode::MemoryOutOfBounds),
+        ir::TrapCode::INTEGER_DIVISION_BY_ZERO => Some(TrapCode::IntegerDivideByZero),
+        ir::TrapCode::BAD_CONVERSION_TO_INTEGER => Some(TrapCode::InvalidConversionToInteger),
+        code => TrapCode::from_u8(NonZeroU8::get(code.as_raw())),
+    }
+}
+
+/// Turns ranges into starts; a gap starts an entry of its own.
+fn srclocs(ranges: impl Iterator<Item = (u32, u32, ir::SourceLoc)>) -> Box<[(u32, u32)]> {
+    let mut starts: Vec<(u32, u32)> = Vec::new();
+    let mut end_of_last = 0;
+    let mut push = |at: u32, offset: u32| match starts.last_mut() {
+        Some(last) if last.0 == at => last.1 = offset,
+        Some(last) if last.1 == offset => {}
+        _ => starts.push((at, offset)),
+    };
+    for (start, end, loc) in ranges {
+        if start > end_of_last {
+            push(end_of_last, NO_OFFSET);
+        }
+        push(start, if loc.is_default() { NO_OFFSET } else { loc.bits() });
+        end_of_last = end;
+    }
+    push(end_of_last, NO_OFFSET);
+    starts.into()
+}

@@ -1,0 +1,260 @@
+//! Entry to and exit from compiled code on x86-64 System V.
+//!
+//! Rust reaches compiled code only through [`enter`]; compiled code reaches Rust through the thunks
+//! here, which note where it left, and leaves for good only through [`unwind`], which puts the
+//! stack pointer back to where `enter` saved it. No Rust frame lies between the two: every crossing
+//! into Rust that calls guest code again passes a new `enter`.
+//!
+//! # Safety
+//! Trusts: `VmStore::activation` is null or points to the activation of the innermost `enter` that
+//! has not returned; the stack pointer it saved is still live, because activations nest.
+//! Gives: callee-saved registers as the System V ABI wants them, whichever way the call ends.
+
+use std::arch::naked_asm;
+use std::mem::offset_of;
+
+use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore};
+
+/// Runs `code(vmctx, entry, slots)` in a new activation; returns its status, or [`aura_host_abi::trap::Status::Trap`] if it was unwound.
+///
+/// # Safety
+/// - `store` and `activation` are valid for writes for the time of the call; `vmctx` belongs to `store`.
+/// - `code` is a `slots_entry` for `entry`, and `slots` is long enough for its type.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn enter(
+    store: *mut VmStore,
+    activation: *mut VmActivation,
+    code: *const (),
+    vmctx: *mut VmCtx,
+    entry: *const VmFuncEntry,
+    slots: *mut u64,
+) -> u32 {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "mov [rsi + {entry_sp}], rsp",
+        "mov [rsi + {entry_fp}], rbp",
+        "mov qword ptr [rsi + {exit_pc}], 0",
+        "mov rax, [rdi + {activation}]",
+        "mov [rsi + {previous}], rax",
+        "mov [rdi + {activation}], rsi",
+        "mov rbx, rdi",
+        "mov r12, rax",
+        "mov rax, rdx",
+        "mov rdi, rcx",
+        "mov rsi, r8",
+        "mov rdx, r9",
+        "call rax",
+        "mov [rbx + {activation}], r12",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        entry_sp = const offset_of!(VmActivation, entry_sp),
+        entry_fp = const offset_of!(VmActivation, entry_fp),
+        exit_pc = const offset_of!(VmActivation, exit_pc),
+        previous = const offset_of!(VmActivation, previous),
+        activation = const offset_of!(VmStore, activation),
+    )
+}
+
+/// Ends the innermost activation of `store` with the status `Trap`. Does not return to its caller.
+///
+/// # Safety
+/// Called, or jumped to, from compiled code of the innermost activation, with no Rust frame in between.
+#[unsafe(naked)]
+unsafe extern "C" fn unwind(store: *mut VmStore) -> ! {
+    naked_asm!(
+        "mov rsi, [rdi + {activation}]",
+        "mov rsp, [rsi + {entry_sp}]",
+        "mov rcx, [rsi + {previous}]",
+        "mov [rdi + {activation}], rcx",
+        "mov eax, 1",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        entry_sp = const offset_of!(VmActivation, entry_sp),
+        previous = const offset_of!(VmActivation, previous),
+        activation = const offset_of!(VmStore, activation),
+    )
+}
+
+/// Defines a thunk in front of a service body: it notes the frame and the return address of the compiled caller.
+macro_rules! service_thunk {
+    ($thunk:ident, $body:path, ($($param:ident: $ty:ty),*)) => {
+        #[unsafe(naked)]
+        pub(crate) extern "C" fn $thunk(vmctx: *mut aura_host_abi::vm::VmCtx $(, $param: $ty)*) -> u64 {
+            std::arch::naked_asm!(
+                "mov rax, [rdi + {store}]",
+                "mov rax, [rax + {activation}]",
+                "mov r10, [rsp]",
+                "mov [rax + {exit_fp}], rbp",
+                "mov [rax + {exit_pc}], r10",
+                "jmp {body}",
+                body = sym $body,
+                store = const std::mem::offset_of!(aura_host_abi::vm::VmCtx, store),
+                activation = const std::mem::offset_of!(aura_host_abi::vm::VmStore, activation),
+                exit_fp = const std::mem::offset_of!(aura_host_abi::vm::VmActivation, exit_fp),
+                exit_pc = const std::mem::offset_of!(aura_host_abi::vm::VmActivation, exit_pc),
+            )
+        }
+    };
+}
+pub(crate) use service_thunk;
+
+/// The service `raise`: records the trap `code`, then unwinds.
+#[unsafe(naked)]
+pub(crate) extern "C" fn raise(vmctx: *mut VmCtx, code: u64) -> u64 {
+    naked_asm!(
+        "mov rax, [rdi + {store}]",
+        "mov rcx, [rax + {activation}]",
+        "mov r10, [rsp]",
+        "mov [rcx + {exit_fp}], rbp",
+        "mov [rcx + {exit_pc}], r10",
+        "and rsp, -16",
+        "mov rbx, rax",
+        "mov rdi, rax",
+        "call {record}",
+        "mov rdi, rbx",
+        "jmp {unwind}",
+        record = sym crate::trap::record_raised,
+        unwind = sym unwind,
+        store = const offset_of!(VmCtx, store),
+        activation = const offset_of!(VmStore, activation),
+        exit_fp = const offset_of!(VmActivation, exit_fp),
+        exit_pc = const offset_of!(VmActivation, exit_pc),
+    )
+}
+
+/// The service `propagate`: unwinds with the trap that is already recorded.
+#[unsafe(naked)]
+pub(crate) extern "C" fn propagate(vmctx: *mut VmCtx) -> u64 {
+    naked_asm!(
+        "mov rdi, [rdi + {store}]",
+        "jmp {unwind}",
+        unwind = sym unwind,
+        store = const offset_of!(VmCtx, store),
+    )
+}
+
+/// Where the signal handler sends a guest access that faulted: `rdi` is the store, whose innermost
+/// activation already has the place of the fault. Runs on the guest's stack, outside the handler.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn resume_fault(store: *mut VmStore) -> ! {
+    naked_asm!(
+        "and rsp, -16",
+        "mov rbx, rdi",
+        "mov esi, {code}",
+        "call {record}",
+        "mov rdi, rbx",
+        "jmp {unwind}",
+        code = const aura_host_abi::TrapCode::MemoryOutOfBounds as u32,
+        record = sym crate::trap::record_raised,
+        unwind = sym unwind,
+    )
+}
+
+/// The first `regs_entry` of every function: asks [`crate::tier::resolve_regs`] for the real one and
+/// jumps there with all argument registers as they were. Cranelift's `tail` convention passes
+/// arguments in the registers of System V and results may be returned through any register, so all
+/// that can carry an argument are kept.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn lazy_regs() {
+    naked_asm!(
+        "mov rax, [rdi + {store}]",
+        "mov rax, [rax + {activation}]",
+        "mov r10, [rsp]",
+        "mov [rax + {exit_fp}], rbp",
+        "mov [rax + {exit_pc}], r10",
+        "push rbp",
+        "mov rbp, rsp",
+        "sub rsp, 192",
+        "mov [rsp], rdi",
+        "mov [rsp + 8], rsi",
+        "mov [rsp + 16], rdx",
+        "mov [rsp + 24], rcx",
+        "mov [rsp + 32], r8",
+        "mov [rsp + 40], r9",
+        "movups [rsp + 48], xmm0",
+        "movups [rsp + 64], xmm1",
+        "movups [rsp + 80], xmm2",
+        "movups [rsp + 96], xmm3",
+        "movups [rsp + 112], xmm4",
+        "movups [rsp + 128], xmm5",
+        "movups [rsp + 144], xmm6",
+        "movups [rsp + 160], xmm7",
+        "call {resolve}",
+        "mov rdi, [rsp]",
+        "mov rsi, [rsp + 8]",
+        "mov rdx, [rsp + 16]",
+        "mov rcx, [rsp + 24]",
+        "mov r8, [rsp + 32]",
+        "mov r9, [rsp + 40]",
+        "movups xmm0, [rsp + 48]",
+        "movups xmm1, [rsp + 64]",
+        "movups xmm2, [rsp + 80]",
+        "movups xmm3, [rsp + 96]",
+        "movups xmm4, [rsp + 112]",
+        "movups xmm5, [rsp + 128]",
+        "movups xmm6, [rsp + 144]",
+        "movups xmm7, [rsp + 160]",
+        "mov rsp, rbp",
+        "pop rbp",
+        "jmp rax",
+        resolve = sym crate::tier::resolve_regs,
+        store = const offset_of!(VmCtx, store),
+        activation = const offset_of!(VmStore, activation),
+        exit_fp = const offset_of!(VmActivation, exit_fp),
+        exit_pc = const offset_of!(VmActivation, exit_pc),
+    )
+}
+
+/// The current stack pointer, near enough for limits.
+#[inline]
+pub(crate) fn stack_pointer() -> usize {
+    let sp: usize;
+    // SAFETY: reads a register; touches neither memory nor flags.
+    unsafe { std::arch::asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
+}
+
+/// The return address and the caller's frame pointer of the frame at `fp`.
+///
+/// # Safety
+/// `fp` is the frame pointer of a live frame that keeps the frame-pointer chain.
+pub(crate) unsafe fn caller_frame(fp: usize) -> (usize, usize) {
+    let frame = fp as *const usize;
+    // SAFETY: the caller vouches for the frame; its first word is the saved frame pointer.
+    let saved_fp = unsafe { frame.read() };
+    // SAFETY: as above; the second word is the return address.
+    let return_pc = unsafe { frame.add(1).read() };
+    (return_pc, saved_fp)
+}
+
+/// Reads where a signal interrupted the thread: program counter and frame pointer.
+pub(crate) fn interrupted_at(context: &libc::ucontext_t) -> (usize, usize) {
+    let regs = &context.uc_mcontext.gregs;
+    (regs[libc::REG_RIP as usize] as usize, regs[libc::REG_RBP as usize] as usize)
+}
+
+/// Makes the thread go on in [`resume_fault`] when the handler returns.
+pub(crate) fn redirect_to_fault(context: &mut libc::ucontext_t, store: *mut VmStore) {
+    let regs = &mut context.uc_mcontext.gregs;
+    regs[libc::REG_RIP as usize] = resume_fault as *const () as i64;
+    regs[libc::REG_RDI as usize] = store as i64;
+}

@@ -1,0 +1,30 @@
+//! What running costs: the one table that both tiers charge from.
+//!
+//! Lowering adds up the costs of a basic block's operators into one [`crate::code::Inst::Fuel`].
+//! What depends on a length known only at run time is charged by the engine services, by the
+//! constants below.
+
+use crate::ops::Op;
+
+/// Bytes that one unit of fuel pays for in `memory.copy`, `memory.fill` and `memory.init`.
+pub const BULK_BYTES_PER_FUEL: u64 = 64;
+
+/// Elements that one unit of fuel pays for in `table.copy`, `table.fill`, `table.init` and `table.grow`.
+pub const BULK_ELEMENTS_PER_FUEL: u64 = 8;
+
+/// The cost of running an operator once. Every branch and call costs something, so that whatever
+/// repeats is charged.
+#[must_use]
+pub const fn fuel_cost(op: Op) -> u32 {
+    match op {
+        Op::Nop | Op::Block | Op::Loop | Op::Else | Op::End | Op::Drop | Op::LocalGet => 0,
+        Op::Call => 4,
+        Op::CallIndirect | Op::MemoryGrow | Op::TableGrow => 8,
+        Op::MemoryCopy | Op::MemoryFill | Op::MemoryInit | Op::TableCopy | Op::TableFill | Op::TableInit => 4,
+        Op::I32DivS | Op::I32DivU | Op::I32RemS | Op::I32RemU => 4,
+        Op::I64DivS | Op::I64DivU | Op::I64RemS | Op::I64RemU => 4,
+        Op::F32Div | Op::F64Div | Op::F32x4Div | Op::F64x2Div => 4,
+        Op::F32Sqrt | Op::F64Sqrt | Op::F32x4Sqrt | Op::F64x2Sqrt => 4,
+        _ => 1,
+    }
+}

@@ -1,0 +1,211 @@
+//! What a module may use and how big it may be: [`Features`] and [`Limits`].
+//!
+//! Features choose a version of the specification and single proposals on top of it; a proposal the
+//! engine does not implement cannot be switched on. Limits bound everything a module's bytes can
+//! make the engine do; the defaults admit the large programs that exist, [`Limits::strict`] is for
+//! small untrusted skills. Limits above wasmparser's own are lowered to those.
+
+use std::fmt;
+
+use wasmparser::WasmFeatures;
+
+use crate::parse::Error;
+
+/// The WebAssembly version and proposals a module may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Features(WasmFeatures);
+
+impl Features {
+    /// WebAssembly 1.0 (2019).
+    pub const V1: Self = Self(WasmFeatures::WASM1);
+    /// WebAssembly 2.0 (2022): 1.0 with multi-value, reference types, bulk memory, sign extension, saturating
+    /// conversions and SIMD.
+    pub const V2: Self = Self(WasmFeatures::WASM2);
+
+    /// Switches one proposal by its name, such as `simd` or `extended-const`.
+    ///
+    /// # Errors
+    /// If no proposal has this name, or if it would be switched on and the engine does not implement it.
+    pub fn with(self, proposal: &str, on: bool) -> Result<Self, UnknownProposal> {
+        let row = PROPOSALS.iter().find(|p| p.name == proposal).ok_or_else(|| UnknownProposal::missing(proposal))?;
+        if on && !row.implemented {
+            return Err(UnknownProposal { name: proposal.to_owned(), exists: true });
+        }
+        let mut features = self.0;
+        features.set(row.flag, on);
+        Ok(Self(features))
+    }
+
+    /// Whether the proposal of this name is switched on.
+    #[must_use]
+    pub fn has(self, proposal: &str) -> bool {
+        PROPOSALS.iter().any(|p| p.name == proposal && self.0.contains(p.flag))
+    }
+
+    /// The same set for wasmparser.
+    #[must_use]
+    pub fn wasmparser(self) -> WasmFeatures {
+        self.0
+    }
+}
+
+impl Default for Features {
+    /// The newest version the engine implements.
+    fn default() -> Self {
+        Self::V2
+    }
+}
+
+/// A proposal cannot be switched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownProposal {
+    name: String,
+    exists: bool,
+}
+
+impl UnknownProposal {
+    fn missing(name: &str) -> Self {
+        Self { name: name.to_owned(), exists: false }
+    }
+}
+
+impl fmt::Display for UnknownProposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, exists } = self;
+        if *exists {
+            write!(f, "the proposal `{name}` is not implemented")
+        } else {
+            write!(f, "no proposal is named `{name}`")
+        }
+    }
+}
+
+impl std::error::Error for UnknownProposal {}
+
+/// A proposal as wasmparser gates it.
+pub(crate) struct Proposal {
+    pub(crate) name: &'static str,
+    pub(crate) flag: WasmFeatures,
+    implemented: bool,
+}
+
+const fn proposal(name: &'static str, flag: WasmFeatures, implemented: bool) -> Proposal {
+    Proposal { name, flag, implemented }
+}
+
+/// The proposals a core module can need, oldest first.
+pub(crate) const PROPOSALS: &[Proposal] = &[
+    proposal("mutable-global", WasmFeatures::MUTABLE_GLOBAL, true),
+    proposal("sign-extension", WasmFeatures::SIGN_EXTENSION, true),
+    proposal("saturating-float-to-int", WasmFeatures::SATURATING_FLOAT_TO_INT, true),
+    proposal("multi-value", WasmFeatures::MULTI_VALUE, true),
+    proposal("bulk-memory", WasmFeatures::BULK_MEMORY, true),
+    proposal("reference-types", WasmFeatures::REFERENCE_TYPES, true),
+    proposal("simd", WasmFeatures::SIMD, true),
+    proposal("extended-const", WasmFeatures::EXTENDED_CONST, true),
+    proposal("relaxed-simd", WasmFeatures::RELAXED_SIMD, false),
+    proposal("tail-call", WasmFeatures::TAIL_CALL, false),
+    proposal("multi-memory", WasmFeatures::MULTI_MEMORY, false),
+    proposal("memory64", WasmFeatures::MEMORY64, false),
+    proposal("exception-handling", WasmFeatures::EXCEPTIONS, false),
+    proposal("function-references", WasmFeatures::FUNCTION_REFERENCES, false),
+    proposal("gc", WasmFeatures::GC, false),
+    proposal("threads", WasmFeatures::THREADS, false),
+    proposal("legacy-exceptions", WasmFeatures::LEGACY_EXCEPTIONS, false),
+    proposal("custom-page-sizes", WasmFeatures::CUSTOM_PAGE_SIZES, false),
+    proposal("wide-arithmetic", WasmFeatures::WIDE_ARITHMETIC, false),
+    proposal("compact-imports", WasmFeatures::COMPACT_IMPORTS, false),
+    proposal("memory-control", WasmFeatures::MEMORY_CONTROL, false),
+    proposal("stack-switching", WasmFeatures::STACK_SWITCHING, false),
+    proposal("shared-everything-threads", WasmFeatures::SHARED_EVERYTHING_THREADS, false),
+    proposal("custom-descriptors", WasmFeatures::CUSTOM_DESCRIPTORS, false),
+    proposal("acquire-release-atomics", WasmFeatures::ACQUIRE_RELEASE_ATOMICS, false),
+];
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident = $default:expr, strict $strict:expr, at_most $hard:expr;)*) => {
+        /// How big a module may be. Passing a limit is an error that names the limit; what is as big as the limit is allowed.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits { $($(#[$doc])* pub $name: u32,)* }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Limits for small untrusted skills.
+            #[must_use]
+            pub fn strict() -> Self {
+                Self { $($name: $strict,)* }
+            }
+
+            /// The same limits, none above wasmparser's own.
+            pub(crate) fn clamped(&self) -> Self {
+                Self { $($name: self.$name.min($hard),)* }
+            }
+        }
+    };
+}
+
+limits! {
+    /// Bytes of the whole module.
+    module_bytes = 1 << 30, strict 32 << 20, at_most i32::MAX as u32;
+    /// Entries of the type section.
+    types = 100_000, strict 10_000, at_most 1_000_000;
+    /// Functions, imported ones included.
+    functions = 150_000, strict 20_000, at_most 1_000_000;
+    /// Import entries.
+    imports = 100_000, strict 10_000, at_most 1_000_000;
+    /// Export entries.
+    exports = 150_000, strict 20_000, at_most 1_000_000;
+    /// Globals, imported ones included.
+    globals = 100_000, strict 10_000, at_most 1_000_000;
+    /// Tables, imported ones included.
+    tables = 100, strict 10, at_most 100;
+    /// Memories, imported ones included.
+    memories = 100, strict 10, at_most 100;
+    /// Elements a table has at the start.
+    table_elements = 10_000_000, strict 100_000, at_most 10_000_000;
+    /// Element segments.
+    element_segments = 100_000, strict 10_000, at_most 100_000;
+    /// Elements of one element segment.
+    segment_elements = 10_000_000, strict 100_000, at_most 10_000_000;
+    /// Data segments.
+    data_segments = 100_000, strict 10_000, at_most 100_000;
+    /// Bytes of the name of one import, export or custom section.
+    name_bytes = 100_000, strict 10_000, at_most 100_000;
+    /// Parameters of one function type.
+    params = 1_000, strict 255, at_most 1_000;
+    /// Results of one function type.
+    results = 1_000, strict 255, at_most 1_000;
+    /// Operators of one constant expression.
+    const_expr_operators = 100_000, strict 1_000, at_most u32::MAX;
+    /// Bytes of one function body.
+    body_bytes = 7_654_321, strict 1 << 20, at_most 7_654_321;
+    /// Locals of one function besides its parameters.
+    locals = 50_000, strict 5_000, at_most 50_000;
+    /// Blocks, loops and ifs open at once in one function.
+    nesting = 10_000, strict 512, at_most u32::MAX;
+    /// Targets of one `br_table` besides the default.
+    br_table_targets = 65_536, strict 4_096, at_most 7_654_321;
+    /// Values that the branches, calls, returns and blocks of one function carry, besides four for each byte of its
+    /// body. Bounds lowered code: with a type of many results, two bytes can stand for a thousand moves.
+    carried_values = 1 << 20, strict 1 << 16, at_most u32::MAX;
+    /// Custom sections that are kept; more are dropped, which is no error.
+    custom_sections_kept = 1_000, strict 100, at_most u32::MAX;
+    /// Bytes of one custom section that is kept; a longer one is dropped, which is no error.
+    custom_section_bytes_kept = 1 << 30, strict 16 << 20, at_most u32::MAX;
+}
+
+/// Compares a value with a bound.
+///
+/// # Errors
+/// If the value is greater.
+pub(crate) fn check(name: &'static str, value: u64, bound: u32, offset: u64) -> Result<(), Error> {
+    if value <= u64::from(bound) {
+        return Ok(());
+    }
+    Err(Error::limit(name, value, u64::from(bound), offset))
+}

@@ -1,0 +1,287 @@
+//! Control: blocks, branches and what they carry.
+
+use std::collections::HashMap;
+
+use aura_host_abi::{SlotType, ValType};
+use wasmparser::{BlockType, BrTable};
+
+use super::stack::Height;
+use super::{LabelId, Lowering};
+use crate::code::Inst;
+use crate::parse::convert;
+
+/// Types a block takes or gives.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Types<'m> {
+    None,
+    One(SlotType),
+    List(&'m [ValType]),
+}
+
+impl Types<'_> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::List(list) => list.len(),
+        }
+    }
+
+    fn get(self, index: usize) -> SlotType {
+        match self {
+            Self::List(list) => list[index].slot_type(),
+            Self::One(ty) => ty,
+            Self::None => unreachable!("no types, no index"),
+        }
+    }
+
+    fn iter(self) -> impl Iterator<Item = SlotType> {
+        (0..self.len()).map(move |index| self.get(index))
+    }
+}
+
+/// What a control frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Function,
+    Block,
+    Loop,
+    /// The first arm of an `if`; the label stands at its `else`, or at its end if it has none.
+    If {
+        otherwise: LabelId,
+    },
+    Else,
+}
+
+/// An open block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Control<'m> {
+    kind: Kind,
+    params: Types<'m>,
+    results: Types<'m>,
+    /// Operands below the block's parameters.
+    len: usize,
+    /// Slots below the block's parameters: what a branch carries starts here.
+    base: Height,
+    /// Where branches go: a loop's header or, once something branches there, the block's end.
+    label: Option<LabelId>,
+}
+
+impl<'m> Control<'m> {
+    pub(super) fn function(results: &'m [ValType], base: Height) -> Self {
+        let (params, results) = (Types::None, Types::List(results));
+        Self { kind: Kind::Function, params, results, len: 0, base, label: None }
+    }
+
+    /// What a branch to the block carries.
+    fn carried(&self) -> Types<'m> {
+        if self.kind == Kind::Loop { self.params } else { self.results }
+    }
+}
+
+impl<'m> Lowering<'m> {
+    fn block_types(&self, ty: BlockType) -> (Types<'m>, Types<'m>) {
+        match ty {
+            BlockType::Empty => (Types::None, Types::None),
+            BlockType::Type(ty) => {
+                let ty = convert::val_type(ty).expect("the body validated");
+                (Types::None, Types::One(ty.slot_type()))
+            }
+            BlockType::FuncType(index) => {
+                let ty = &self.module.types[index as usize];
+                (Types::List(ty.params()), Types::List(ty.results()))
+            }
+        }
+    }
+
+    fn open(&mut self, kind: Kind, ty: BlockType, label: Option<LabelId>) {
+        let (params, results) = self.block_types(ty);
+        let len = self.stack.len() - params.len();
+        let base = self.height_below(params.len());
+        self.controls.push(Control { kind, params, results, len, base, label });
+    }
+
+    /// The slots in use below the top `count` operands.
+    fn height_below(&self, count: usize) -> Height {
+        let mut height = self.stack.height();
+        for entry in self.stack.top(count) {
+            if entry.ty == SlotType::Ref {
+                height.refs -= 1;
+            } else {
+                height.values -= entry.ty.slots();
+            }
+        }
+        height
+    }
+
+    pub(super) fn open_block(&mut self, ty: BlockType) {
+        self.settle_all();
+        self.open(Kind::Block, ty, None);
+    }
+
+    pub(super) fn open_loop(&mut self, ty: BlockType) {
+        self.settle_all();
+        let label = self.new_label(true);
+        self.bind(label);
+        self.emit(Inst::LoopHeader { label });
+        self.open(Kind::Loop, ty, Some(label));
+    }
+
+    pub(super) fn open_if(&mut self, ty: BlockType) {
+        let cond = self.pop();
+        self.settle_all();
+        let otherwise = self.new_label(false);
+        self.emit(Inst::BrIfZero { cond, target: otherwise });
+        self.end_basic_block();
+        self.open(Kind::If { otherwise }, ty, None);
+    }
+
+    /// `else`: ends the first arm of an `if` and begins the second.
+    pub(super) fn open_else(&mut self) {
+        match &mut self.dead {
+            Some(0) => {}
+            Some(_) => return,
+            None => {
+                self.branch(0);
+                self.dead = Some(0);
+            }
+        }
+        let control = self.controls.last_mut().expect("`else` stands in an `if`");
+        let Kind::If { otherwise } = control.kind else { unreachable!("`else` stands in an `if`") };
+        control.kind = Kind::Else;
+        let control = *control;
+        self.bind(otherwise);
+        self.revive(&control, control.params);
+    }
+
+    /// `end` of a block or of the function.
+    pub(super) fn close(&mut self) {
+        if let Some(nested @ 1..) = &mut self.dead {
+            *nested -= 1;
+            return;
+        }
+        let control = self.controls.pop().expect("`end` closes a block");
+        match control.kind {
+            Kind::Function if self.dead.is_none() => {
+                let values = self.list_top(control.results.len());
+                self.emit(Inst::Return { values });
+            }
+            Kind::Function => {}
+            // Nothing branches to the end of a loop: what is on the stack stays as it is.
+            Kind::Loop => {}
+            Kind::If { otherwise } => self.close_at(&control, Some(otherwise)),
+            Kind::Block | Kind::Else => self.close_at(&control, None),
+        }
+    }
+
+    /// Binds the labels at a block's end. Without any, what is on the stack stays as it is.
+    fn close_at(&mut self, control: &Control<'m>, otherwise: Option<LabelId>) {
+        if control.label.is_none() && otherwise.is_none() {
+            return;
+        }
+        if self.dead.is_none() {
+            self.settle_all();
+        }
+        for label in control.label.into_iter().chain(otherwise) {
+            self.bind(label);
+        }
+        self.revive(control, control.results);
+    }
+
+    /// Goes on at a label, with `types` above what is below the block.
+    fn revive(&mut self, control: &Control<'m>, types: Types<'m>) {
+        self.dead = None;
+        self.stack.truncate(control.len, control.base);
+        for ty in types.iter() {
+            self.stack.push(ty);
+        }
+    }
+
+    /// Code after this is dead until the block ends.
+    pub(super) fn die(&mut self) {
+        self.dead = Some(0);
+        self.end_basic_block();
+    }
+
+    /// Branches to the block `depth` levels out. Code goes on only if the caller lets it.
+    pub(super) fn branch(&mut self, depth: u32) {
+        let control = *self.control(depth);
+        let carried = control.carried();
+        if control.kind == Kind::Function {
+            let values = self.list_top(carried.len());
+            self.emit(Inst::Return { values });
+            return;
+        }
+        let mut height = control.base;
+        for index in 0..carried.len() {
+            let entry = self.stack.top(carried.len())[index];
+            let slot = height.take(entry.ty);
+            self.copy(entry, slot);
+        }
+        let target = self.target(depth);
+        self.emit(Inst::Br { target });
+    }
+
+    /// `br_if`: over what a taken branch has to do first, if there is anything.
+    pub(super) fn branch_if(&mut self, depth: u32) {
+        let cond = self.pop();
+        if self.is_plain(depth) {
+            let target = self.target(depth);
+            self.emit(Inst::BrIf { cond, target });
+        } else {
+            let skip = self.new_label(false);
+            self.emit(Inst::BrIfZero { cond, target: skip });
+            self.branch(depth);
+            self.bind(skip);
+        }
+        self.end_basic_block();
+    }
+
+    /// `br_table`: targets that need something done first are reached through landing pads behind it.
+    pub(super) fn branch_table(&mut self, table: &BrTable<'_>) {
+        let index = self.pop();
+        let mut labels = HashMap::new();
+        let mut pads = Vec::new();
+        let start = self.code.targets.len() as u32;
+        let depths = table.targets().map(|depth| depth.expect("the body validated"));
+        for depth in depths.chain([table.default()]) {
+            let label = *labels.entry(depth).or_insert_with(|| {
+                if self.is_plain(depth) {
+                    return self.target(depth);
+                }
+                let pad = self.new_label(false);
+                pads.push((pad, depth));
+                pad
+            });
+            self.code.targets.push(label);
+        }
+        self.emit(Inst::BrTable { index, start, len: table.len() + 1 });
+        for (pad, depth) in pads {
+            self.bind(pad);
+            self.branch(depth);
+        }
+    }
+
+    fn control(&self, depth: u32) -> &Control<'m> {
+        &self.controls[self.controls.len() - 1 - depth as usize]
+    }
+
+    /// The label of the block `depth` levels out.
+    fn target(&mut self, depth: u32) -> LabelId {
+        if let Some(label) = self.control(depth).label {
+            return label;
+        }
+        let label = self.new_label(false);
+        let index = self.controls.len() - 1 - depth as usize;
+        self.controls[index].label = Some(label);
+        label
+    }
+
+    /// Whether a branch to the block is a jump and nothing else: no return, and what it carries is in place.
+    fn is_plain(&self, depth: u32) -> bool {
+        let control = self.control(depth);
+        let mut height = control.base;
+        control.kind != Kind::Function
+            && self.stack.top(control.carried().len()).iter().all(|entry| entry.place == height.take(entry.ty))
+    }
+}

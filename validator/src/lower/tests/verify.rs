@@ -1,0 +1,221 @@
+//! A verifier of [`Code`]: on every path each slot is read only as the class it was last written as.
+
+use std::collections::BTreeMap;
+
+use aura_host_abi::SlotType::{self, F32, F64, Func, I32, I64, Ref, V128};
+
+use crate::Module;
+use crate::code::{Code, Inst, LabelId, Operand, Operands, Slot};
+
+type State = BTreeMap<i32, SlotType>;
+
+/// Checks a function's code.
+///
+/// # Panics
+/// If it reads a slot that was not written, or as another class, or falls off its end.
+pub(super) fn verify(module: &Module, own: u32, code: &Code) {
+    let mut state = State::new();
+    for &param in &code.frame.params {
+        write(code, &mut state, param);
+    }
+    for run in &code.frame.locals {
+        run.slots().for_each(|slot| write(code, &mut state, Operand { slot, ty: run.ty }));
+    }
+    let mut heads: Vec<Vec<LabelId>> = vec![Vec::new(); code.insts.len() + 1];
+    for (i, label) in code.labels.iter().enumerate() {
+        heads[label.pc as usize].push(LabelId(i as u32));
+        assert!(!label.is_loop || matches!(code.insts[label.pc as usize], Inst::LoopHeader { .. }), "loop label");
+    }
+    let mut known: Vec<Option<State>> = vec![None; code.insts.len()];
+    let mut work = vec![(0, state)];
+    while let Some((mut pc, mut state)) = work.pop() {
+        loop {
+            if pc == 0 || !heads[pc].is_empty() {
+                match merge(&mut known[pc], &state) {
+                    Some(merged) => state = merged,
+                    None => break,
+                }
+            }
+            let step = Step::new(module, own, code, &code.insts[pc]);
+            for operand in &step.reads {
+                let found = state.get(&operand.slot.0);
+                assert_eq!(found, Some(&operand.ty), "read of {operand} by {pc} in\n{code}");
+            }
+            step.writes.iter().for_each(|&operand| write(code, &mut state, operand));
+            work.extend(step.targets.iter().map(|&target| (code.label(target).pc as usize, state.clone())));
+            if step.ends {
+                break;
+            }
+            pc += 1;
+        }
+    }
+}
+
+/// Joins a state into what is known at a label: the joined state if it is news.
+fn merge(known: &mut Option<State>, state: &State) -> Option<State> {
+    let joined = match known {
+        None => state.clone(),
+        Some(known) => known.iter().filter(|(slot, ty)| state.get(slot) == Some(ty)).map(|(&s, &t)| (s, t)).collect(),
+    };
+    if known.as_ref() == Some(&joined) {
+        return None;
+    }
+    *known = Some(joined.clone());
+    Some(joined)
+}
+
+fn write(code: &Code, state: &mut State, Operand { slot: Slot(slot), ty }: Operand) {
+    assert_eq!(slot < 0, ty == Ref, "references and nothing else below the frame base");
+    if slot < 0 {
+        assert!(-slot <= code.frame.ref_slots as i32, "reference slots");
+    } else {
+        assert!(slot + ty.slots() as i32 <= code.frame.value_slots as i32, "value slots");
+    }
+    if ty == V128 {
+        state.remove(&(slot + 1));
+    }
+    if state.get(&(slot - 1)) == Some(&V128) {
+        state.remove(&(slot - 1));
+    }
+    state.insert(slot, ty);
+}
+
+/// What an instruction reads, writes and where it goes.
+#[derive(Default)]
+struct Step {
+    reads: Vec<Operand>,
+    writes: Vec<Operand>,
+    targets: Vec<LabelId>,
+    ends: bool,
+}
+
+impl Step {
+    fn new(module: &Module, own: u32, code: &Code, inst: &Inst) -> Self {
+        let mut step = Self::default();
+        step.control(module, own, code, inst);
+        step.row(inst);
+        step.rest(module, inst);
+        step
+    }
+
+    fn read(&mut self, slots: &[(Slot, SlotType)]) {
+        self.reads.extend(slots.iter().map(|&(slot, ty)| Operand { slot, ty }));
+    }
+
+    fn write(&mut self, slot: Slot, ty: SlotType) {
+        self.writes.push(Operand { slot, ty });
+    }
+
+    fn control(&mut self, module: &Module, own: u32, code: &Code, inst: &Inst) {
+        let operands = |range: Operands| code.operands(range).to_vec();
+        let classes = |operands: &[Operand]| operands.iter().map(|o| o.ty).collect::<Vec<_>>();
+        match *inst {
+            Inst::Br { target } => self.targets.push(target),
+            Inst::BrIf { cond, target } | Inst::BrIfZero { cond, target } => {
+                self.read(&[(cond, I32)]);
+                self.targets.push(target);
+            }
+            Inst::BrTable { index, start, len } => {
+                self.read(&[(index, I32)]);
+                self.targets.extend(&code.targets[start as usize..][..len as usize]);
+            }
+            Inst::Return { values } => {
+                self.reads = operands(values);
+                let results = module.func_type(module.num_imported_funcs() + own).results();
+                assert_eq!(classes(&self.reads), results.iter().map(|t| t.slot_type()).collect::<Vec<_>>());
+            }
+            Inst::Call { call, .. } | Inst::CallIndirect { call, .. } => {
+                let (args, results) = code.call(call);
+                self.reads = args.to_vec();
+                self.writes = results.to_vec();
+            }
+            _ => {}
+        }
+        if let Inst::CallIndirect { index, .. } = *inst {
+            self.read(&[(index, I32)]);
+        }
+        self.ends = matches!(inst, Inst::Br { .. } | Inst::BrTable { .. } | Inst::Return { .. } | Inst::Trap { .. });
+    }
+
+    fn row(&mut self, inst: &Inst) {
+        let (op, operands, dst) = match *inst {
+            Inst::Unary { op, dst, a } | Inst::ExtractLane { op, dst, a, .. } => (op, vec![a], Some(dst)),
+            Inst::Binary { op, dst, a, b } | Inst::ReplaceLane { op, dst, a, b, .. } => (op, vec![a, b], Some(dst)),
+            Inst::Ternary { op, dst, a, b, c } => (op, vec![a, b, c], Some(dst)),
+            Inst::Load { op, dst, addr, .. } => (op, vec![addr], Some(dst)),
+            Inst::Store { op, addr, value, .. } => (op, vec![addr, value], None),
+            Inst::LoadLane { op, dst, addr, vector, .. } => (op, vec![addr, vector], Some(dst)),
+            Inst::StoreLane { op, addr, vector, .. } => (op, vec![addr, vector], None),
+            _ => return,
+        };
+        let row = op.row().expect("a row");
+        let mut classes = row.params.to_vec();
+        if row.access_bytes != 0 {
+            classes.insert(0, I32);
+        }
+        assert_eq!(operands.len(), classes.len(), "operands of {op:?}");
+        self.read(&operands.into_iter().zip(classes).collect::<Vec<_>>());
+        assert_eq!(dst.is_some(), row.result.is_some(), "result of {op:?}");
+        if let (Some(dst), Some(ty)) = (dst, row.result) {
+            self.write(dst, ty);
+        }
+    }
+
+    fn rest(&mut self, module: &Module, inst: &Inst) {
+        match *inst {
+            Inst::Shuffle { dst, a, b, .. } => {
+                self.read(&[(a, V128), (b, V128)]);
+                self.write(dst, V128);
+            }
+            Inst::Const32 { ty, dst, .. } => {
+                assert!(matches!(ty, I32 | F32));
+                self.write(dst, ty);
+            }
+            Inst::Const64 { ty, dst, .. } => {
+                assert!(matches!(ty, I64 | F64));
+                self.write(dst, ty);
+            }
+            Inst::ConstV128 { dst, .. } => self.write(dst, V128),
+            Inst::Copy { ty, dst, src } => {
+                self.read(&[(src, ty)]);
+                self.write(dst, ty);
+            }
+            Inst::Select { ty, dst, cond, a, b } => {
+                self.read(&[(cond, I32), (a, ty), (b, ty)]);
+                self.write(dst, ty);
+            }
+            Inst::GlobalGet { ty, dst, global } => {
+                assert_eq!(ty, module.globals()[global as usize].content.slot_type());
+                self.write(dst, ty);
+            }
+            Inst::GlobalSet { ty, src, .. } => self.read(&[(src, ty)]),
+            Inst::RefNull { ty, dst } => self.write(dst, ty),
+            Inst::RefIsNull { ty, dst, src } => {
+                self.read(&[(src, ty)]);
+                self.write(dst, I32);
+            }
+            Inst::RefFunc { dst, .. } => self.write(dst, Func),
+            Inst::TableGet { ty, dst, index, .. } => {
+                self.read(&[(index, I32)]);
+                self.write(dst, ty);
+            }
+            Inst::TableSet { ty, index, value, .. } => self.read(&[(index, I32), (value, ty)]),
+            Inst::TableSize { dst, .. } | Inst::MemorySize { dst, .. } => self.write(dst, I32),
+            Inst::TableGrow { ty, dst, init, delta, .. } => {
+                self.read(&[(init, ty), (delta, I32)]);
+                self.write(dst, I32);
+            }
+            Inst::TableFill { ty, at, value, len, .. } => self.read(&[(at, I32), (value, ty), (len, I32)]),
+            Inst::MemoryGrow { dst, delta, .. } => {
+                self.read(&[(delta, I32)]);
+                self.write(dst, I32);
+            }
+            Inst::TableCopy { dst, src, len, .. }
+            | Inst::TableInit { dst, src, len, .. }
+            | Inst::MemoryCopy { dst, src, len, .. }
+            | Inst::MemoryInit { dst, src, len, .. }
+            | Inst::MemoryFill { dst, byte: src, len, .. } => self.read(&[(dst, I32), (src, I32), (len, I32)]),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The visitor: an arm for each operator that is not a row, and the rows by the shape of their immediates.
+//!
+//! wasmparser's operator macro is the list. [`visit_rows`] skips the operators that have an arm of
+//! their own above it; what it cannot place is of a proposal that [`crate::Features`] cannot switch
+//! on, so that no validated body contains it.
+
+use aura_host_abi::{RefType, SlotType, TrapCode, ValType};
+use wasmparser::{BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, V128, VisitOperator, VisitSimdOperator};
+
+use super::Lowering;
+use crate::code::{Inst, Operand};
+use crate::ops::Op;
+use crate::parse::convert;
+
+macro_rules! visit_rows {
+    ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+        $( visit_rows!(@one $op $visit $({ $($arg: $argty),* })?); )*
+    };
+    (@one Unreachable $($rest:tt)*) => {};
+    (@one Nop $($rest:tt)*) => {};
+    (@one Block $($rest:tt)*) => {};
+    (@one Loop $($rest:tt)*) => {};
+    (@one If $($rest:tt)*) => {};
+    (@one Else $($rest:tt)*) => {};
+    (@one End $($rest:tt)*) => {};
+    (@one Br $($rest:tt)*) => {};
+    (@one BrIf $($rest:tt)*) => {};
+    (@one BrTable $($rest:tt)*) => {};
+    (@one Return $($rest:tt)*) => {};
+    (@one Call $($rest:tt)*) => {};
+    (@one CallIndirect $($rest:tt)*) => {};
+    (@one Drop $($rest:tt)*) => {};
+    (@one Select $($rest:tt)*) => {};
+    (@one TypedSelect $($rest:tt)*) => {};
+    (@one LocalGet $($rest:tt)*) => {};
+    (@one LocalSet $($rest:tt)*) => {};
+    (@one LocalTee $($rest:tt)*) => {};
+    (@one GlobalGet $($rest:tt)*) => {};
+    (@one GlobalSet $($rest:tt)*) => {};
+    (@one I32Const $($rest:tt)*) => {};
+    (@one I64Const $($rest:tt)*) => {};
+    (@one F32Const $($rest:tt)*) => {};
+    (@one F64Const $($rest:tt)*) => {};
+    (@one V128Const $($rest:tt)*) => {};
+    (@one RefNull $($rest:tt)*) => {};
+    (@one RefIsNull $($rest:tt)*) => {};
+    (@one RefFunc $($rest:tt)*) => {};
+    (@one TableGet $($rest:tt)*) => {};
+    (@one TableSet $($rest:tt)*) => {};
+    (@one TableSize $($rest:tt)*) => {};
+    (@one TableGrow $($rest:tt)*) => {};
+    (@one TableFill $($rest:tt)*) => {};
+    (@one TableCopy $($rest:tt)*) => {};
+    (@one TableInit $($rest:tt)*) => {};
+    (@one ElemDrop $($rest:tt)*) => {};
+    (@one MemorySize $($rest:tt)*) => {};
+    (@one MemoryGrow $($rest:tt)*) => {};
+    (@one MemoryFill $($rest:tt)*) => {};
+    (@one MemoryCopy $($rest:tt)*) => {};
+    (@one MemoryInit $($rest:tt)*) => {};
+    (@one DataDrop $($rest:tt)*) => {};
+    (@one $op:ident $visit:ident) => {
+        fn $visit(&mut self) {
+            self.row(Op::$op);
+        }
+    };
+    (@one $op:ident $visit:ident { memarg: $memarg:ty }) => {
+        fn $visit(&mut self, memarg: MemArg) {
+            self.row_memory(Op::$op, &memarg);
+        }
+    };
+    (@one $op:ident $visit:ident { lane: $lane:ty }) => {
+        fn $visit(&mut self, lane: u8) {
+            self.row_lane(Op::$op, lane);
+        }
+    };
+    (@one $op:ident $visit:ident { memarg: $memarg:ty, lane: $lane:ty }) => {
+        fn $visit(&mut self, memarg: MemArg, lane: u8) {
+            self.row_memory_lane(Op::$op, &memarg, lane);
+        }
+    };
+    (@one $op:ident $visit:ident { lanes: $lanes:ty }) => {
+        fn $visit(&mut self, lanes: [u8; 16]) {
+            self.row_lanes(Op::$op, lanes);
+        }
+    };
+    (@one $op:ident $visit:ident { $($arg:ident: $argty:ty),* }) => {
+        fn $visit(&mut self, $(_: $argty),*) {
+            unreachable!("validation admits no {}", stringify!($op));
+        }
+    };
+}
+
+impl<'a> VisitOperator<'a> for Lowering<'_> {
+    type Output = ();
+
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = ()>> {
+        Some(self)
+    }
+
+    wasmparser::for_each_visit_operator!(visit_rows);
+
+    fn visit_unreachable(&mut self) {
+        if self.begin(Op::Unreachable) {
+            self.emit(Inst::Trap { code: TrapCode::Unreachable });
+            self.die();
+        }
+    }
+
+    fn visit_nop(&mut self) {}
+
+    fn visit_block(&mut self, ty: BlockType) {
+        if self.begin_block(Op::Block) {
+            self.open_block(ty);
+        }
+    }
+
+    fn visit_loop(&mut self, ty: BlockType) {
+        if self.begin_block(Op::Loop) {
+            self.open_loop(ty);
+        }
+    }
+
+    fn visit_if(&mut self, ty: BlockType) {
+        if self.begin_block(Op::If) {
+            self.open_if(ty);
+        }
+    }
+
+    fn visit_else(&mut self) {
+        self.open_else();
+    }
+
+    fn visit_end(&mut self) {
+        self.close();
+    }
+
+    fn visit_br(&mut self, depth: u32) {
+        if self.begin(Op::Br) {
+            self.branch(depth);
+            self.die();
+        }
+    }
+
+    fn visit_br_if(&mut self, depth: u32) {
+        if self.begin(Op::BrIf) {
+            self.branch_if(depth);
+        }
+    }
+
+    fn visit_br_table(&mut self, table: BrTable<'a>) {
+        if self.begin(Op::BrTable) {
+            self.branch_table(&table);
+            self.die();
+        }
+    }
+
+    fn visit_return(&mut self) {
+        if self.begin(Op::Return) {
+            self.branch(self.controls.len() as u32 - 1);
+            self.die();
+        }
+    }
+
+    fn visit_call(&mut self, func: u32) {
+        if self.begin(Op::Call) {
+            let call = self.call_operands(self.module.funcs[func as usize]);
+            self.emit(Inst::Call { func, call });
+        }
+    }
+
+    fn visit_call_indirect(&mut self, type_index: u32, table: u32) {
+        if self.begin(Op::CallIndirect) {
+            let index = self.pop();
+            let call = self.call_operands(type_index);
+            self.emit(Inst::CallIndirect { table, type_index, index, call });
+        }
+    }
+
+    fn visit_drop(&mut self) {
+        if self.begin(Op::Drop) {
+            self.pop();
+        }
+    }
+
+    fn visit_select(&mut self) {
+        if self.begin(Op::Select) {
+            let cond = self.pop();
+            let b = self.pop();
+            let a = self.stack.pop();
+            let dst = self.stack.push(a.ty);
+            self.emit_movable(Inst::Select { ty: a.ty, dst, cond, a: a.place, b });
+        }
+    }
+
+    fn visit_typed_select(&mut self, _: wasmparser::ValType) {
+        self.visit_select();
+    }
+
+    fn visit_local_get(&mut self, local: u32) {
+        if self.begin(Op::LocalGet) {
+            self.push_local(self.locals.get(local));
+        }
+    }
+
+    fn visit_local_set(&mut self, local: u32) {
+        if self.begin(Op::LocalSet) {
+            let value = self.stack.pop();
+            self.write_local(self.locals.get(local), value);
+        }
+    }
+
+    fn visit_local_tee(&mut self, local: u32) {
+        if !self.begin(Op::LocalTee) {
+            return;
+        }
+        let value = self.stack.pop();
+        let local = self.locals.get(local);
+        if self.write_local(local, value) {
+            self.push_local(local);
+        } else if value.place == value.own {
+            self.stack.push(value.ty);
+        } else {
+            self.push_local(value.operand());
+        }
+    }
+
+    fn visit_global_get(&mut self, global: u32) {
+        if self.begin(Op::GlobalGet) {
+            let ty = self.module.globals[global as usize].content.slot_type();
+            let dst = self.stack.push(ty);
+            self.emit_movable(Inst::GlobalGet { ty, dst, global });
+        }
+    }
+
+    fn visit_global_set(&mut self, global: u32) {
+        if self.begin(Op::GlobalSet) {
+            let Operand { slot: src, ty } = self.stack.pop().operand();
+            self.emit(Inst::GlobalSet { ty, global, src });
+        }
+    }
+
+    fn visit_i32_const(&mut self, value: i32) {
+        self.const32(Op::I32Const, SlotType::I32, value.cast_unsigned());
+    }
+
+    fn visit_f32_const(&mut self, value: Ieee32) {
+        self.const32(Op::F32Const, SlotType::F32, value.bits());
+    }
+
+    fn visit_i64_const(&mut self, value: i64) {
+        self.const64(Op::I64Const, SlotType::I64, value.cast_unsigned());
+    }
+
+    fn visit_f64_const(&mut self, value: Ieee64) {
+        self.const64(Op::F64Const, SlotType::F64, value.bits());
+    }
+
+    fn visit_ref_null(&mut self, heap: HeapType) {
+        if self.begin(Op::RefNull) {
+            let heap = convert::heap_type(heap).expect("the body validated");
+            let ty = ValType::Ref(RefType { nullable: true, heap }).slot_type();
+            let dst = self.stack.push(ty);
+            self.emit_movable(Inst::RefNull { ty, dst });
+        }
+    }
+
+    fn visit_ref_is_null(&mut self) {
+        if self.begin(Op::RefIsNull) {
+            let Operand { slot: src, ty } = self.stack.pop().operand();
+            let dst = self.stack.push(SlotType::I32);
+            self.emit_movable(Inst::RefIsNull { ty, dst, src });
+        }
+    }
+
+    fn visit_ref_func(&mut self, func: u32) {
+        if self.begin(Op::RefFunc) {
+            let dst = self.stack.push(SlotType::Func);
+            self.emit_movable(Inst::RefFunc { dst, func });
+        }
+    }
+
+    fn visit_table_get(&mut self, table: u32) {
+        if self.begin(Op::TableGet) {
+            let index = self.pop();
+            let ty = self.element_type(table);
+            let dst = self.stack.push(ty);
+            self.emit_movable(Inst::TableGet { ty, dst, table, index });
+        }
+    }
+
+    fn visit_table_set(&mut self, table: u32) {
+        if self.begin(Op::TableSet) {
+            let value = self.pop();
+            let index = self.pop();
+            self.emit(Inst::TableSet { ty: self.element_type(table), table, index, value });
+        }
+    }
+
+    fn visit_table_size(&mut self, table: u32) {
+        if self.begin(Op::TableSize) {
+            let dst = self.stack.push(self.table_index_type(table));
+            self.emit_movable(Inst::TableSize { dst, table });
+        }
+    }
+
+    fn visit_table_grow(&mut self, table: u32) {
+        if self.begin(Op::TableGrow) {
+            let delta = self.pop();
+            let init = self.pop();
+            let dst = self.stack.push(self.table_index_type(table));
+            self.emit_movable(Inst::TableGrow { ty: self.element_type(table), dst, table, init, delta });
+        }
+    }
+
+    fn visit_table_fill(&mut self, table: u32) {
+        if self.begin(Op::TableFill) {
+            let [at, value, len] = self.pop3();
+            self.emit(Inst::TableFill { ty: self.element_type(table), table, at, value, len });
+        }
+    }
+
+    fn visit_table_copy(&mut self, dst_table: u32, src_table: u32) {
+        if self.begin(Op::TableCopy) {
+            let [dst, src, len] = self.pop3();
+            self.emit(Inst::TableCopy { dst_table, src_table, dst, src, len });
+        }
+    }
+
+    fn visit_table_init(&mut self, segment: u32, table: u32) {
+        if self.begin(Op::TableInit) {
+            let [dst, src, len] = self.pop3();
+            self.emit(Inst::TableInit { table, segment, dst, src, len });
+        }
+    }
+
+    fn visit_elem_drop(&mut self, segment: u32) {
+        if self.begin(Op::ElemDrop) {
+            self.emit(Inst::ElemDrop { segment });
+        }
+    }
+
+    fn visit_memory_size(&mut self, memory: u32) {
+        if self.begin(Op::MemorySize) {
+            let dst = self.stack.push(self.memory_index_type(memory));
+            self.emit_movable(Inst::MemorySize { dst, memory });
+        }
+    }
+
+    fn visit_memory_grow(&mut self, memory: u32) {
+        if self.begin(Op::MemoryGrow) {
+            let delta = self.pop();
+            let dst = self.stack.push(self.memory_index_type(memory));
+            self.emit_movable(Inst::MemoryGrow { dst, memory, delta });
+        }
+    }
+
+    fn visit_memory_fill(&mut self, memory: u32) {
+        if self.begin(Op::MemoryFill) {
+            let [dst, byte, len] = self.pop3();
+            self.emit(Inst::MemoryFill { memory, dst, byte, len });
+        }
+    }
+
+    fn visit_memory_copy(&mut self, dst_memory: u32, src_memory: u32) {
+        if self.begin(Op::MemoryCopy) {
+            let [dst, src, len] = self.pop3();
+            self.emit(Inst::MemoryCopy { dst_memory, src_memory, dst, src, len });
+        }
+    }
+
+    fn visit_memory_init(&mut self, segment: u32, memory: u32) {
+        if self.begin(Op::MemoryInit) {
+            let [dst, src, len] = self.pop3();
+            self.emit(Inst::MemoryInit { memory, segment, dst, src, len });
+        }
+    }
+
+    fn visit_data_drop(&mut self, segment: u32) {
+        if self.begin(Op::DataDrop) {
+            self.emit(Inst::DataDrop { segment });
+        }
+    }
+}
+
+impl VisitSimdOperator<'_> for Lowering<'_> {
+    wasmparser::for_each_visit_simd_operator!(visit_rows);
+
+    fn visit_v128_const(&mut self, value: V128) {
+        if self.begin(Op::V128Const) {
+            let index = self.v128(*value.bytes());
+            let dst = self.stack.push(SlotType::V128);
+            self.emit_movable(Inst::ConstV128 { dst, index });
+        }
+    }
+}
+
+impl Lowering<'_> {
+    /// As [`Self::begin`] for an operator that opens a block.
+    fn begin_block(&mut self, op: Op) -> bool {
+        if let Some(nested) = &mut self.dead {
+            *nested += 1;
+        }
+        self.begin(op)
+    }
+
+    fn const32(&mut self, op: Op, ty: SlotType, bits: u32) {
+        if self.begin(op) {
+            let dst = self.stack.push(ty);
+            self.emit_movable(Inst::Const32 { ty, dst, bits });
+        }
+    }
+
+    fn const64(&mut self, op: Op, ty: SlotType, bits: u64) {
+        if self.begin(op) {
+            let dst = self.stack.push(ty);
+            self.emit_movable(Inst::Const64 { ty, dst, low: bits as u32, high: (bits >> 32) as u32 });
+        }
+    }
+
+    fn pop3(&mut self) -> [super::Slot; 3] {
+        let c = self.pop();
+        let b = self.pop();
+        [self.pop(), b, c]
+    }
+
+    fn element_type(&self, table: u32) -> SlotType {
+        ValType::Ref(self.module.tables[table as usize].ty.element).slot_type()
+    }
+
+    fn table_index_type(&self, table: u32) -> SlotType {
+        if self.module.tables[table as usize].ty.table64 { SlotType::I64 } else { SlotType::I32 }
+    }
+
+    fn memory_index_type(&self, memory: u32) -> SlotType {
+        if self.module.memories[memory as usize].memory64 { SlotType::I64 } else { SlotType::I32 }
+    }
+}

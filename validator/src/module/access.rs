@@ -1,0 +1,237 @@
+//! What can be asked of a [`Module`].
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use aura_host_abi::vm::{VmCounts, VmCtxLayout};
+use aura_host_abi::{FuncType, GlobalType, MemoryType};
+
+use super::{
+    ConstExpr, CustomSection, DataSegment, ElementSegment, Export, ExternIndex, ExternType, Import, Module,
+    ModuleInner, Table,
+};
+use crate::Features;
+
+impl ModuleInner {
+    /// A module without parts.
+    pub(crate) fn empty(bytes: Arc<[u8]>, features: Features) -> Self {
+        Self {
+            bytes,
+            features,
+            types: Vec::new(),
+            funcs: Vec::new(),
+            bodies: Vec::new(),
+            tables: Vec::new(),
+            memories: Vec::new(),
+            globals: Vec::new(),
+            global_inits: Vec::new(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            exports_by_name: Vec::new(),
+            start: None,
+            elements: Vec::new(),
+            data: Vec::new(),
+            counts: VmCounts::default(),
+            escaping: Vec::new(),
+            custom_sections: Vec::new(),
+            names: OnceLock::new(),
+        }
+    }
+}
+
+impl Module {
+    /// The module's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.inner.bytes
+    }
+
+    /// The features it was validated under.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.inner.features
+    }
+
+    /// The types, by type index.
+    #[must_use]
+    pub fn types(&self) -> &[FuncType] {
+        &self.inner.types
+    }
+
+    /// How many functions there are, imported ones included.
+    #[must_use]
+    pub fn num_funcs(&self) -> u32 {
+        self.inner.funcs.len() as u32
+    }
+
+    /// How many functions are imported: they come first in the function space.
+    #[must_use]
+    pub fn num_imported_funcs(&self) -> u32 {
+        self.inner.counts.imported_funcs
+    }
+
+    /// How many functions the module defines itself.
+    #[must_use]
+    pub fn num_own_funcs(&self) -> u32 {
+        self.inner.bodies.len() as u32
+    }
+
+    /// The type index of a function.
+    ///
+    /// # Panics
+    /// If the function space has no such index.
+    #[must_use]
+    pub fn func_type_index(&self, func: u32) -> u32 {
+        self.inner.funcs[func as usize]
+    }
+
+    /// The type of a function.
+    ///
+    /// # Panics
+    /// If the function space has no such index.
+    #[must_use]
+    pub fn func_type(&self, func: u32) -> &FuncType {
+        &self.inner.types[self.func_type_index(func) as usize]
+    }
+
+    /// The tables, imported ones first.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        &self.inner.tables
+    }
+
+    /// The memories, imported ones first.
+    #[must_use]
+    pub fn memories(&self) -> &[MemoryType] {
+        &self.inner.memories
+    }
+
+    /// The globals, imported ones first.
+    #[must_use]
+    pub fn globals(&self) -> &[GlobalType] {
+        &self.inner.globals
+    }
+
+    /// The initial values of the module's own globals.
+    #[must_use]
+    pub fn global_inits(&self) -> &[ConstExpr] {
+        &self.inner.global_inits
+    }
+
+    /// The imports in their order.
+    #[must_use]
+    pub fn imports(&self) -> &[Import] {
+        &self.inner.imports
+    }
+
+    /// The exports in their order.
+    #[must_use]
+    pub fn exports(&self) -> &[Export] {
+        &self.inner.exports
+    }
+
+    /// The export of this name.
+    #[must_use]
+    pub fn export(&self, name: &str) -> Option<&Export> {
+        let exports = &self.inner.exports;
+        let found = self.inner.exports_by_name.binary_search_by_key(&name, |&i| &exports[i as usize].name).ok()?;
+        Some(&exports[self.inner.exports_by_name[found] as usize])
+    }
+
+    /// The type of what stands at an index.
+    ///
+    /// # Panics
+    /// If the index space has no such index.
+    #[must_use]
+    pub fn extern_type(&self, index: ExternIndex) -> ExternType {
+        match index {
+            ExternIndex::Func(i) => ExternType::Func(self.func_type(i).clone()),
+            ExternIndex::Table(i) => ExternType::Table(self.inner.tables[i as usize].ty),
+            ExternIndex::Memory(i) => ExternType::Memory(self.inner.memories[i as usize]),
+            ExternIndex::Global(i) => ExternType::Global(self.inner.globals[i as usize]),
+        }
+    }
+
+    /// The start function, an index in the function space.
+    #[must_use]
+    pub fn start(&self) -> Option<u32> {
+        self.inner.start
+    }
+
+    /// The element segments.
+    #[must_use]
+    pub fn elements(&self) -> &[ElementSegment] {
+        &self.inner.elements
+    }
+
+    /// The data segments.
+    #[must_use]
+    pub fn data(&self) -> &[DataSegment] {
+        &self.inner.data
+    }
+
+    /// The bytes of a data segment.
+    ///
+    /// # Panics
+    /// If there is no such segment.
+    #[must_use]
+    pub fn data_bytes(&self, segment: u32) -> &[u8] {
+        self.slice(&self.inner.data[segment as usize].bytes)
+    }
+
+    /// Where the body of an own function is, from its locals' count to its end.
+    ///
+    /// # Panics
+    /// If the module defines no such function.
+    #[must_use]
+    pub fn body_range(&self, own_func: u32) -> Range<u32> {
+        self.inner.bodies[own_func as usize].clone()
+    }
+
+    /// Bytes of all function bodies.
+    #[must_use]
+    pub fn code_size(&self) -> u64 {
+        self.inner.bodies.iter().map(|body| u64::from(body.end - body.start)).sum()
+    }
+
+    /// The custom sections that were kept, in their order.
+    #[must_use]
+    pub fn custom_sections(&self) -> &[CustomSection] {
+        &self.inner.custom_sections
+    }
+
+    /// The contents of the first custom section of this name.
+    #[must_use]
+    pub fn custom_section(&self, name: &str) -> Option<&[u8]> {
+        let section = self.inner.custom_sections.iter().find(|section| section.name == name)?;
+        Some(self.slice(&section.bytes))
+    }
+
+    /// How many of each thing the module has.
+    #[must_use]
+    pub fn counts(&self) -> VmCounts {
+        self.inner.counts
+    }
+
+    /// How an instance lies in memory.
+    #[must_use]
+    pub fn layout(&self) -> VmCtxLayout {
+        VmCtxLayout::new(self.inner.counts)
+    }
+
+    /// Own functions (by definition order, ascending) that a reference may be made to.
+    #[must_use]
+    pub fn escaping(&self) -> &[u32] {
+        &self.inner.escaping
+    }
+
+    /// Whether a reference may be made to an own function.
+    #[must_use]
+    pub fn is_escaping(&self, own_func: u32) -> bool {
+        self.inner.escaping.binary_search(&own_func).is_ok()
+    }
+
+    fn slice(&self, range: &Range<u32>) -> &[u8] {
+        &self.inner.bytes[range.start as usize..range.end as usize]
+    }
+}

@@ -1,0 +1,206 @@
+//! Rows of the vector operators that compute no NaN, relaxed ones with the semantics of the
+//! deterministic profile (specification 4.3.6, every parameter 0). They come after the scalar rows
+//! of [`for_each_numeric_row!`](crate::for_each_numeric_row).
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __vector_numeric_rows {
+    ($mac:ident $($extra:tt)*) => {
+        $mac! { $($extra)*
+            I8x16Splat (a: i32) -> v128 { $crate::ops::sem::splat(a as u8) } clif |e| { let x = e.ins().ireduce(types::I8, a); splat(e, types::I8X16, x) };
+            I16x8Splat (a: i32) -> v128 { $crate::ops::sem::splat(a as u16) } clif |e| { let x = e.ins().ireduce(types::I16, a); splat(e, types::I16X8, x) };
+            I32x4Splat (a: i32) -> v128 { $crate::ops::sem::splat(a) } clif |e| { splat(e, types::I32X4, a) };
+            I64x2Splat (a: i64) -> v128 { $crate::ops::sem::splat(a) } clif |e| { splat(e, types::I64X2, a) };
+            F32x4Splat (a: f32) -> v128 { $crate::ops::sem::splat(a) } clif |e| { splat(e, types::F32X4, a) };
+            F64x2Splat (a: f64) -> v128 { $crate::ops::sem::splat(a) } clif |e| { splat(e, types::F64X2, a) };
+            I8x16Swizzle (a: v128, b: v128) -> v128 { $crate::ops::sem::swizzle(a, b) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.swizzle(a, b)) };
+
+            I8x16Eq (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i8, y| x == y) } clif |e| { vicmp(e, types::I8X16, IntCC::Equal, a, b) };
+            I8x16Ne (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i8, y| x != y) } clif |e| { vicmp(e, types::I8X16, IntCC::NotEqual, a, b) };
+            I8x16LtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i8, y| x < y) } clif |e| { vicmp(e, types::I8X16, IntCC::SignedLessThan, a, b) };
+            I8x16LtU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u8, y| x < y) } clif |e| { vicmp(e, types::I8X16, IntCC::UnsignedLessThan, a, b) };
+            I8x16GtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i8, y| x > y) } clif |e| { vicmp(e, types::I8X16, IntCC::SignedGreaterThan, a, b) };
+            I8x16GtU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u8, y| x > y) } clif |e| { vicmp(e, types::I8X16, IntCC::UnsignedGreaterThan, a, b) };
+            I8x16LeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i8, y| x <= y) } clif |e| { vicmp(e, types::I8X16, IntCC::SignedLessThanOrEqual, a, b) };
+            I8x16LeU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u8, y| x <= y) } clif |e| { vicmp(e, types::I8X16, IntCC::UnsignedLessThanOrEqual, a, b) };
+            I8x16GeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i8, y| x >= y) } clif |e| { vicmp(e, types::I8X16, IntCC::SignedGreaterThanOrEqual, a, b) };
+            I8x16GeU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u8, y| x >= y) } clif |e| { vicmp(e, types::I8X16, IntCC::UnsignedGreaterThanOrEqual, a, b) };
+            I16x8Eq (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i16, y| x == y) } clif |e| { vicmp(e, types::I16X8, IntCC::Equal, a, b) };
+            I16x8Ne (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i16, y| x != y) } clif |e| { vicmp(e, types::I16X8, IntCC::NotEqual, a, b) };
+            I16x8LtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i16, y| x < y) } clif |e| { vicmp(e, types::I16X8, IntCC::SignedLessThan, a, b) };
+            I16x8LtU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u16, y| x < y) } clif |e| { vicmp(e, types::I16X8, IntCC::UnsignedLessThan, a, b) };
+            I16x8GtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i16, y| x > y) } clif |e| { vicmp(e, types::I16X8, IntCC::SignedGreaterThan, a, b) };
+            I16x8GtU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u16, y| x > y) } clif |e| { vicmp(e, types::I16X8, IntCC::UnsignedGreaterThan, a, b) };
+            I16x8LeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i16, y| x <= y) } clif |e| { vicmp(e, types::I16X8, IntCC::SignedLessThanOrEqual, a, b) };
+            I16x8LeU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u16, y| x <= y) } clif |e| { vicmp(e, types::I16X8, IntCC::UnsignedLessThanOrEqual, a, b) };
+            I16x8GeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i16, y| x >= y) } clif |e| { vicmp(e, types::I16X8, IntCC::SignedGreaterThanOrEqual, a, b) };
+            I16x8GeU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u16, y| x >= y) } clif |e| { vicmp(e, types::I16X8, IntCC::UnsignedGreaterThanOrEqual, a, b) };
+            I32x4Eq (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i32, y| x == y) } clif |e| { vicmp(e, types::I32X4, IntCC::Equal, a, b) };
+            I32x4Ne (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i32, y| x != y) } clif |e| { vicmp(e, types::I32X4, IntCC::NotEqual, a, b) };
+            I32x4LtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i32, y| x < y) } clif |e| { vicmp(e, types::I32X4, IntCC::SignedLessThan, a, b) };
+            I32x4LtU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u32, y| x < y) } clif |e| { vicmp(e, types::I32X4, IntCC::UnsignedLessThan, a, b) };
+            I32x4GtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i32, y| x > y) } clif |e| { vicmp(e, types::I32X4, IntCC::SignedGreaterThan, a, b) };
+            I32x4GtU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u32, y| x > y) } clif |e| { vicmp(e, types::I32X4, IntCC::UnsignedGreaterThan, a, b) };
+            I32x4LeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i32, y| x <= y) } clif |e| { vicmp(e, types::I32X4, IntCC::SignedLessThanOrEqual, a, b) };
+            I32x4LeU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u32, y| x <= y) } clif |e| { vicmp(e, types::I32X4, IntCC::UnsignedLessThanOrEqual, a, b) };
+            I32x4GeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i32, y| x >= y) } clif |e| { vicmp(e, types::I32X4, IntCC::SignedGreaterThanOrEqual, a, b) };
+            I32x4GeU (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: u32, y| x >= y) } clif |e| { vicmp(e, types::I32X4, IntCC::UnsignedGreaterThanOrEqual, a, b) };
+            I64x2Eq (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i64, y| x == y) } clif |e| { vicmp(e, types::I64X2, IntCC::Equal, a, b) };
+            I64x2Ne (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i64, y| x != y) } clif |e| { vicmp(e, types::I64X2, IntCC::NotEqual, a, b) };
+            I64x2LtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i64, y| x < y) } clif |e| { vicmp(e, types::I64X2, IntCC::SignedLessThan, a, b) };
+            I64x2GtS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i64, y| x > y) } clif |e| { vicmp(e, types::I64X2, IntCC::SignedGreaterThan, a, b) };
+            I64x2LeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i64, y| x <= y) } clif |e| { vicmp(e, types::I64X2, IntCC::SignedLessThanOrEqual, a, b) };
+            I64x2GeS (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: i64, y| x >= y) } clif |e| { vicmp(e, types::I64X2, IntCC::SignedGreaterThanOrEqual, a, b) };
+            F32x4Eq (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f32, y| x == y) } clif |e| { vfcmp(e, types::F32X4, FloatCC::Equal, a, b) };
+            F32x4Ne (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f32, y| x != y) } clif |e| { vfcmp(e, types::F32X4, FloatCC::NotEqual, a, b) };
+            F32x4Lt (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f32, y| x < y) } clif |e| { vfcmp(e, types::F32X4, FloatCC::LessThan, a, b) };
+            F32x4Gt (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f32, y| x > y) } clif |e| { vfcmp(e, types::F32X4, FloatCC::GreaterThan, a, b) };
+            F32x4Le (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f32, y| x <= y) } clif |e| { vfcmp(e, types::F32X4, FloatCC::LessThanOrEqual, a, b) };
+            F32x4Ge (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f32, y| x >= y) } clif |e| { vfcmp(e, types::F32X4, FloatCC::GreaterThanOrEqual, a, b) };
+            F64x2Eq (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f64, y| x == y) } clif |e| { vfcmp(e, types::F64X2, FloatCC::Equal, a, b) };
+            F64x2Ne (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f64, y| x != y) } clif |e| { vfcmp(e, types::F64X2, FloatCC::NotEqual, a, b) };
+            F64x2Lt (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f64, y| x < y) } clif |e| { vfcmp(e, types::F64X2, FloatCC::LessThan, a, b) };
+            F64x2Gt (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f64, y| x > y) } clif |e| { vfcmp(e, types::F64X2, FloatCC::GreaterThan, a, b) };
+            F64x2Le (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f64, y| x <= y) } clif |e| { vfcmp(e, types::F64X2, FloatCC::LessThanOrEqual, a, b) };
+            F64x2Ge (a: v128, b: v128) -> v128 { $crate::ops::sem::compare(a, b, |x: f64, y| x >= y) } clif |e| { vfcmp(e, types::F64X2, FloatCC::GreaterThanOrEqual, a, b) };
+
+            V128Not (a: v128) -> v128 { a.bits(a, |x, _| !x) } clif |e| { e.ins().bnot(a) };
+            V128And (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x & y) } clif |e| { e.ins().band(a, b) };
+            V128AndNot (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x & !y) } clif |e| { and_not(e, a, b) };
+            V128Or (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x | y) } clif |e| { e.ins().bor(a, b) };
+            V128Xor (a: v128, b: v128) -> v128 { a.bits(b, |x, y| x ^ y) } clif |e| { e.ins().bxor(a, b) };
+            V128Bitselect (a: v128, b: v128, c: v128) -> v128 { $crate::ops::sem::bitselect(a, b, c) } clif |e| { e.ins().bitselect(c, a, b) };
+            V128AnyTrue (a: v128) -> i32 { i32::from(a != v128::default()) } clif |e| { any_true(e, a) };
+
+            I8x16Abs (a: v128) -> v128 { $crate::ops::sem::map1(a, i8::wrapping_abs) } clif |e| { v1(e, types::I8X16, a, |i, a| i.iabs(a)) };
+            I8x16Neg (a: v128) -> v128 { $crate::ops::sem::map1(a, i8::wrapping_neg) } clif |e| { v1(e, types::I8X16, a, |i, a| i.ineg(a)) };
+            I8x16Popcnt (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: u8| x.count_ones() as u8) } clif |e| { v1(e, types::I8X16, a, |i, a| i.popcnt(a)) };
+            I8x16AllTrue (a: v128) -> i32 { $crate::ops::sem::all(a, |x: i8| x != 0) } clif |e| { all_true(e, types::I8X16, a) };
+            I8x16Bitmask (a: v128) -> i32 { $crate::ops::sem::bitmask(a, |x: i8| x < 0) } clif |e| { bitmask(e, types::I8X16, a) };
+            I8x16NarrowI16x8S (a: v128, b: v128) -> v128 { $crate::ops::sem::narrow(a, b, |x: i16| x.clamp(-128, 127) as i8) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.snarrow(a, b)) };
+            I8x16NarrowI16x8U (a: v128, b: v128) -> v128 { $crate::ops::sem::narrow(a, b, |x: i16| x.clamp(0, 255) as u8) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.unarrow(a, b)) };
+            I8x16Shl (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i8, n| x << n) } clif |e| { vshift(e, types::I8X16, a, b, |i, a, b| i.ishl(a, b)) };
+            I8x16ShrS (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i8, n| x >> n) } clif |e| { vshift(e, types::I8X16, a, b, |i, a, b| i.sshr(a, b)) };
+            I8x16ShrU (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: u8, n| x >> n) } clif |e| { vshift(e, types::I8X16, a, b, |i, a, b| i.ushr(a, b)) };
+            I8x16Add (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i8::wrapping_add) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.iadd(a, b)) };
+            I8x16AddSatS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i8::saturating_add) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.sadd_sat(a, b)) };
+            I8x16AddSatU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, u8::saturating_add) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.uadd_sat(a, b)) };
+            I8x16Sub (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i8::wrapping_sub) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.isub(a, b)) };
+            I8x16SubSatS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i8::saturating_sub) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.ssub_sat(a, b)) };
+            I8x16SubSatU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, u8::saturating_sub) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.usub_sat(a, b)) };
+            I8x16MinS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i8, y| x.min(y)) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.smin(a, b)) };
+            I8x16MinU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u8, y| x.min(y)) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.umin(a, b)) };
+            I8x16MaxS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i8, y| x.max(y)) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.smax(a, b)) };
+            I8x16MaxU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u8, y| x.max(y)) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.umax(a, b)) };
+            I8x16AvgrU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u8, y| (u16::from(x) + u16::from(y)).div_ceil(2) as u8) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.avg_round(a, b)) };
+
+            I16x8Abs (a: v128) -> v128 { $crate::ops::sem::map1(a, i16::wrapping_abs) } clif |e| { v1(e, types::I16X8, a, |i, a| i.iabs(a)) };
+            I16x8Neg (a: v128) -> v128 { $crate::ops::sem::map1(a, i16::wrapping_neg) } clif |e| { v1(e, types::I16X8, a, |i, a| i.ineg(a)) };
+            I16x8AllTrue (a: v128) -> i32 { $crate::ops::sem::all(a, |x: i16| x != 0) } clif |e| { all_true(e, types::I16X8, a) };
+            I16x8Bitmask (a: v128) -> i32 { $crate::ops::sem::bitmask(a, |x: i16| x < 0) } clif |e| { bitmask(e, types::I16X8, a) };
+            I16x8NarrowI32x4S (a: v128, b: v128) -> v128 { $crate::ops::sem::narrow(a, b, |x: i32| x.clamp(-32768, 32767) as i16) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.snarrow(a, b)) };
+            I16x8NarrowI32x4U (a: v128, b: v128) -> v128 { $crate::ops::sem::narrow(a, b, |x: i32| x.clamp(0, 65535) as u16) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.unarrow(a, b)) };
+            I16x8ExtendLowI8x16S (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: i8| i16::from(x)) } clif |e| { v1(e, types::I8X16, a, |i, a| i.swiden_low(a)) };
+            I16x8ExtendLowI8x16U (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: u8| u16::from(x)) } clif |e| { v1(e, types::I8X16, a, |i, a| i.uwiden_low(a)) };
+            I16x8ExtendHighI8x16S (a: v128) -> v128 { $crate::ops::sem::widen_high(a, |x: i8| i16::from(x)) } clif |e| { v1(e, types::I8X16, a, |i, a| i.swiden_high(a)) };
+            I16x8ExtendHighI8x16U (a: v128) -> v128 { $crate::ops::sem::widen_high(a, |x: u8| u16::from(x)) } clif |e| { v1(e, types::I8X16, a, |i, a| i.uwiden_high(a)) };
+            I16x8Shl (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i16, n| x << n) } clif |e| { vshift(e, types::I16X8, a, b, |i, a, b| i.ishl(a, b)) };
+            I16x8ShrS (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i16, n| x >> n) } clif |e| { vshift(e, types::I16X8, a, b, |i, a, b| i.sshr(a, b)) };
+            I16x8ShrU (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: u16, n| x >> n) } clif |e| { vshift(e, types::I16X8, a, b, |i, a, b| i.ushr(a, b)) };
+            I16x8Add (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i16::wrapping_add) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.iadd(a, b)) };
+            I16x8AddSatS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i16::saturating_add) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.sadd_sat(a, b)) };
+            I16x8AddSatU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, u16::saturating_add) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.uadd_sat(a, b)) };
+            I16x8Sub (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i16::wrapping_sub) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.isub(a, b)) };
+            I16x8SubSatS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i16::saturating_sub) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.ssub_sat(a, b)) };
+            I16x8SubSatU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, u16::saturating_sub) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.usub_sat(a, b)) };
+            I16x8Mul (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i16::wrapping_mul) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.imul(a, b)) };
+            I16x8MinS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i16, y| x.min(y)) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.smin(a, b)) };
+            I16x8MinU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u16, y| x.min(y)) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.umin(a, b)) };
+            I16x8MaxS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i16, y| x.max(y)) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.smax(a, b)) };
+            I16x8MaxU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u16, y| x.max(y)) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.umax(a, b)) };
+            I16x8AvgrU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u16, y| (u32::from(x) + u32::from(y)).div_ceil(2) as u16) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.avg_round(a, b)) };
+            I16x8Q15MulrSatS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, $crate::ops::sem::q15mulr_sat) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.sqmul_round_sat(a, b)) };
+            I16x8ExtAddPairwiseI8x16S (a: v128) -> v128 { $crate::ops::sem::pairwise(a, |x: i8, y| i16::from(x) + i16::from(y)) } clif |e| { ext_add_pairwise(e, types::I8X16, Sign::Signed, a) };
+            I16x8ExtAddPairwiseI8x16U (a: v128) -> v128 { $crate::ops::sem::pairwise(a, |x: u8, y| u16::from(x) + u16::from(y)) } clif |e| { ext_add_pairwise(e, types::I8X16, Sign::Unsigned, a) };
+            I16x8ExtMulLowI8x16S (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_low2(a, b, |x: i8, y| i16::from(x) * i16::from(y)) } clif |e| { ext_mul(e, types::I8X16, a, b, |i, v| i.swiden_low(v)) };
+            I16x8ExtMulLowI8x16U (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_low2(a, b, |x: u8, y| u16::from(x) * u16::from(y)) } clif |e| { ext_mul(e, types::I8X16, a, b, |i, v| i.uwiden_low(v)) };
+            I16x8ExtMulHighI8x16S (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_high2(a, b, |x: i8, y| i16::from(x) * i16::from(y)) } clif |e| { ext_mul(e, types::I8X16, a, b, |i, v| i.swiden_high(v)) };
+            I16x8ExtMulHighI8x16U (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_high2(a, b, |x: u8, y| u16::from(x) * u16::from(y)) } clif |e| { ext_mul(e, types::I8X16, a, b, |i, v| i.uwiden_high(v)) };
+
+            I32x4Abs (a: v128) -> v128 { $crate::ops::sem::map1(a, i32::wrapping_abs) } clif |e| { v1(e, types::I32X4, a, |i, a| i.iabs(a)) };
+            I32x4Neg (a: v128) -> v128 { $crate::ops::sem::map1(a, i32::wrapping_neg) } clif |e| { v1(e, types::I32X4, a, |i, a| i.ineg(a)) };
+            I32x4AllTrue (a: v128) -> i32 { $crate::ops::sem::all(a, |x: i32| x != 0) } clif |e| { all_true(e, types::I32X4, a) };
+            I32x4Bitmask (a: v128) -> i32 { $crate::ops::sem::bitmask(a, |x: i32| x < 0) } clif |e| { bitmask(e, types::I32X4, a) };
+            I32x4ExtendLowI16x8S (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: i16| i32::from(x)) } clif |e| { v1(e, types::I16X8, a, |i, a| i.swiden_low(a)) };
+            I32x4ExtendLowI16x8U (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: u16| u32::from(x)) } clif |e| { v1(e, types::I16X8, a, |i, a| i.uwiden_low(a)) };
+            I32x4ExtendHighI16x8S (a: v128) -> v128 { $crate::ops::sem::widen_high(a, |x: i16| i32::from(x)) } clif |e| { v1(e, types::I16X8, a, |i, a| i.swiden_high(a)) };
+            I32x4ExtendHighI16x8U (a: v128) -> v128 { $crate::ops::sem::widen_high(a, |x: u16| u32::from(x)) } clif |e| { v1(e, types::I16X8, a, |i, a| i.uwiden_high(a)) };
+            I32x4Shl (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i32, n| x << n) } clif |e| { vshift(e, types::I32X4, a, b, |i, a, b| i.ishl(a, b)) };
+            I32x4ShrS (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i32, n| x >> n) } clif |e| { vshift(e, types::I32X4, a, b, |i, a, b| i.sshr(a, b)) };
+            I32x4ShrU (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: u32, n| x >> n) } clif |e| { vshift(e, types::I32X4, a, b, |i, a, b| i.ushr(a, b)) };
+            I32x4Add (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i32::wrapping_add) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.iadd(a, b)) };
+            I32x4Sub (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i32::wrapping_sub) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.isub(a, b)) };
+            I32x4Mul (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i32::wrapping_mul) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.imul(a, b)) };
+            I32x4MinS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i32, y| x.min(y)) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.smin(a, b)) };
+            I32x4MinU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u32, y| x.min(y)) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.umin(a, b)) };
+            I32x4MaxS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: i32, y| x.max(y)) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.smax(a, b)) };
+            I32x4MaxU (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: u32, y| x.max(y)) } clif |e| { v2(e, types::I32X4, a, b, |i, a, b| i.umax(a, b)) };
+            I32x4DotI16x8S (a: v128, b: v128) -> v128 { $crate::ops::sem::dot(a, b) } clif |e| { dot(e, a, b) };
+            I32x4ExtAddPairwiseI16x8S (a: v128) -> v128 { $crate::ops::sem::pairwise(a, |x: i16, y| i32::from(x) + i32::from(y)) } clif |e| { ext_add_pairwise(e, types::I16X8, Sign::Signed, a) };
+            I32x4ExtAddPairwiseI16x8U (a: v128) -> v128 { $crate::ops::sem::pairwise(a, |x: u16, y| u32::from(x) + u32::from(y)) } clif |e| { ext_add_pairwise(e, types::I16X8, Sign::Unsigned, a) };
+            I32x4ExtMulLowI16x8S (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_low2(a, b, |x: i16, y| i32::from(x) * i32::from(y)) } clif |e| { ext_mul(e, types::I16X8, a, b, |i, v| i.swiden_low(v)) };
+            I32x4ExtMulLowI16x8U (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_low2(a, b, |x: u16, y| u32::from(x) * u32::from(y)) } clif |e| { ext_mul(e, types::I16X8, a, b, |i, v| i.uwiden_low(v)) };
+            I32x4ExtMulHighI16x8S (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_high2(a, b, |x: i16, y| i32::from(x) * i32::from(y)) } clif |e| { ext_mul(e, types::I16X8, a, b, |i, v| i.swiden_high(v)) };
+            I32x4ExtMulHighI16x8U (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_high2(a, b, |x: u16, y| u32::from(x) * u32::from(y)) } clif |e| { ext_mul(e, types::I16X8, a, b, |i, v| i.uwiden_high(v)) };
+
+            I64x2Abs (a: v128) -> v128 { $crate::ops::sem::map1(a, i64::wrapping_abs) } clif |e| { v1(e, types::I64X2, a, |i, a| i.iabs(a)) };
+            I64x2Neg (a: v128) -> v128 { $crate::ops::sem::map1(a, i64::wrapping_neg) } clif |e| { v1(e, types::I64X2, a, |i, a| i.ineg(a)) };
+            I64x2AllTrue (a: v128) -> i32 { $crate::ops::sem::all(a, |x: i64| x != 0) } clif |e| { all_true(e, types::I64X2, a) };
+            I64x2Bitmask (a: v128) -> i32 { $crate::ops::sem::bitmask(a, |x: i64| x < 0) } clif |e| { bitmask(e, types::I64X2, a) };
+            I64x2ExtendLowI32x4S (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: i32| i64::from(x)) } clif |e| { v1(e, types::I32X4, a, |i, a| i.swiden_low(a)) };
+            I64x2ExtendLowI32x4U (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: u32| u64::from(x)) } clif |e| { v1(e, types::I32X4, a, |i, a| i.uwiden_low(a)) };
+            I64x2ExtendHighI32x4S (a: v128) -> v128 { $crate::ops::sem::widen_high(a, |x: i32| i64::from(x)) } clif |e| { v1(e, types::I32X4, a, |i, a| i.swiden_high(a)) };
+            I64x2ExtendHighI32x4U (a: v128) -> v128 { $crate::ops::sem::widen_high(a, |x: u32| u64::from(x)) } clif |e| { v1(e, types::I32X4, a, |i, a| i.uwiden_high(a)) };
+            I64x2Shl (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i64, n| x << n) } clif |e| { vshift(e, types::I64X2, a, b, |i, a, b| i.ishl(a, b)) };
+            I64x2ShrS (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: i64, n| x >> n) } clif |e| { vshift(e, types::I64X2, a, b, |i, a, b| i.sshr(a, b)) };
+            I64x2ShrU (a: v128, b: i32) -> v128 { $crate::ops::sem::shift(a, b, |x: u64, n| x >> n) } clif |e| { vshift(e, types::I64X2, a, b, |i, a, b| i.ushr(a, b)) };
+            I64x2Add (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i64::wrapping_add) } clif |e| { v2(e, types::I64X2, a, b, |i, a, b| i.iadd(a, b)) };
+            I64x2Sub (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i64::wrapping_sub) } clif |e| { v2(e, types::I64X2, a, b, |i, a, b| i.isub(a, b)) };
+            I64x2Mul (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, i64::wrapping_mul) } clif |e| { v2(e, types::I64X2, a, b, |i, a, b| i.imul(a, b)) };
+            I64x2ExtMulLowI32x4S (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_low2(a, b, |x: i32, y| i64::from(x) * i64::from(y)) } clif |e| { ext_mul(e, types::I32X4, a, b, |i, v| i.swiden_low(v)) };
+            I64x2ExtMulLowI32x4U (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_low2(a, b, |x: u32, y| u64::from(x) * u64::from(y)) } clif |e| { ext_mul(e, types::I32X4, a, b, |i, v| i.uwiden_low(v)) };
+            I64x2ExtMulHighI32x4S (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_high2(a, b, |x: i32, y| i64::from(x) * i64::from(y)) } clif |e| { ext_mul(e, types::I32X4, a, b, |i, v| i.swiden_high(v)) };
+            I64x2ExtMulHighI32x4U (a: v128, b: v128) -> v128 { $crate::ops::sem::widen_high2(a, b, |x: u32, y| u64::from(x) * u64::from(y)) } clif |e| { ext_mul(e, types::I32X4, a, b, |i, v| i.uwiden_high(v)) };
+
+            F32x4Abs (a: v128) -> v128 { $crate::ops::sem::map1(a, f32::abs) } clif |e| { v1(e, types::F32X4, a, |i, a| i.fabs(a)) };
+            F32x4Neg (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: f32| -x) } clif |e| { v1(e, types::F32X4, a, |i, a| i.fneg(a)) };
+            F32x4PMin (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: f32, y| if y < x { y } else { x }) } clif |e| { pseudo_min(e, types::F32X4, a, b) };
+            F32x4PMax (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: f32, y| if x < y { y } else { x }) } clif |e| { pseudo_max(e, types::F32X4, a, b) };
+            F64x2Abs (a: v128) -> v128 { $crate::ops::sem::map1(a, f64::abs) } clif |e| { v1(e, types::F64X2, a, |i, a| i.fabs(a)) };
+            F64x2Neg (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: f64| -x) } clif |e| { v1(e, types::F64X2, a, |i, a| i.fneg(a)) };
+            F64x2PMin (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: f64, y| if y < x { y } else { x }) } clif |e| { pseudo_min(e, types::F64X2, a, b) };
+            F64x2PMax (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, |x: f64, y| if x < y { y } else { x }) } clif |e| { pseudo_max(e, types::F64X2, a, b) };
+            I32x4TruncSatF32x4S (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: f32| x as i32) } clif |e| { v1(e, types::F32X4, a, |i, a| i.fcvt_to_sint_sat(types::I32X4, a)) };
+            I32x4TruncSatF32x4U (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: f32| x as u32) } clif |e| { v1(e, types::F32X4, a, |i, a| i.fcvt_to_uint_sat(types::I32X4, a)) };
+            I32x4TruncSatF64x2SZero (a: v128) -> v128 { $crate::ops::sem::narrow_zero(a, |x: f64| x as i32) } clif |e| { trunc_sat_f64x2_zero(e, Sign::Signed, a) };
+            I32x4TruncSatF64x2UZero (a: v128) -> v128 { $crate::ops::sem::narrow_zero(a, |x: f64| x as u32) } clif |e| { trunc_sat_f64x2_zero(e, Sign::Unsigned, a) };
+            F32x4ConvertI32x4S (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: i32| x as f32) } clif |e| { v1(e, types::I32X4, a, |i, a| i.fcvt_from_sint(types::F32X4, a)) };
+            F32x4ConvertI32x4U (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: u32| x as f32) } clif |e| { v1(e, types::I32X4, a, |i, a| i.fcvt_from_uint(types::F32X4, a)) };
+            F64x2ConvertLowI32x4S (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: i32| f64::from(x)) } clif |e| { convert_low(e, Sign::Signed, a) };
+            F64x2ConvertLowI32x4U (a: v128) -> v128 { $crate::ops::sem::widen_low(a, |x: u32| f64::from(x)) } clif |e| { convert_low(e, Sign::Unsigned, a) };
+
+            I32x4RelaxedTruncF32x4S (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: f32| x as i32) } clif |e| { v1(e, types::F32X4, a, |i, a| i.fcvt_to_sint_sat(types::I32X4, a)) };
+            I32x4RelaxedTruncF32x4U (a: v128) -> v128 { $crate::ops::sem::map1(a, |x: f32| x as u32) } clif |e| { v1(e, types::F32X4, a, |i, a| i.fcvt_to_uint_sat(types::I32X4, a)) };
+            I32x4RelaxedTruncF64x2SZero (a: v128) -> v128 { $crate::ops::sem::narrow_zero(a, |x: f64| x as i32) } clif |e| { trunc_sat_f64x2_zero(e, Sign::Signed, a) };
+            I32x4RelaxedTruncF64x2UZero (a: v128) -> v128 { $crate::ops::sem::narrow_zero(a, |x: f64| x as u32) } clif |e| { trunc_sat_f64x2_zero(e, Sign::Unsigned, a) };
+            I8x16RelaxedSwizzle (a: v128, b: v128) -> v128 { $crate::ops::sem::swizzle(a, b) } clif |e| { v2(e, types::I8X16, a, b, |i, a, b| i.swizzle(a, b)) };
+            I8x16RelaxedLaneselect (a: v128, b: v128, c: v128) -> v128 { $crate::ops::sem::bitselect(a, b, c) } clif |e| { e.ins().bitselect(c, a, b) };
+            I16x8RelaxedLaneselect (a: v128, b: v128, c: v128) -> v128 { $crate::ops::sem::bitselect(a, b, c) } clif |e| { e.ins().bitselect(c, a, b) };
+            I32x4RelaxedLaneselect (a: v128, b: v128, c: v128) -> v128 { $crate::ops::sem::bitselect(a, b, c) } clif |e| { e.ins().bitselect(c, a, b) };
+            I64x2RelaxedLaneselect (a: v128, b: v128, c: v128) -> v128 { $crate::ops::sem::bitselect(a, b, c) } clif |e| { e.ins().bitselect(c, a, b) };
+            I16x8RelaxedQ15mulrS (a: v128, b: v128) -> v128 { $crate::ops::sem::map2(a, b, $crate::ops::sem::q15mulr_sat) } clif |e| { v2(e, types::I16X8, a, b, |i, a, b| i.sqmul_round_sat(a, b)) };
+            I16x8RelaxedDotI8x16I7x16S (a: v128, b: v128) -> v128 { $crate::ops::sem::relaxed_dot(a, b) } clif |e| { relaxed_dot(e, a, b) };
+            I32x4RelaxedDotI8x16I7x16AddS (a: v128, b: v128, c: v128) -> v128 { $crate::ops::sem::relaxed_dot_add(a, b, c) } clif |e| { relaxed_dot_add(e, a, b, c) };
+        }
+    };
+}

@@ -1,0 +1,99 @@
+//! One function body through wasmparser's validator, under the limits for bodies.
+//!
+//! Needs nothing of the other bodies, so that bodies can be validated on any thread.
+
+use wasmparser::{
+    BinaryReader, FrameStack, FuncToValidate, FuncValidatorAllocations, FunctionBody, ModuleArity, Operator,
+    ValidatorResources,
+};
+
+use super::error::{Error, Stop};
+use crate::limits::{Limits, check};
+
+/// Values that each byte of a body may carry besides [`Limits::carried_values`].
+const CARRIED_PER_BYTE: u64 = 4;
+
+/// Validates one body.
+pub(super) fn validate(
+    func: FuncToValidate<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    bytes: &[u8],
+    limits: &Limits,
+    allocations: FuncValidatorAllocations,
+) -> Result<FuncValidatorAllocations, Stop> {
+    check_locals(body, limits)?;
+    let features = func.features;
+    let mut validator = func.into_validator(allocations);
+    let mut reader = body.get_binary_reader();
+    validator.read_locals(&mut reader)?;
+    reader.set_features(features);
+    let mut carried = Carried::new(body, limits);
+    while !reader.eof() {
+        let offset = reader.original_position();
+        if is_control(bytes[offset as usize]) {
+            carried.add(&reader, &validator.visitor(offset), limits)?;
+        }
+        reader.visit_operator(&mut validator.visitor(offset))??;
+        // The function itself is a frame.
+        let nesting = u64::from(validator.control_stack_height().saturating_sub(1));
+        check("nesting", nesting, limits.nesting, offset)?;
+    }
+    let end = reader.original_position();
+    reader.finish_expression(&validator.visitor(end))?;
+    Ok(validator.into_allocations())
+}
+
+fn check_locals(body: &FunctionBody<'_>, limits: &Limits) -> Result<(), Stop> {
+    let mut reader = body.get_locals_reader()?;
+    let offset = reader.original_position();
+    let mut locals = 0_u64;
+    for _ in 0..reader.get_count() {
+        locals += u64::from(reader.read()?.0);
+    }
+    if locals > u64::from(u32::MAX) {
+        return Err(Error::malformed("too many locals", offset).into());
+    }
+    Ok(check("locals", locals, limits.locals, offset)?)
+}
+
+/// Whether an opcode is of an operator that carries as many values as some type says: blocks,
+/// branches, returns and calls.
+const fn is_control(opcode: u8) -> bool {
+    matches!(opcode, 0x02..=0x05 | 0x0b..=0x11)
+}
+
+/// The values carried so far.
+struct Carried {
+    values: u64,
+    bound: u64,
+}
+
+impl Carried {
+    fn new(body: &FunctionBody<'_>, limits: &Limits) -> Self {
+        let range = body.range();
+        Self { values: 0, bound: u64::from(limits.carried_values) + CARRIED_PER_BYTE * (range.end - range.start) }
+    }
+
+    /// Adds the operator that the reader stands at, before it is validated.
+    fn add(
+        &mut self,
+        reader: &BinaryReader<'_>,
+        context: &(impl ModuleArity + FrameStack),
+        limits: &Limits,
+    ) -> Result<(), Stop> {
+        let offset = reader.original_position();
+        let operator = reader.peek_operator(context)?;
+        let mut times = 1;
+        if let Operator::BrTable { targets } = &operator {
+            times = u64::from(targets.len()) + 1;
+            check("br_table_targets", times - 1, limits.br_table_targets, offset)?;
+        }
+        // An operator whose arity cannot be told is invalid: the validator says why.
+        let Some((params, results)) = operator.operator_arity(context) else { return Ok(()) };
+        self.values += (u64::from(params) + u64::from(results)) * times;
+        if self.values > self.bound {
+            return Err(Error::limit("carried_values", self.values, self.bound, offset).into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Bytes to [`Module`]: one pass of wasmparser's reader and validator.
+//!
+//! Invariant: a `Module` exists only if the whole of its bytes validated under the features asked
+//! for and stayed within the limits. Nothing recurses over the input, and what is kept is
+//! proportional to it.
+
+mod body;
+pub(crate) mod convert;
+mod decode;
+mod error;
+mod sections;
+
+use std::sync::Arc;
+
+use wasmparser::{FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
+
+pub use error::{Error, ErrorKind};
+
+use crate::limits::{Features, Limits, check};
+use crate::module::{Module, ModuleInner};
+use error::{Stop, classify};
+use sections::Builder;
+
+impl Module {
+    /// Parses and validates a module in the binary format.
+    ///
+    /// # Errors
+    /// If the bytes are not a module, the module is not valid, it needs a feature that is off, or
+    /// it passes a limit.
+    pub fn new(bytes: impl Into<Arc<[u8]>>, features: &Features, limits: &Limits) -> Result<Self, Error> {
+        let bytes = bytes.into();
+        let limits = limits.clamped();
+        check("module_bytes", bytes.len() as u64, limits.module_bytes, 0)?;
+        check_header(&bytes)?;
+        match read(&bytes, *features, &limits) {
+            Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Wasmparser(error)) => Err(classify(&bytes, features.wasmparser(), &error)),
+        }
+    }
+}
+
+/// Refuses what is not a core module with words that say what it is instead.
+fn check_header(bytes: &[u8]) -> Result<(), Error> {
+    const MAGIC: &[u8; 4] = b"\0asm";
+    let head = &bytes[..bytes.len().min(4)];
+    if head != MAGIC {
+        return Err(Error::malformed(describe_foreign(bytes), 0));
+    }
+    match bytes.get(4..8) {
+        Some([1, 0, 0, 0]) => Ok(()),
+        Some([_, _, 1, 0]) => Err(Error::unsupported(
+            "component-model",
+            "this is a component (WASI 0.2), not a core module; build a core module instead, for example for the target wasm32-wasip1",
+            4,
+        )),
+        Some([a, b, c, d]) => {
+            Err(Error::malformed(format!("unknown binary version: bytes {a:02x} {b:02x} {c:02x} {d:02x}"), 4))
+        }
+        _ => Err(Error::malformed("unexpected end of the version number", bytes.len() as u64)),
+    }
+}
+
+fn describe_foreign(bytes: &[u8]) -> String {
+    let head = &bytes[..bytes.len().min(8)];
+    if head.is_empty() {
+        return "magic header not found: the input is empty".to_owned();
+    }
+    let shown: Vec<_> = head.iter().map(|b| format!("{b:02x}")).collect();
+    let is_text = head.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace());
+    let hint = if is_text { "; it looks like text: module text needs a file name that ends in .wat" } else { "" };
+    format!("magic header not found: this is not a WebAssembly module, it begins with {}{hint}", shown.join(" "))
+}
+
+fn read(bytes: &Arc<[u8]>, features: Features, limits: &Limits) -> Result<ModuleInner, Stop> {
+    let mut validator = Validator::new_with_features(features.wasmparser());
+    let mut parser = Parser::new(0);
+    parser.set_features(features.wasmparser());
+    let mut builder = Builder::new(bytes.clone(), features, limits);
+    let mut allocations = FuncValidatorAllocations::default();
+    for payload in parser.parse_all(bytes) {
+        let payload = payload?;
+        builder.check_limits(&payload)?;
+        match validator.payload(&payload)? {
+            ValidPayload::Func(func, body) => allocations = body::validate(func, &body, bytes, limits, allocations)?,
+            ValidPayload::Ok | ValidPayload::Parser(_) | ValidPayload::End(_) => {}
+        }
+        // The section is valid: what follows converts it.
+        if !matches!(payload, Payload::End(_)) {
+            builder.add(payload)?;
+        }
+    }
+    Ok(builder.finish())
+}

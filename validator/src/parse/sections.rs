@@ -1,0 +1,340 @@
+//! Sections into the parts of a module.
+//!
+//! Each section's counts are compared with the limits before wasmparser validates it, and converted
+//! after it did: conversion meets only what is valid.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aura_host_abi::vm::VmCounts;
+use wasmparser::{DataKind, ElementKind, ExternalKind, Operator, Payload, SectionLimited, TableInit, TypeRef};
+
+use super::convert;
+use super::error::{Error, Stop};
+use crate::limits::{Features, Limits, check};
+use crate::module::{
+    ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, ExternType,
+    Import, ModuleInner, SegmentMode, Table,
+};
+use crate::ops::Op;
+
+/// A module under construction.
+pub(super) struct Builder<'l> {
+    module: ModuleInner,
+    limits: &'l Limits,
+    /// Functions that a reference may be made to, as met; imported ones too.
+    referred: Vec<u32>,
+}
+
+impl<'l> Builder<'l> {
+    pub(super) fn new(bytes: Arc<[u8]>, features: Features, limits: &'l Limits) -> Self {
+        Self { module: ModuleInner::empty(bytes, features), limits, referred: Vec::new() }
+    }
+
+    /// Compares the counts of a section with the limits.
+    pub(super) fn check_limits(&self, payload: &Payload<'_>) -> Result<(), Stop> {
+        let limits = self.limits;
+        let counts = &self.module.counts;
+        match payload {
+            Payload::TypeSection(s) => count("types", s, 0, limits.types),
+            Payload::ImportSection(s) => count("imports", s, 0, limits.imports),
+            Payload::FunctionSection(s) => count("functions", s, counts.imported_funcs, limits.functions),
+            Payload::TableSection(s) => count("tables", s, counts.tables, limits.tables),
+            Payload::MemorySection(s) => count("memories", s, counts.memories, limits.memories),
+            Payload::GlobalSection(s) => count("globals", s, counts.globals, limits.globals),
+            Payload::ExportSection(s) => count("exports", s, 0, limits.exports),
+            Payload::ElementSection(s) => count("element_segments", s, 0, limits.element_segments),
+            Payload::DataSection(s) => count("data_segments", s, 0, limits.data_segments),
+            Payload::CodeSectionEntry(body) => {
+                let range = body.range();
+                Ok(check("body_bytes", range.end - range.start, limits.body_bytes, range.start)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a section that validated.
+    pub(super) fn add(&mut self, payload: Payload<'_>) -> Result<(), Stop> {
+        match payload {
+            Payload::TypeSection(section) => self.types(section),
+            Payload::ImportSection(section) => self.imports(section),
+            Payload::FunctionSection(section) => self.functions(section),
+            Payload::TableSection(section) => self.tables(section),
+            Payload::MemorySection(section) => self.memories(section),
+            Payload::GlobalSection(section) => self.globals(section),
+            Payload::ExportSection(section) => self.exports(section),
+            Payload::ElementSection(section) => self.elements(section),
+            Payload::DataSection(section) => self.data(section),
+            Payload::StartSection { func, .. } => {
+                self.module.start = Some(func);
+                Ok(())
+            }
+            Payload::CodeSectionEntry(body) => {
+                self.module.bodies.push(narrow(&body.range()));
+                Ok(())
+            }
+            Payload::CustomSection(section) => {
+                self.custom(section.name(), &section.data_range());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The finished module.
+    pub(super) fn finish(mut self) -> ModuleInner {
+        let imported = self.module.counts.imported_funcs;
+        let mut escaping: Vec<u32> = self.referred.iter().filter_map(|func| func.checked_sub(imported)).collect();
+        escaping.sort_unstable();
+        escaping.dedup();
+        self.module.escaping = escaping;
+        self.module
+    }
+
+    fn types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Stop> {
+        for item in section.into_iter_with_offsets() {
+            let (offset, group) = item?;
+            for ty in group.types() {
+                let wasmparser::CompositeInnerType::Func(func) = &ty.composite_type.inner else {
+                    return Err(Error::unsupported("gc", "a type that is not a function type", offset).into());
+                };
+                check("params", func.params().len() as u64, self.limits.params, offset)?;
+                check("results", func.results().len() as u64, self.limits.results, offset)?;
+                self.module.types.push(convert::func_type(func)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn imports(&mut self, section: wasmparser::ImportSectionReader<'_>) -> Result<(), Stop> {
+        let start = section.range().start;
+        for item in section.into_imports_with_offsets() {
+            let (offset, import) = item?;
+            check("name_bytes", import.module.len().max(import.name.len()) as u64, self.limits.name_bytes, offset)?;
+            let ty = self.import_type(import.ty, offset)?;
+            self.module.imports.push(Import { module: import.module.to_owned(), name: import.name.to_owned(), ty });
+        }
+        let VmCounts { imported_funcs, tables, memories, globals, .. } = self.module.counts;
+        check("functions", imported_funcs.into(), self.limits.functions, start)?;
+        check("tables", tables.into(), self.limits.tables, start)?;
+        check("memories", memories.into(), self.limits.memories, start)?;
+        Ok(check("globals", globals.into(), self.limits.globals, start)?)
+    }
+
+    fn import_type(&mut self, ty: TypeRef, offset: u64) -> Result<ExternType, Stop> {
+        let module = &mut self.module;
+        Ok(match ty {
+            TypeRef::Func(index) => {
+                module.funcs.push(index);
+                module.counts.imported_funcs += 1;
+                ExternType::Func(module.types[index as usize].clone())
+            }
+            TypeRef::Table(ty) => {
+                let ty = convert::table_type(ty)?;
+                module.tables.push(Table { ty, init: None });
+                module.counts.tables += 1;
+                module.counts.imported_tables += 1;
+                ExternType::Table(ty)
+            }
+            TypeRef::Memory(ty) => {
+                let ty = convert::memory_type(ty);
+                module.memories.push(ty);
+                module.counts.memories += 1;
+                module.counts.imported_memories += 1;
+                ExternType::Memory(ty)
+            }
+            TypeRef::Global(ty) => {
+                let ty = convert::global_type(ty)?;
+                module.globals.push(ty);
+                module.counts.globals += 1;
+                module.counts.imported_globals += 1;
+                ExternType::Global(ty)
+            }
+            TypeRef::Tag(_) => return Err(Error::unsupported("exception-handling", "a tag import", offset).into()),
+            TypeRef::FuncExact(_) => {
+                return Err(Error::unsupported("custom-descriptors", "an exact function import", offset).into());
+            }
+        })
+    }
+
+    fn functions(&mut self, section: wasmparser::FunctionSectionReader<'_>) -> Result<(), Stop> {
+        self.module.funcs.reserve_exact(section.count() as usize);
+        for index in section {
+            self.module.funcs.push(index?);
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self, section: wasmparser::TableSectionReader<'_>) -> Result<(), Stop> {
+        for item in section.into_iter_with_offsets() {
+            let (offset, table) = item?;
+            let min = table.ty.initial;
+            if min > u64::from(self.limits.table_elements) {
+                return Err(Error::limit("table_elements", min, self.limits.table_elements.into(), offset).into());
+            }
+            let init = match table.init {
+                TableInit::RefNull => None,
+                TableInit::Expr(expr) => Some(self.const_expr(&expr)?),
+            };
+            self.module.tables.push(Table { ty: convert::table_type(table.ty)?, init });
+            self.module.counts.tables += 1;
+        }
+        Ok(())
+    }
+
+    fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<(), Stop> {
+        for memory in section {
+            self.module.memories.push(convert::memory_type(memory?));
+            self.module.counts.memories += 1;
+        }
+        Ok(())
+    }
+
+    fn globals(&mut self, section: wasmparser::GlobalSectionReader<'_>) -> Result<(), Stop> {
+        for global in section {
+            let global = global?;
+            self.module.globals.push(convert::global_type(global.ty)?);
+            self.module.counts.globals += 1;
+            let init = self.const_expr(&global.init_expr)?;
+            self.module.global_inits.push(init);
+        }
+        Ok(())
+    }
+
+    fn exports(&mut self, section: wasmparser::ExportSectionReader<'_>) -> Result<(), Stop> {
+        for item in section.into_iter_with_offsets() {
+            let (offset, export) = item?;
+            check("name_bytes", export.name.len() as u64, self.limits.name_bytes, offset)?;
+            let index = match export.kind {
+                ExternalKind::Func => {
+                    self.referred.push(export.index);
+                    ExternIndex::Func(export.index)
+                }
+                ExternalKind::Table => ExternIndex::Table(export.index),
+                ExternalKind::Memory => ExternIndex::Memory(export.index),
+                ExternalKind::Global => ExternIndex::Global(export.index),
+                ExternalKind::Tag => {
+                    return Err(Error::unsupported("exception-handling", "a tag export", offset).into());
+                }
+                ExternalKind::FuncExact => {
+                    return Err(Error::unsupported("custom-descriptors", "an exact function export", offset).into());
+                }
+            };
+            self.module.exports.push(Export { name: export.name.to_owned(), index });
+        }
+        let exports = &self.module.exports;
+        let mut by_name: Vec<u32> = (0..exports.len() as u32).collect();
+        by_name.sort_unstable_by_key(|&i| exports[i as usize].name.as_str());
+        self.module.exports_by_name = by_name;
+        Ok(())
+    }
+
+    fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<(), Stop> {
+        for element in section {
+            let element = element?;
+            let mode = match &element.kind {
+                ElementKind::Passive => SegmentMode::Passive,
+                ElementKind::Declared => SegmentMode::Declared,
+                ElementKind::Active { table_index, offset_expr } => {
+                    SegmentMode::Active { target: table_index.unwrap_or(0), offset: self.const_expr(offset_expr)? }
+                }
+            };
+            let offset = element.range.start;
+            let (ty, items) = match element.items {
+                wasmparser::ElementItems::Functions(funcs) => {
+                    check("segment_elements", funcs.count().into(), self.limits.segment_elements, offset)?;
+                    let funcs = funcs.into_iter().collect::<Result<Box<[u32]>, _>>()?;
+                    self.referred.extend_from_slice(&funcs);
+                    (wasmparser::RefType::FUNCREF, ElementItems::Funcs(funcs))
+                }
+                wasmparser::ElementItems::Expressions(ty, exprs) => {
+                    check("segment_elements", exprs.count().into(), self.limits.segment_elements, offset)?;
+                    let exprs = exprs.into_iter().map(|expr| self.const_expr(&expr?)).collect::<Result<_, Stop>>()?;
+                    (ty, ElementItems::Exprs(exprs))
+                }
+            };
+            self.module.elements.push(ElementSegment { mode, ty: convert::ref_type(ty)?, items });
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<(), Stop> {
+        for data in section {
+            let data = data?;
+            let mode = match &data.kind {
+                DataKind::Passive => SegmentMode::Passive,
+                DataKind::Active { memory_index, offset_expr } => {
+                    SegmentMode::Active { target: *memory_index, offset: self.const_expr(offset_expr)? }
+                }
+            };
+            let start = data.range.end - data.data.len() as u64;
+            self.module.data.push(DataSegment { mode, bytes: narrow(&(start..data.range.end)) });
+        }
+        Ok(())
+    }
+
+    fn custom(&mut self, name: &str, range: &Range<u64>) {
+        let limits = self.limits;
+        let kept = self.module.custom_sections.len() < limits.custom_sections_kept as usize
+            && range.end - range.start <= u64::from(limits.custom_section_bytes_kept)
+            && name.len() <= limits.name_bytes as usize;
+        if kept {
+            self.module.custom_sections.push(CustomSection { name: name.to_owned(), bytes: narrow(range) });
+        }
+    }
+
+    fn const_expr(&mut self, expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Stop> {
+        let mut ops = Vec::new();
+        for item in expr.get_operators_reader().into_iter_with_offsets() {
+            let (operator, offset) = item?;
+            if matches!(operator, Operator::End) {
+                break;
+            }
+            check("const_expr_operators", ops.len() as u64 + 1, self.limits.const_expr_operators, offset)?;
+            ops.push(self.const_op(&operator, offset)?);
+        }
+        Ok(ConstExpr { ops: ops.into() })
+    }
+
+    fn const_op(&mut self, operator: &Operator<'_>, offset: u64) -> Result<ConstOp, Stop> {
+        Ok(match *operator {
+            Operator::I32Const { value } => ConstOp::I32(value),
+            Operator::I64Const { value } => ConstOp::I64(value),
+            Operator::F32Const { value } => ConstOp::F32(value.bits()),
+            Operator::F64Const { value } => ConstOp::F64(value.bits()),
+            Operator::V128Const { value } => ConstOp::V128(*value.bytes()),
+            Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
+            Operator::RefNull { hty } => {
+                let heap = convert::heap_type(hty)?;
+                ConstOp::RefNull(aura_host_abi::RefType { nullable: true, heap })
+            }
+            Operator::RefFunc { function_index } => {
+                self.referred.push(function_index);
+                ConstOp::RefFunc(function_index)
+            }
+            Operator::I32Add => ConstOp::Binary(Op::I32Add),
+            Operator::I32Sub => ConstOp::Binary(Op::I32Sub),
+            Operator::I32Mul => ConstOp::Binary(Op::I32Mul),
+            Operator::I64Add => ConstOp::Binary(Op::I64Add),
+            Operator::I64Sub => ConstOp::Binary(Op::I64Sub),
+            Operator::I64Mul => ConstOp::Binary(Op::I64Mul),
+            _ => return Err(Error::unsupported("gc", format!("constant operator {operator:?}"), offset).into()),
+        })
+    }
+}
+
+/// Compares the count of a section's items, with those of the same kind before it, with a limit. A
+/// count that the section's bytes cannot hold is a fault of decoding, which the validator reports.
+fn count<T>(name: &'static str, section: &SectionLimited<'_, T>, before: u32, bound: u32) -> Result<(), Stop> {
+    let range = section.range();
+    let items = u64::from(section.count());
+    if items > range.end - range.start {
+        return Ok(());
+    }
+    Ok(check(name, u64::from(before) + items, bound, range.start)?)
+}
+
+/// A range of offsets in a module, whose length the limits keep below 2 GiB.
+fn narrow(range: &Range<u64>) -> Range<u32> {
+    range.start as u32..range.end as u32
+}

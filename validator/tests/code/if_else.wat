@@ -1,0 +1,11 @@
+(module
+  (func $both (param i32) (result i32) local.get 0 if (result i32) i32.const 1 else local.get 0 end)
+  (func $then (param i32) local.get 0 if i32.const 1 local.set 0 end)
+  (func $params (param i32) (result i32) local.get 0 local.get 0 if (param i32) (result i32) i32.const 1 i32.add else i32.eqz end)
+  (func $params_only_then (param i32) (result i32) local.get 0 local.get 0 if (param i32) (result i32) i32.const 1 i32.add end)
+  (func $one_dies (param i32) (result i32) local.get 0 if (result i32) unreachable else i32.const 1 end)
+  (func $both_die (param i32) (result i32) local.get 0 if (result i32) i32.const 0 return else i32.const 1 return end)
+  (func $branch_out (param i32) local.get 0 if local.get 0 br_if 0 nop else br 0 end)
+  (func $select (param i32 f64) (result f64) local.get 1 f64.const 0.5 local.get 0 select)
+  (func $typed (param i32 funcref) (result funcref) local.get 1 ref.null func local.get 0 select (result funcref))
+)

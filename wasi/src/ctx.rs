@@ -1,0 +1,302 @@
+//! What one guest has of WASI: its grants and all that derives from them.
+//!
+//! Invariant: a fresh context holds no authority; only [`WasiCtx::attach`] adds some, and each use
+//! of it re-reads the capability that was attached.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aura_host_abi::{Action, Capability, Resource};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno as HostErrno;
+
+use crate::beneath;
+use crate::denied::{Denied, DeniedOp};
+use crate::errno::{Errno, Fail};
+use crate::limits::{PATH_LEN_MAX, WasiLimits};
+use crate::stream::{Input, Output, Stream, Streams};
+use crate::table::{Dir, Entry, FdTable, File, Object};
+use crate::types::Rights;
+
+/// Why a context cannot take what it was given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    #[error("`{0}` is not a grant that WASI serves")]
+    NotWasi(String),
+    #[error("environment variable `{0}` is not set in this process; write `env={0}=VALUE`")]
+    VariableNotSet(String),
+    #[error("environment variable `{0}` is not Unicode; write `env={0}=VALUE`")]
+    VariableNotUnicode(String),
+    #[error("cannot open directory `{path}`: {error}")]
+    Directory { path: PathBuf, error: std::io::Error },
+    #[error("`{path}` is not a directory; grant the directory that it lies in: `{grant}`")]
+    NotADirectory { path: PathBuf, grant: String },
+    #[error("this kernel refuses openat2 ({0}), without which no directory can be granted; Linux 5.6 or later has it")]
+    NoOpenat2(std::io::Error),
+    #[error("the name of directory `{0}` is too long for a guest")]
+    NameTooLong(String),
+    #[error("more than {0} handles would be open")]
+    TooManyHandles(usize),
+    #[error("{what} take {bytes} bytes; the limit is {max}")]
+    StringsTooLong { what: &'static str, bytes: usize, max: usize },
+    #[error("{0} contains a NUL, which ends a string for the guest")]
+    Nul(&'static str),
+}
+
+/// The context of WASI functions: one per guest.
+///
+/// ```
+/// use std::sync::Arc;
+/// use aura_host_abi::Capability;
+/// use aura_wasi::WasiCtx;
+///
+/// let mut ctx = WasiCtx::new();
+/// ctx.set_args(vec!["program".into(), "--help".into()])?;
+/// let clock = Arc::new(Capability::new("clock".parse()?));
+/// ctx.attach(Arc::clone(&clock))?;
+/// clock.revoke(); // The guest is denied from here on.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct WasiCtx {
+    grants: Vec<Arc<Capability>>,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<Variable>,
+    pub(crate) streams: Streams,
+    pub(crate) fds: FdTable,
+    pub(crate) limits: WasiLimits,
+    pub(crate) denied: Denied,
+    /// The function that is being called, for reports.
+    pub(crate) current: &'static str,
+}
+
+/// A granted environment variable.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    pub(crate) grant: Arc<Capability>,
+}
+
+impl WasiCtx {
+    /// A context without any authority.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces the limits. Handles that are open stay open.
+    pub fn set_limits(&mut self, limits: WasiLimits) {
+        self.limits = limits;
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &WasiLimits {
+        &self.limits
+    }
+
+    /// Sets the arguments, program name first. The guest sees them only by a grant of `args`.
+    ///
+    /// # Errors
+    /// If one contains a NUL, or together they pass [`WasiLimits::strings_bytes_max`].
+    pub fn set_args(&mut self, args: Vec<String>) -> Result<(), AttachError> {
+        if args.iter().any(|arg| arg.contains('\0')) {
+            return Err(AttachError::Nul("an argument"));
+        }
+        let bytes = args.iter().map(|arg| arg.len() + 1).sum();
+        self.check_strings("the arguments", bytes)?;
+        self.args = args;
+        Ok(())
+    }
+
+    /// Sets where standard input comes from, once it is granted.
+    pub fn set_stdin(&mut self, input: Input) {
+        self.streams.input = input;
+        self.streams.consumed = 0;
+    }
+
+    /// Sets where standard output goes, once it is granted.
+    pub fn set_stdout(&mut self, output: Output) {
+        self.streams.output = output;
+    }
+
+    /// Sets where standard error goes, once it is granted.
+    pub fn set_stderr(&mut self, output: Output) {
+        self.streams.error = output;
+    }
+
+    /// What the guest was denied within granted functions, each once, in order; the list is bounded.
+    #[must_use]
+    pub fn denials(&self) -> &[DeniedOp] {
+        self.denied.as_slice()
+    }
+
+    /// Gives the guest what `grant` stands for, for as long as it is not revoked.
+    ///
+    /// # Errors
+    /// If the grant is not WASI's, names something this process does not have, or passes a limit.
+    /// The context is then unchanged.
+    pub fn attach(&mut self, grant: Arc<Capability>) -> Result<(), AttachError> {
+        let spec = grant.spec();
+        match (spec.action, &spec.resource) {
+            (Action::Stdio, Resource::Nothing) => self.attach_stdio(&grant)?,
+            (Action::Args | Action::Clock | Action::Random, Resource::Nothing) => {}
+            (Action::Env, Resource::Variable { name, value }) => {
+                let value = variable(name, value.as_deref())?;
+                self.attach_variable(name, value, &grant)?;
+            }
+            (Action::FsRead | Action::FsWrite, Resource::Directory { host, guest }) => {
+                self.attach_directory(host, guest, &grant)?;
+            }
+            _ => return Err(AttachError::NotWasi(spec.to_string())),
+        }
+        self.grants.push(grant);
+        Ok(())
+    }
+
+    fn attach_stdio(&mut self, grant: &Arc<Capability>) -> Result<(), AttachError> {
+        for (fd, stream) in Stream::ALL.into_iter().enumerate() {
+            let max = self.limits.handles_max;
+            let entry = Entry::stream(stream, Arc::clone(grant));
+            self.fds.insert_at(fd, entry, max).map_err(|_| AttachError::TooManyHandles(max))?;
+        }
+        Ok(())
+    }
+
+    fn attach_variable(&mut self, name: &str, value: String, grant: &Arc<Capability>) -> Result<(), AttachError> {
+        if name.contains('\0') || value.contains('\0') {
+            return Err(AttachError::Nul("an environment variable"));
+        }
+        let held: usize = self.env.iter().map(Variable::guest_len).sum();
+        let variable = Variable { name: name.to_owned(), value, grant: Arc::clone(grant) };
+        self.check_strings("the environment variables", held + variable.guest_len())?;
+        self.env.push(variable);
+        Ok(())
+    }
+
+    fn attach_directory(&mut self, host: &Path, guest: &str, grant: &Arc<Capability>) -> Result<(), AttachError> {
+        if guest.len() > PATH_LEN_MAX as usize {
+            return Err(AttachError::NameTooLong(guest.to_owned()));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(host, flags, Mode::empty()).map_err(|error| cannot_open(host, grant, error))?;
+        beneath::probe(&fd).map_err(|error| AttachError::NoOpenat2(error.into()))?;
+        let max = self.limits.handles_max;
+        let entry = Entry::dir(fd, Some(guest.to_owned()), Arc::clone(grant));
+        self.fds.insert(entry, max).map_err(|_| AttachError::TooManyHandles(max))?;
+        Ok(())
+    }
+
+    fn check_strings(&self, what: &'static str, bytes: usize) -> Result<(), AttachError> {
+        let max = self.limits.strings_bytes_max;
+        if bytes > max { Err(AttachError::StringsTooLong { what, bytes, max }) } else { Ok(()) }
+    }
+
+    /// Whether any grant of one of these actions stands.
+    pub(crate) fn holds(&self, actions: &[Action]) -> bool {
+        self.grants.iter().any(|grant| actions.contains(&grant.spec().action) && grant.is_live())
+    }
+
+    /// The entry of a descriptor with the rights that an operation needs: the one check.
+    pub(crate) fn entry(&mut self, fd: u32, needed: Rights) -> Result<&mut Entry, Errno> {
+        match self.fds.entry(fd) {
+            Ok(entry) if !entry.rights.contains(needed) => {
+                if let Some(grant) = entry.wider_grant(needed) {
+                    self.denied.add(format!("{} on descriptor {fd}", self.current), grant);
+                }
+                return Err(Errno::NOTCAPABLE);
+            }
+            Ok(_) => {}
+            Err(errno) => {
+                self.note_unusable(fd);
+                return Err(errno);
+            }
+        }
+        self.fds.entry(fd)
+    }
+
+    /// A file that is not a directory, with these rights.
+    pub(crate) fn file(&mut self, fd: u32, needed: Rights) -> Result<&File, Fail> {
+        match &self.entry(fd, Rights::NONE)?.object {
+            Object::Stream(_) => return Err(Errno::SPIPE.into()),
+            Object::Dir(_) => return Err(Errno::ISDIR.into()),
+            Object::File(_) => {}
+        }
+        match &self.entry(fd, needed)?.object {
+            Object::File(file) => Ok(file),
+            _ => Err(Errno::BADF.into()),
+        }
+    }
+
+    /// A directory and its grant, for an operation on `path` below it.
+    pub(crate) fn dir(&mut self, fd: u32, needed: Rights, path: &str) -> Result<(&mut Dir, &Arc<Capability>), Fail> {
+        let entry = self.entry(fd, Rights::NONE)?;
+        if !matches!(entry.object, Object::Dir(_)) {
+            return Err(Errno::NOTDIR.into());
+        }
+        if !entry.rights.contains(needed) {
+            if let Some(grant) = entry.wider_grant(needed) {
+                self.denied.add(format!("{} of {path:?}", self.current), grant);
+            }
+            return Err(Errno::NOTCAPABLE.into());
+        }
+        match self.fds.entry(fd)? {
+            Entry { object: Object::Dir(dir), grant, .. } => Ok((dir, grant)),
+            _ => Err(Errno::NOTDIR.into()),
+        }
+    }
+
+    /// Remembers that a path led out of its directory, if that is what went wrong.
+    pub(crate) fn note_escape(&mut self, errno: Errno, path: &str) -> Fail {
+        if errno == Errno::NOTCAPABLE {
+            let asked = format!("{} of {path:?}, outside the granted directory", self.current);
+            self.denied.add(asked, Action::FsRead.hint().to_owned());
+        }
+        errno.into()
+    }
+
+    /// Remembers why a descriptor cannot be used, where a grant would help.
+    fn note_unusable(&mut self, fd: u32) {
+        match self.fds.record(fd) {
+            Some(entry) => {
+                let asked = format!("{} on descriptor {fd}, whose grant was revoked", self.current);
+                self.denied.add(asked, entry.grant.spec().to_string());
+            }
+            None if fd < 3 && !self.holds(&[Action::Stdio]) => {
+                let asked = format!("{} on standard descriptor {fd}", self.current);
+                self.denied.add(asked, Action::Stdio.hint().to_owned());
+            }
+            None => {}
+        }
+    }
+}
+
+impl Variable {
+    /// Bytes of `NAME=VALUE` and its terminator.
+    pub(crate) fn guest_len(&self) -> usize {
+        self.name.len() + self.value.len() + 2
+    }
+}
+
+fn variable(name: &str, value: Option<&str>) -> Result<String, AttachError> {
+    match value {
+        Some(value) => Ok(value.to_owned()),
+        None => env::var(name).map_err(|error| match error {
+            env::VarError::NotPresent => AttachError::VariableNotSet(name.to_owned()),
+            env::VarError::NotUnicode(_) => AttachError::VariableNotUnicode(name.to_owned()),
+        }),
+    }
+}
+
+fn cannot_open(host: &Path, grant: &Capability, error: HostErrno) -> AttachError {
+    let path = host.to_owned();
+    if error != HostErrno::NOTDIR || !host.exists() {
+        return AttachError::Directory { path, error: error.into() };
+    }
+    let parent = host.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let grant = format!("{}={}", grant.spec().action.name(), parent.display());
+    AttachError::NotADirectory { path, grant }
+}

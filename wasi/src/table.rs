@@ -1,0 +1,230 @@
+//! The descriptor table: what a guest's numbers stand for, and on whose authority.
+//!
+//! Invariant: every entry keeps the capability it came from and [`FdTable::entry`], the only way to
+//! one, re-reads it. A file opened through a directory therefore dies with the directory's grant.
+//! Rights are a function of grant, kind of object and mode of opening ([`GRANTED`]); no guest call
+//! adds to them. Numbers 0 to 2 are for granted streams only: without them, output that a
+//! program sends to 1 never lands in a file that it opened.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use aura_host_abi::{Action, Capability, GrantSpec};
+
+use crate::errno::Errno;
+use crate::stream::Stream;
+use crate::types::{FdFlags, Rights};
+
+/// What a descriptor stands for.
+#[derive(Debug)]
+pub(crate) enum Object {
+    Stream(Stream),
+    Dir(Dir),
+    File(File),
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    /// Where lookups start.
+    pub(crate) fd: OwnedFd,
+    /// The cursor of `fd_readdir`, opened when first needed.
+    pub(crate) reader: Option<OwnedFd>,
+    /// The name under which the guest finds it, for granted directories.
+    pub(crate) preopen: Option<String>,
+}
+
+/// An open file that is not a directory.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) fd: OwnedFd,
+    /// Reading and writing it never waits.
+    pub(crate) regular: bool,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) object: Object,
+    pub(crate) grant: Arc<Capability>,
+    pub(crate) rights: Rights,
+    pub(crate) inheriting: Rights,
+    pub(crate) flags: FdFlags,
+}
+
+/// What a file handle may do in any mode, as far as its grant goes.
+const FILE: Rights = Rights::FD_SEEK
+    .with(Rights::FD_TELL)
+    .with(Rights::FD_FDSTAT_SET_FLAGS)
+    .with(Rights::FD_SYNC)
+    .with(Rights::FD_ADVISE)
+    .with(Rights::FD_FILESTAT_GET)
+    .with(Rights::FD_FILESTAT_SET_TIMES)
+    .with(Rights::POLL_FD_READWRITE);
+
+/// What opening for writing adds. Asking for any of these is asking to write: C programs mask their
+/// wish with what the directory hands down, and of a read-only one only `FD_DATASYNC` survives.
+pub(crate) const WRITING: Rights =
+    Rights::FD_WRITE.with(Rights::FD_DATASYNC).with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE);
+
+const STREAM: Rights = Rights::FD_FDSTAT_SET_FLAGS.with(Rights::FD_FILESTAT_GET).with(Rights::POLL_FD_READWRITE);
+
+const DIR_READ: Rights = Rights::PATH_OPEN
+    .with(Rights::FD_READDIR)
+    .with(Rights::PATH_READLINK)
+    .with(Rights::PATH_FILESTAT_GET)
+    .with(Rights::FD_FILESTAT_GET)
+    .with(Rights::FD_FDSTAT_SET_FLAGS);
+
+const DIR_WRITE: Rights = DIR_READ
+    .with(Rights::PATH_CREATE_DIRECTORY)
+    .with(Rights::PATH_CREATE_FILE)
+    .with(Rights::PATH_RENAME_SOURCE)
+    .with(Rights::PATH_RENAME_TARGET)
+    .with(Rights::PATH_FILESTAT_SET_SIZE)
+    .with(Rights::PATH_FILESTAT_SET_TIMES)
+    .with(Rights::FD_FILESTAT_SET_TIMES)
+    .with(Rights::FD_SYNC)
+    .with(Rights::PATH_REMOVE_DIRECTORY)
+    .with(Rights::PATH_UNLINK_FILE);
+
+const FILE_READ: Rights = FILE.without(Rights::FD_FILESTAT_SET_TIMES).with(Rights::FD_READ);
+const FILE_WRITE: Rights = FILE.with(Rights::FD_READ).with(WRITING);
+
+/// One row per grant of files: rights of its directories, and what they hand down.
+const GRANTED: [(Action, Rights, Rights); 2] = [
+    (Action::FsRead, DIR_READ, DIR_READ.with(FILE_READ).with(Rights::FD_DATASYNC)),
+    (Action::FsWrite, DIR_WRITE, DIR_WRITE.with(FILE_WRITE)),
+];
+
+fn granted(grant: &Capability) -> (Rights, Rights) {
+    let action = grant.spec().action;
+    GRANTED
+        .iter()
+        .find(|row| row.0 == action)
+        .map_or((Rights::NONE, Rights::NONE), |&(_, base, inheriting)| (base, inheriting))
+}
+
+impl Entry {
+    /// A granted stream.
+    pub(crate) fn stream(stream: Stream, grant: Arc<Capability>) -> Self {
+        let mode = if stream == Stream::In { Rights::FD_READ } else { Rights::FD_WRITE };
+        let object = Object::Stream(stream);
+        Self { object, grant, rights: STREAM.with(mode), inheriting: Rights::NONE, flags: FdFlags::NONE }
+    }
+
+    /// A directory below a grant, or the granted one itself.
+    pub(crate) fn dir(fd: OwnedFd, preopen: Option<String>, grant: Arc<Capability>) -> Self {
+        let (rights, inheriting) = granted(&grant);
+        let object = Object::Dir(Dir { fd, reader: None, preopen });
+        Self { object, grant, rights, inheriting, flags: FdFlags::NONE }
+    }
+
+    /// A file below a grant, opened to read, to write, both or neither.
+    pub(crate) fn file(file: File, wanted: Rights, flags: FdFlags, grant: Arc<Capability>) -> Self {
+        let (_, handed_down) = granted(&grant);
+        let mut rights = FILE;
+        if wanted.intersects(Rights::FD_READ) {
+            rights = rights.with(Rights::FD_READ);
+        }
+        if wanted.intersects(Rights::FD_WRITE) {
+            rights = rights.with(WRITING);
+        }
+        let rights = Rights(rights.0 & handed_down.0);
+        Self { object: Object::File(file), grant, rights, inheriting: Rights::NONE, flags }
+    }
+
+    /// Whether the guest asked not to wait.
+    pub(crate) fn nonblock(&self) -> bool {
+        self.flags.contains(FdFlags::NONBLOCK)
+    }
+
+    /// The grant that would allow `needed` where this one does not, if there is one.
+    pub(crate) fn wider_grant(&self, needed: Rights) -> Option<String> {
+        let spec = self.grant.spec();
+        let changes = Rights(FILE_WRITE.with(DIR_WRITE).0 & !FILE_READ.with(DIR_READ).0);
+        let helps = spec.action == Action::FsRead && Rights(needed.0 & !self.rights.0).intersects(changes);
+        helps.then(|| GrantSpec { action: Action::FsWrite, resource: spec.resource.clone() }.to_string())
+    }
+
+    fn is_preopen(&self) -> bool {
+        matches!(&self.object, Object::Dir(dir) if dir.preopen.is_some())
+    }
+}
+
+/// The first number that is not a standard stream's.
+const FIRST: usize = 3;
+
+/// The table itself.
+#[derive(Debug, Default)]
+pub(crate) struct FdTable {
+    rows: Vec<Option<Entry>>,
+    open: usize,
+}
+
+impl FdTable {
+    /// The entry of a number, after re-reading its grant: BADF if there is none, NOTCAPABLE if the
+    /// grant was taken back.
+    pub(crate) fn entry(&mut self, fd: u32) -> Result<&mut Entry, Errno> {
+        let entry = self.rows.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::BADF)?;
+        if entry.grant.is_live() { Ok(entry) } else { Err(Errno::NOTCAPABLE) }
+    }
+
+    /// As [`FdTable::entry`], for those who change nothing.
+    pub(crate) fn peek(&self, fd: u32) -> Result<&Entry, Errno> {
+        let entry = self.rows.get(fd as usize).and_then(Option::as_ref).ok_or(Errno::BADF)?;
+        if entry.grant.is_live() { Ok(entry) } else { Err(Errno::NOTCAPABLE) }
+    }
+
+    /// What a number stands for, its grant standing or not: for reports and for closing only.
+    pub(crate) fn record(&self, fd: u32) -> Option<&Entry> {
+        self.rows.get(fd as usize)?.as_ref()
+    }
+
+    /// Whether another handle may be opened.
+    pub(crate) fn has_room(&self, max: usize) -> bool {
+        self.open < max
+    }
+
+    /// Puts an entry at the lowest free number from 3 on.
+    pub(crate) fn insert(&mut self, entry: Entry, max: usize) -> Result<u32, Errno> {
+        let free = (FIRST..self.rows.len()).find(|&i| self.rows[i].is_none());
+        let index = free.unwrap_or(self.rows.len().max(FIRST));
+        self.insert_at(index, entry, max)
+    }
+
+    /// Puts an entry at a number of the host's choice, replacing what is there.
+    pub(crate) fn insert_at(&mut self, index: usize, entry: Entry, max: usize) -> Result<u32, Errno> {
+        let number = u32::try_from(index).map_err(|_| Errno::MFILE)?;
+        let occupied = self.rows.get(index).is_some_and(Option::is_some);
+        if !occupied && !self.has_room(max) {
+            return Err(Errno::MFILE);
+        }
+        if self.rows.len() <= index {
+            self.rows.resize_with(index + 1, || None);
+        }
+        self.open += usize::from(!occupied);
+        self.rows[index] = Some(entry);
+        Ok(number)
+    }
+
+    /// Closes a number. Works on a handle whose grant was taken back: closing reveals nothing.
+    pub(crate) fn close(&mut self, fd: u32) -> Result<(), Errno> {
+        let row = self.rows.get_mut(fd as usize).ok_or(Errno::BADF)?;
+        row.take().ok_or(Errno::BADF)?;
+        self.open -= 1;
+        Ok(())
+    }
+
+    /// Moves one open handle over another; granted directories stay where they are.
+    pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<(), Errno> {
+        if self.entry(from)?.is_preopen() || self.entry(to)?.is_preopen() {
+            return Err(Errno::NOTSUP);
+        }
+        if from != to {
+            self.rows[to as usize] = self.rows[from as usize].take();
+            self.open -= 1;
+        }
+        Ok(())
+    }
+}

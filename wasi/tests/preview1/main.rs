@@ -1,0 +1,13 @@
+//! WASI preview 1 through its table of functions, as a runtime would call it.
+
+mod blind;
+mod files;
+mod guest;
+mod hostile;
+mod program;
+mod properties;
+mod readonly;
+mod revoke;
+mod table;
+mod traversal;
+mod waits;

@@ -1,0 +1,117 @@
+//! A grant to read changes nothing on the host.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use aura_wasi::Errno;
+
+use crate::guest::*;
+
+fn state(path: &Path) -> (u64, SystemTime, Vec<u8>) {
+    let meta = fs::metadata(path).expect("metadata");
+    (meta.len(), meta.modified().expect("mtime"), fs::read(path).expect("content"))
+}
+
+/// HOSTILE 1b, CVE-2026-47261: every flag and right that changes something, on a grant to read.
+#[test]
+fn cve_2026_47261_mutating_flags_on_a_read_only_grant() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("file");
+    fs::write(&file, b"content").expect("file");
+    let before = state(&file);
+    let mut guest = Guest::in_dir("fs.read", dir.path());
+    for open_flags in 0..16 {
+        for flags in 0..32 {
+            for rights in [0, RIGHT_READ, RIGHT_WRITE, RIGHT_READ | RIGHT_WRITE, 1, 1 << 8, 1 << 22, RIGHTS_ALL, !0] {
+                for name in ["file", "new"] {
+                    let opened = guest.open_with(DIR, name, 1, open_flags, rights, flags);
+                    let writes = rights & (1 | RIGHT_WRITE | 1 << 8 | 1 << 22) != 0 && open_flags & DIRECTORY == 0;
+                    if open_flags & (CREATE | TRUNCATE) != 0 || flags & 1 != 0 || writes {
+                        assert_eq!(opened, Err(Errno::NOTCAPABLE), "{open_flags} {flags} {rights:#x}");
+                    }
+                    if let Ok(fd) = opened {
+                        assert_eq!(guest.write(fd, b"x"), Err(Errno::NOTCAPABLE));
+                        assert_eq!(guest.call("fd_filestat_set_size", &[fd.into(), 0]), Errno::NOTCAPABLE);
+                        guest.ok("fd_close", &[fd.into()]);
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(state(&file), before);
+    assert_eq!(fs::read_dir(dir.path()).expect("listing").count(), 1);
+    let expected = format!("path_open of \"file\": needs fs.write={}::/d", dir.path().display());
+    assert!(guest.ctx.denials().iter().any(|denial| denial.to_string() == expected));
+}
+
+/// The same handle and path functions beside a second directory that may be changed, so that they
+/// are mapped in.
+#[test]
+fn a_writable_directory_lends_nothing_to_a_read_only_one() {
+    let (read, write) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let file = read.path().join("file");
+    fs::write(&file, b"content").expect("file");
+    fs::create_dir(read.path().join("sub")).expect("directory");
+    let before = state(&file);
+    let mut guest = Guest::in_dir("fs.read", read.path());
+    guest.grant(&format!("fs.write={}::/w", write.path().display()));
+    let fd = guest.open(DIR, "file", 0, RIGHT_READ).expect("opened");
+    for (name, args) in [
+        ("fd_filestat_set_size", vec![fd.into(), 0]),
+        ("fd_filestat_set_times", vec![fd.into(), 0, 0, 5]),
+        ("fd_filestat_set_times", vec![DIR.into(), 0, 0, 5]),
+        ("fd_allocate", vec![fd.into(), 0, 100]),
+    ] {
+        assert_eq!(guest.call(name, &args), Errno::NOTCAPABLE, "{name}");
+    }
+    let sub = guest.open(DIR, "sub", DIRECTORY, RIGHTS_ALL).expect("directory");
+    for dir in [DIR, sub] {
+        assert_eq!(guest.at_path("path_create_directory", dir, "new"), Errno::NOTCAPABLE);
+        assert_eq!(guest.open(dir, "new", CREATE, RIGHT_WRITE), Err(Errno::NOTCAPABLE));
+    }
+    assert_eq!(guest.at_path("path_remove_directory", DIR, "sub"), Errno::NOTCAPABLE);
+    assert_eq!(guest.at_path("path_unlink_file", DIR, "file"), Errno::NOTCAPABLE);
+    let [at, len] = guest.path("file");
+    assert_eq!(guest.call("path_filestat_set_times", &[DIR.into(), 0, at, len, 0, 0, 5]), Errno::NOTCAPABLE);
+    assert_eq!(state(&file), before);
+}
+
+/// HOSTILE 1b, CVE-2026-58494: both sides of a rename must be writable.
+#[test]
+fn cve_2026_58494_rename_between_read_only_and_writable() {
+    let (read, write) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    fs::write(read.path().join("r"), b"r").expect("file");
+    fs::write(write.path().join("w"), b"w").expect("file");
+    let mut guest = Guest::in_dir("fs.read", read.path());
+    guest.grant(&format!("fs.write={}::/w", write.path().display()));
+    let writable = DIR + 1;
+    assert_eq!(guest.rename(DIR, "r", writable, "stolen"), Errno::NOTCAPABLE);
+    assert_eq!(guest.rename(writable, "w", DIR, "planted"), Errno::NOTCAPABLE);
+    assert_eq!(guest.rename(writable, "w", DIR, "r"), Errno::NOTCAPABLE);
+    assert_eq!(guest.rename(DIR, "r", DIR, "r2"), Errno::NOTCAPABLE);
+    assert_eq!(guest.rename(writable, "w", writable, "w2"), Errno::SUCCESS);
+    assert_eq!(fs::read(read.path().join("r")).expect("file"), b"r");
+}
+
+/// Rights told of a handle never pass those that its directory hands down, and none can be added.
+#[test]
+fn rights_never_grow() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("file"), b"").expect("file");
+    fs::create_dir(dir.path().join("sub")).expect("directory");
+    for action in ["fs.read", "fs.write"] {
+        let mut guest = Guest::in_dir(action, dir.path());
+        let (_, _, handed_down) = guest.fdstat(DIR).expect("fdstat");
+        for bit in 0..64 {
+            for (name, open_flags) in [("file", 0), ("sub", DIRECTORY)] {
+                let Ok(fd) = guest.open(DIR, name, open_flags, 1 << bit | RIGHT_READ) else { continue };
+                let (_, base, inheriting) = guest.fdstat(fd).expect("fdstat");
+                assert_eq!((base | inheriting) & !handed_down, 0, "{action} {name} bit {bit}");
+                assert_eq!(guest.call("fd_fdstat_set_rights", &[fd.into(), !0, !0]), Errno::NOSYS);
+                assert_eq!(guest.fdstat(fd).expect("fdstat").1, base);
+                guest.ok("fd_close", &[fd.into()]);
+            }
+        }
+    }
+}
