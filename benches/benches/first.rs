@@ -51,7 +51,8 @@ fn bytes_to_instance(criterion: &mut Criterion) {
 
 /// A store and an instance of a module that is ready, made and dropped.
 fn instantiate(criterion: &mut Criterion) {
-    let guests = [("tiny", of_text(TINY)), ("compute", prebuilt("compute.wasm")), ("loglens", prebuilt("loglens.wasm"))];
+    let guests =
+        [("tiny", of_text(TINY)), ("compute", prebuilt("compute.wasm")), ("loglens", prebuilt("loglens.wasm"))];
     let mut group = group(criterion, "instantiate");
     for (guest, wasm) in &guests {
         for contender in contenders() {

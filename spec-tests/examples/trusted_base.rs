@@ -59,7 +59,8 @@ fn product_of<'a>(path: &Path, text: &'a str) -> &'a str {
 }
 
 fn crates_table() -> String {
-    let mut table = "| crate | files | lines of code | lines of unit tests | unsafe blocks | unsafe items |\n".to_owned();
+    let mut table =
+        "| crate | files | lines of code | lines of unit tests | unsafe blocks | unsafe items |\n".to_owned();
     table.push_str("|---|---:|---:|---:|---:|---:|\n");
     let mut totals = [0; 5];
     for name in TRUSTED {

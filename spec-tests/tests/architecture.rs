@@ -59,7 +59,8 @@ fn dependencies(manifest: &str) -> Vec<String> {
 #[test]
 fn crates_use_only_what_the_architecture_allows() {
     for (folder, manifest) in manifests() {
-        let (_, allowed) = ARROWS.iter().find(|(name, _)| *name == folder).unwrap_or_else(|| panic!("{folder}: no arrows"));
+        let (_, allowed) =
+            ARROWS.iter().find(|(name, _)| *name == folder).unwrap_or_else(|| panic!("{folder}: no arrows"));
         for name in dependencies(&manifest) {
             if let Some(ours) = name.strip_prefix("aura-") {
                 assert!(allowed.contains(&ours), "{folder}/Cargo.toml: {folder} may not use {ours}");
@@ -99,7 +100,8 @@ fn the_document_draws_the_same_arrows() {
     let document = read(&root().join("ARCHITECTURE.md"));
     for (folder, allowed) in ARROWS {
         let room = folder.split('/').next().expect("a folder has a name");
-        let Some(row) = document.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{room}/`"))) else {
+        let Some(row) = document.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{room}/`")))
+        else {
             assert!(!root().join(folder).exists(), "ARCHITECTURE.md has no row for `{room}/`");
             continue;
         };
@@ -132,7 +134,8 @@ fn files_with_unsafe_code_state_their_invariants() {
 fn nothing_is_left_to_do() {
     // Put together, so that this file does not name them.
     let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
-    let phrases = [concat!("todo", "!("), concat!("unimpl", "emented!("), concat!("#[ig", "nore"), concat!("for ", "now,")];
+    let phrases =
+        [concat!("todo", "!("), concat!("unimpl", "emented!("), concat!("#[ig", "nore"), concat!("for ", "now,")];
     for path in files("", &[".rs", ".toml", ".sh", ".c", ".cpp", ".wat", ".wast", ".awk", ".md", "/run"]) {
         let text = read(&path);
         for word in words {
@@ -170,8 +173,10 @@ fn is_sample(path: &Path) -> bool {
 
 #[test]
 fn documents_name_paths_that_exist() {
-    let rooms: BTreeSet<String> =
-        fs::read_dir(root()).expect("the root").map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let rooms: BTreeSet<String> = fs::read_dir(root())
+        .expect("the root")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
     for (path, text) in documents() {
         let folder = path.parent().expect("a file has a folder");
         for name in text.split('`').skip(1).step_by(2).flat_map(str::split_whitespace) {

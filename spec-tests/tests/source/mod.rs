@@ -128,9 +128,7 @@ fn character_len(rest: &str) -> usize {
 pub fn count_word(code: &str, word: &str) -> usize {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word)
-        .filter(|(at, _)| {
-            !code[..*at].ends_with(part_of_word) && !code[at + word.len()..].starts_with(part_of_word)
-        })
+        .filter(|(at, _)| !code[..*at].ends_with(part_of_word) && !code[at + word.len()..].starts_with(part_of_word))
         .count()
 }
 
