@@ -1,1 +1,42 @@
-fn main(){}
+//! The `aura` command.
+//!
+//! [`args`] says what can be asked; each subcommand is a file of its own: [`run`], [`wast`],
+//! [`inspect`], [`dump`]. [`load`] turns a path into a module, [`facts`] reads what a module says of
+//! itself, [`report`] is the one style of every message. Exit codes: the program's own, 134 for a
+//! trap, 2 for a wrong command line, 1 for anything else.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod denials;
+mod dump;
+mod facts;
+mod inspect;
+mod layout;
+mod load;
+mod report;
+mod run;
+mod units;
+mod values;
+mod wast;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(args::with_default_command(std::env::args_os()));
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Wast(args) => wast::wast(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Dump(args) => dump::dump(&args),
+        Command::Completions(args) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), "aura", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(report::Failure::report)
+}

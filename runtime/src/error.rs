@@ -185,7 +185,7 @@ impl From<aura_validator::Error> for Error {
             From::Malformed => ErrorKind::Malformed,
             From::Invalid => ErrorKind::Invalid,
             From::Unsupported { .. } => ErrorKind::Unsupported,
-            From::Limit => ErrorKind::Limit,
+            From::Limit { .. } => ErrorKind::Limit,
         };
         Self::new(kind, error.to_string())
     }

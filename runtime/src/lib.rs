@@ -1,1 +1,77 @@
+//! Runs WebAssembly that nobody trusts: blind until granted, on an interpreter and on a JIT.
+//!
+//! ```
+//! use aura_runtime::{Engine, Instance, Module, Store};
+//! # fn main() -> aura_runtime::Result<()> {
+//! let engine = Engine::default();
+//! let module = Module::new(&engine, r#"(module (func (export "add") (param i32 i32) (result i32)
+//!     local.get 0 local.get 1 i32.add))"#)?;
+//! let mut store = Store::new(&engine, ());
+//! let add = Instance::new(&mut store, &module, &[])?.get_typed_func::<(i32, i32), i32>(&store, "add")?;
+//! assert_eq!(add.call(&mut store, (2, 40))?, 42);
+//! # Ok(()) }
+//! ```
+//!
+//! Names and habits are those that users of Wasmtime know: an [`Engine`] has a [`Config`]; a
+//! [`Module`] is made of bytes; a [`Store`] owns [`Instance`]s; a [`Linker`] resolves imports. What is
+//! added: host functions that do not exist for a guest until [`Store::grant`] maps them in.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `engine`, `module` | configuration; a validated module with the state of its functions |
+//! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
+//! | `instance`, `linker`, `externs`, `value`, `typed` | linking; handles; values |
+//! | `host`, `grant` | host functions, gates and capabilities |
+//! | `call`, `tier`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
+//! | `interp` | the interpreter |
+//! | `services`, `vm` | engine services; memories, tables, instance data |
+//! | `trap`, `signals`, [`backtrace`] | why and where guest code stopped |
 
+mod arch;
+pub mod backtrace;
+mod call;
+mod engine;
+mod error;
+mod externs;
+mod files;
+mod grant;
+mod host;
+pub mod inspect;
+mod instance;
+mod interp;
+mod interrupt;
+mod linker;
+mod module;
+mod services;
+mod signals;
+mod stack;
+mod store;
+mod thunks;
+mod tier;
+mod trap;
+mod typed;
+mod types;
+mod value;
+mod vm;
+mod watchdog;
+
+pub use aura_host_abi::{
+    Action, Capability, FuncType, GlobalType, GrantSpec, GrantSpecError, HeapType, HostCall, HostError, HostFn,
+    Limits64, MemoryType, RefType, Resource, TableType, TrapCode, ValType,
+};
+pub use aura_jit::{Bounds, OptLevel};
+pub use aura_validator::module::ExternType;
+pub use aura_validator::{Features, Limits};
+
+pub use engine::{Config, Engine, Strategy};
+pub use error::{Error, ErrorKind, Result};
+pub use externs::{Extern, Func, Global, Memory, Table};
+pub use grant::{DeniedImport, Grant, Subject};
+pub use instance::Instance;
+pub use interrupt::InterruptHandle;
+pub use linker::Linker;
+pub use module::{ExportType, ImportType, Module};
+pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut, StoreLimits};
+pub use trap::{Frame, Trap};
+pub use typed::{IntoFunc, TypedFunc, WasmList, WasmParams, WasmResults, WasmRet, WasmTy};
+pub use value::{ExternRef, Val};

@@ -277,3 +277,35 @@ proptest! {
         }
     }
 }
+
+/// An opcode of a proposal that is off does not exist, also where no operator but constants may stand.
+#[test]
+fn an_operator_of_a_proposal_that_is_off_is_no_operator() {
+    let constant_ref_eq = b"\0asm\x01\0\0\0\x04\x04\x01\x70\0\0\x09\x07\x01\x05\x70\x01\xd3\0\x0b";
+    let error = read(constant_ref_eq).expect_err("ref.eq is not of version 2.0");
+    assert_eq!(error.kind(), &ErrorKind::Unsupported { proposal: "gc" }, "{error}");
+}
+
+/// An offset of more than 32 bits is the grammar of 64-bit memories.
+#[test]
+fn a_grammar_that_is_off_is_named() {
+    let text = "(module (memory 1) (func (drop (i32.load offset=4294967296 (i32.const 0)))))";
+    refused_as("memory64", text, Features::V2);
+}
+
+/// Before version 2.0, all labels of a `br_table` have the same types, also in unreachable code.
+#[test]
+fn labels_of_br_table_differ_only_since_version_2() {
+    let module = |first: &str, second: &str| {
+        text(&format!(
+            "(module (func (block (result {second}) (block (result {first})
+                unreachable (br_table 0 1 1 (i32.const 1))) drop ({second}.const 0)) drop))"
+        ))
+    };
+    let check = |bytes: &[u8], features| Module::new(bytes, &features, &Limits::default()).map(drop);
+    let differing = module("f32", "f64");
+    assert_eq!(check(&differing, Features::V2), Ok(()));
+    let error = check(&differing, Features::V1).expect_err("version 1.0 refuses it");
+    assert_eq!(error.kind(), &ErrorKind::Invalid, "{error}");
+    assert_eq!(check(&module("f64", "f64"), Features::V1), Ok(()));
+}

@@ -3,8 +3,8 @@
 //! Needs nothing of the other bodies, so that bodies can be validated on any thread.
 
 use wasmparser::{
-    BinaryReader, FrameStack, FuncToValidate, FuncValidatorAllocations, FunctionBody, ModuleArity, Operator,
-    ValidatorResources,
+    BinaryReader, BlockType, FrameKind, FrameStack, FuncToValidate, FuncValidator, FuncValidatorAllocations,
+    FunctionBody, ModuleArity, Operator, ValType, ValidatorResources, WasmFeatures, WasmModuleResources,
 };
 
 use super::error::{Error, Stop};
@@ -32,6 +32,9 @@ pub(super) fn validate(
         let offset = reader.original_position();
         if is_control(bytes[offset as usize]) {
             carried.add(&reader, &validator.visitor(offset), limits)?;
+            if !features.contains(WasmFeatures::WASM2) && bytes[offset as usize] == BR_TABLE {
+                check_labels(&reader, &mut validator)?;
+            }
         }
         reader.visit_operator(&mut validator.visitor(offset))??;
         // The function itself is a frame.
@@ -60,6 +63,38 @@ fn check_locals(body: &FunctionBody<'_>, limits: &Limits) -> Result<(), Stop> {
 /// branches, returns and calls.
 const fn is_control(opcode: u8) -> bool {
     matches!(opcode, 0x02..=0x05 | 0x0b..=0x11)
+}
+
+const BR_TABLE: u8 = 0x0e;
+
+/// Checks that all labels of the `br_table` that the reader stands at have the same types.
+///
+/// Version 1.0 says so (3.3.5.8). Version 2.0 asks only that the operands match each label, which
+/// differs in unreachable code; wasmparser knows only that rule.
+fn check_labels(reader: &BinaryReader<'_>, validator: &mut FuncValidator<ValidatorResources>) -> Result<(), Stop> {
+    let offset = reader.original_position();
+    let Operator::BrTable { targets } = reader.peek_operator(&validator.visitor(offset))? else { return Ok(()) };
+    let default = label_types(validator, targets.default());
+    for target in targets.targets() {
+        if label_types(validator, target?) != default {
+            return Err(Error::invalid("type mismatch: the labels of br_table differ in type", offset).into());
+        }
+    }
+    Ok(())
+}
+
+/// The types a branch to a label carries; none if there is no such label, which wasmparser reports.
+fn label_types(validator: &FuncValidator<ValidatorResources>, depth: u32) -> Option<Vec<ValType>> {
+    let frame = validator.get_control_frame(depth as usize)?;
+    let of_func = |index| {
+        let ty = validator.resources().sub_type_at(index)?.unwrap_func();
+        Some(if frame.kind == FrameKind::Loop { ty.params().to_vec() } else { ty.results().to_vec() })
+    };
+    match frame.block_type {
+        BlockType::Type(ty) if frame.kind != FrameKind::Loop => Some(vec![ty]),
+        BlockType::Empty | BlockType::Type(_) => Some(Vec::new()),
+        BlockType::FuncType(index) => of_func(index),
+    }
 }
 
 /// The values carried so far.

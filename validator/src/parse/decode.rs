@@ -106,10 +106,15 @@ fn function(mut reader: BinaryReader<'_>, has_data_count: bool) -> Result {
 
 fn operators(mut reader: OperatorsReader<'_>, has_data_count: bool) -> Result {
     // The exponent of an alignment: below 32 in version 2.0, below 64 since there are several memories.
-    let max_align_bits = if reader.get_binary_reader().features().multi_memory() { 64 } else { 32 };
+    let features = reader.get_binary_reader().features();
+    let max_align_bits = if features.multi_memory() { 64 } else { 32 };
     while !reader.eof() {
         let offset = reader.original_position();
         let operator = reader.read()?;
+        if let Some(proposal) = missing_proposal(&operator, features) {
+            let feature = WasmFeatures::from_name(&proposal.to_uppercase());
+            return Err(Fault { feature, ..Fault::new("illegal opcode", offset) });
+        }
         if matches!(operator, Operator::MemoryInit { .. } | Operator::DataDrop { .. }) && !has_data_count {
             return Err(Fault::new("data count section required", offset));
         }
@@ -136,3 +141,20 @@ macro_rules! define_memarg {
 }
 
 wasmparser::for_each_operator!(define_memarg);
+
+macro_rules! define_missing_proposal {
+    ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+        /// The proposal that has the operator, if it is switched off: without it there is no such opcode.
+        fn missing_proposal(operator: &Operator<'_>, features: WasmFeatures) -> Option<&'static str> {
+            let (has, proposal) = match operator {
+                $(Operator::$op { .. } => define_missing_proposal!(@has features $proposal),)*
+                _ => return None,
+            };
+            (!has).then_some(proposal)
+        }
+    };
+    (@has $features:ident mvp) => { (true, "") };
+    (@has $features:ident $proposal:ident) => { ($features.$proposal(), stringify!($proposal)) };
+}
+
+wasmparser::for_each_operator!(define_missing_proposal);

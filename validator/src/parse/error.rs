@@ -55,6 +55,21 @@ impl Error {
         Self { kind: ErrorKind::Malformed, message: message.into(), offset }
     }
 
+    pub(crate) fn invalid(message: impl Into<String>, offset: u64) -> Self {
+        Self { kind: ErrorKind::Invalid, message: message.into(), offset }
+    }
+
+    /// The same error, unless it calls invalid what does not even decode.
+    pub(super) fn or_malformed(self, bytes: &[u8], features: WasmFeatures) -> Self {
+        if self.kind != ErrorKind::Invalid {
+            return self;
+        }
+        match decode::check(bytes, features) {
+            Ok(()) => self,
+            Err(decoding) => Self::malformed(decoding.message, decoding.offset),
+        }
+    }
+
     pub(crate) fn unsupported(proposal: &'static str, message: impl Into<String>, offset: u64) -> Self {
         Self { kind: ErrorKind::Unsupported { proposal }, message: message.into(), offset }
     }
@@ -102,15 +117,15 @@ pub(super) fn classify(bytes: &[u8], features: WasmFeatures, error: &wasmparser:
     if let Some(proposal) = error.missing_wasm_feature().and_then(name_of) {
         return unsupported(proposal, error.message(), error.offset());
     }
-    if let Err(decoding) = decode::check(bytes, features) {
-        return match decoding.feature.and_then(name_of) {
+    if let Some(proposal) = missing_proposal(bytes, features) {
+        return unsupported(proposal, error.message(), error.offset());
+    }
+    match decode::check(bytes, features) {
+        Ok(()) => Error { kind: ErrorKind::Invalid, message: error.message().to_owned(), offset: error.offset() },
+        Err(decoding) => match decoding.feature.and_then(name_of).or_else(|| missing_grammar(bytes, features)) {
             Some(proposal) => unsupported(proposal, &decoding.message, decoding.offset),
             None => Error::malformed(decoding.message, decoding.offset),
-        };
-    }
-    match missing_proposal(bytes, features) {
-        Some(proposal) => unsupported(proposal, error.message(), error.offset()),
-        None => Error { kind: ErrorKind::Invalid, message: error.message().to_owned(), offset: error.offset() },
+        },
     }
 }
 
@@ -131,13 +146,21 @@ const MAX_BYTES_TO_NAME: usize = 1 << 20;
 
 /// The first proposal without which a module fails that validates with all of them.
 fn missing_proposal(bytes: &[u8], features: WasmFeatures) -> Option<&'static str> {
+    missing(bytes, features, |set| Validator::new_with_features(set).validate_all(bytes).is_ok())
+}
+
+/// The first proposal without which bytes do not decode that decode with all of them.
+fn missing_grammar(bytes: &[u8], features: WasmFeatures) -> Option<&'static str> {
+    missing(bytes, features, |set| decode::check(bytes, set).is_ok())
+}
+
+fn missing(bytes: &[u8], features: WasmFeatures, passes: impl Fn(WasmFeatures) -> bool) -> Option<&'static str> {
     let all = PROPOSALS.iter().fold(features, |all, p| all | p.flag);
-    let validates = |set| Validator::new_with_features(set).validate_all(bytes).is_ok();
-    if !validates(all) {
+    if !passes(all) {
         return None;
     }
     if bytes.len() > MAX_BYTES_TO_NAME {
         return Some("of a later version");
     }
-    PROPOSALS.iter().find(|p| !features.contains(p.flag) && !validates(all - p.flag)).map(|p| p.name)
+    PROPOSALS.iter().find(|p| !features.contains(p.flag) && !passes(all - p.flag)).map(|p| p.name)
 }

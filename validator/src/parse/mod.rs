@@ -34,7 +34,7 @@ impl Module {
         check_header(&bytes)?;
         match read(&bytes, *features, &limits) {
             Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
-            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Refused(error)) => Err(error.or_malformed(&bytes, features.wasmparser())),
             Err(Stop::Wasmparser(error)) => Err(classify(&bytes, features.wasmparser(), &error)),
         }
     }

@@ -1,0 +1,152 @@
+//! `aura inspect`: what a module is and what it would ask for.
+//!
+//! Which grant an import needs comes from the table of WASI functions, the same one that decides
+//! when the program runs.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use aura_runtime::{Action, Config, Engine, ExternType, HostFn, Limits64, Module};
+use aura_wasi::WasiCtx;
+
+use crate::args::InspectArgs;
+use crate::facts::Facts;
+use crate::layout::{columns, printable};
+use crate::load::Source;
+use crate::report::{Failure, print};
+use crate::units::show_bytes;
+
+/// Shows a module.
+///
+/// # Errors
+/// If the file is no valid module.
+pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let source = Source::read(&args.file)?;
+    let engine = Engine::new(&Config::new()).map_err(|e| Failure::new(format!("no engine: {e}")))?;
+    let module = source.module(&engine)?;
+    let facts = Facts::read(&source.wasm)
+        .map_err(|e| Failure::new(format!("cannot inspect: {}: {e}", source.path.display())))?;
+    let parts =
+        [overview(&source, &module, &facts), imports(&module), exports(&module), storage(&facts), sections(&facts)];
+    print(&parts.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The row of a WASI function, if the import names one.
+pub(crate) fn wasi_function(module: &str, name: &str) -> Option<&'static HostFn<WasiCtx>> {
+    aura_wasi::FUNCTIONS.iter().find(|f| f.module == module && f.name == name)
+}
+
+/// The grants of which any one allows an action, as they are written.
+pub(crate) fn hints(actions: &[Action]) -> String {
+    actions.iter().map(|a| a.hint()).collect::<Vec<_>>().join(" or ")
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}
+
+fn overview(source: &Source, module: &Module, facts: &Facts) -> String {
+    let exports = |name: &str| module.exports().any(|e| e.name() == name);
+    let kind = if exports("_start") {
+        "a command: `aura FILE` runs it"
+    } else if exports("_initialize") {
+        "a reactor: `aura --invoke NAME FILE` calls its functions"
+    } else {
+        "a library: `aura --invoke NAME FILE` calls its functions"
+    };
+    let mut rows = vec![row(&["kind", kind]), row(&["size", &show_bytes(source.wasm.len() as u64)])];
+    if let Some(name) = &facts.module_name {
+        rows.push(row(&["name", name]));
+    }
+    if !facts.producers.is_empty() {
+        rows.push(row(&["made by", &facts.producers.join(", ")]));
+    }
+    let functions = format!(
+        "{} in {}, the largest {}",
+        facts.functions,
+        show_bytes(facts.code_bytes),
+        show_bytes(facts.largest_function_bytes)
+    );
+    rows.push(row(&["functions", &functions]));
+    rows.push(row(&["globals", &facts.globals.to_string()]));
+    rows.push(row(&["data", &format!("{} in {} segments", show_bytes(facts.data_bytes), facts.data_segments)]));
+    if let Some(start) = facts.start {
+        let name = facts.function_names.get(&start).cloned().unwrap_or_else(|| format!("function {start}"));
+        rows.push(row(&["start", &format!("{name}, at instantiation")]));
+    }
+    format!("{}\n{}", printable(&source.path.display().to_string()), columns(&rows))
+}
+
+fn imports(module: &Module) -> String {
+    let mut asked = BTreeSet::new();
+    let mut rows = Vec::new();
+    for import in module.imports() {
+        let needs = match wasi_function(import.module(), import.name()) {
+            Some(function) if function.actions.is_empty() => "nothing".to_owned(),
+            Some(function) => {
+                asked.extend(function.actions.iter().map(|a| a.hint()));
+                hints(function.actions)
+            }
+            None => "not provided by this command".to_owned(),
+        };
+        rows.push(vec![import.module().to_owned(), import.name().to_owned(), extern_text(&import.ty()), needs]);
+    }
+    if rows.is_empty() {
+        return "imports: none; the module asks for nothing\n".to_owned();
+    }
+    rows.insert(0, row(&["module", "name", "type", "grant it needs"]));
+    let asked: Vec<_> = asked.into_iter().collect();
+    let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
+    format!("imports: {}\n{}grants the module may ask for: {asked}\n", rows.len() - 1, columns(&rows))
+}
+
+fn exports(module: &Module) -> String {
+    let rows: Vec<_> = module.exports().map(|e| vec![e.name().to_owned(), extern_text(&e.ty())]).collect();
+    if rows.is_empty() {
+        return "exports: none\n".to_owned();
+    }
+    format!("exports: {}\n{}", rows.len(), columns(&rows))
+}
+
+/// A type of something imported or exported, in words.
+pub(crate) fn extern_text(ty: &ExternType) -> String {
+    match ty {
+        ExternType::Func(ty) => format!("function {ty}"),
+        ExternType::Table(ty) => format!("table of {} {}", ty.element, limits_text(ty.limits)),
+        ExternType::Memory(ty) => format!("memory of {} pages", limits_text(ty.limits)),
+        ExternType::Global(ty) if ty.mutable => format!("global (mut {})", ty.content),
+        ExternType::Global(ty) => format!("global {}", ty.content),
+    }
+}
+
+fn limits_text(limits: Limits64) -> String {
+    match limits.max {
+        Some(max) => format!("{}..{max}", limits.min),
+        None => format!("{}..", limits.min),
+    }
+}
+
+fn storage(facts: &Facts) -> String {
+    let list = |what: &str, items: &[String]| {
+        if items.is_empty() {
+            return format!("{what}: none of its own\n");
+        }
+        let rows: Vec<_> = items.iter().map(|item| vec![item.clone()]).collect();
+        format!("{what}: {}\n{}", items.len(), columns(&rows))
+    };
+    list("memories", &facts.memories) + &list("tables", &facts.tables)
+}
+
+fn sections(facts: &Facts) -> String {
+    let mut rows = vec![row(&["section", "offset", "size", "entries"])];
+    for section in &facts.sections {
+        rows.push(vec![
+            section.name.clone(),
+            format!("{:#x}", section.bytes.start),
+            show_bytes(section.bytes.end - section.bytes.start),
+            section.entries.map_or_else(String::new, |entries| entries.to_string()),
+        ]);
+    }
+    format!("sections: {}\n{}", facts.sections.len(), columns(&rows))
+}

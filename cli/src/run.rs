@@ -1,0 +1,263 @@
+//! `aura run`: a program with the rights it was granted, and nothing else.
+//!
+//! load -> link -> grant -> instantiate -> call -> report what was denied. Whatever ends the program
+//! (its own exit, a trap, a limit), the denials are reported after it.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use aura_runtime::{
+    Action, Config, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, GrantSpec, Instance, Linker, Module,
+    Store, StoreLimits, Subject, TrapCode, Val,
+};
+use aura_wasi::WasiCtx;
+
+use crate::args::{RunArgs, UnknownImports};
+use crate::inspect::{extern_text, wasi_function};
+use crate::load::Source;
+use crate::report::{Failure, print};
+use crate::{denials, values};
+
+/// Where WASI programs start, and where WASI libraries are set up.
+const START: &str = "_start";
+const INITIALIZE: &str = "_initialize";
+
+/// Runs a program; the exit code is the program's.
+///
+/// # Errors
+/// If it cannot be started, traps, or was called wrongly.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let (file, arguments) = args.program.split_first().expect("the command line requires FILE");
+    let arguments = unicode(arguments)?;
+    let source = Source::read(Path::new(file))?;
+    let engine = engine(args)?;
+    let module = source.module(&engine)?;
+    let mut program = Program::new(args, &source.path, &module, &arguments)?;
+    let outcome = program.run(args, &arguments);
+    let asks_for_arguments = module.imports().any(|i| i.name() == "args_get" && i.module().starts_with("wasi"));
+    let granted = program.grants.iter().any(|g| g.action == Action::Args);
+    let unseen = args.invoke.is_none() && !arguments.is_empty() && asks_for_arguments && !granted;
+    denials::report(program.store.denials(), program.store.data(), unseen);
+    outcome
+}
+
+fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
+    let arguments = arguments.iter().map(|a| a.to_str().map(str::to_owned));
+    arguments.collect::<Option<_>>().ok_or_else(|| Failure::usage("an argument of the program is not Unicode"))
+}
+
+fn engine(args: &RunArgs) -> Result<Engine, Failure> {
+    let mut config = Config::new();
+    config.strategy(args.engine.into()).bounds(args.bounds.into()).consume_fuel(args.fuel.is_some());
+    Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))
+}
+
+/// A program and what it runs in.
+struct Program<'a> {
+    path: &'a Path,
+    module: &'a Module,
+    store: Store<WasiCtx>,
+    linker: Linker<WasiCtx>,
+    grants: Vec<GrantSpec>,
+}
+
+impl<'a> Program<'a> {
+    fn new(args: &RunArgs, path: &'a Path, module: &'a Module, arguments: &[String]) -> Result<Self, Failure> {
+        let internal = |e: Error| Failure::new(format!("cannot set up the program: {}: {e}", path.display()));
+        let mut store = Store::new(module.engine(), WasiCtx::new());
+        let mut linker = Linker::new(module.engine());
+        linker.host_functions(aura_wasi::FUNCTIONS, |wasi| wasi).map_err(internal)?;
+        match args.unknown_imports {
+            UnknownImports::Refuse => refuse_unknown(path, module)?,
+            UnknownImports::Trap => linker.define_unknown_imports_as_traps(module).map_err(internal)?,
+            UnknownImports::Default => {
+                linker.define_unknown_imports_as_default_values(&mut store, module).map_err(internal)?;
+            }
+        }
+        if let Some(bytes) = args.max_memory {
+            store.limits(StoreLimits::new().memory_bytes(bytes));
+        }
+        if let Some(fuel) = args.fuel {
+            store.set_fuel(fuel).map_err(internal)?;
+        }
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let with_name = [name].into_iter().chain(arguments.iter().cloned()).collect();
+        store.data_mut().set_args(with_name).map_err(|e| Failure::usage(e.to_string()))?;
+        let grants = args.grants.iter().chain(&args.dirs).chain(&args.env).cloned().collect();
+        let mut program = Self { path, module, store, linker, grants };
+        program.grant()?;
+        if let Some(timeout) = args.timeout {
+            program.store.set_deadline(timeout);
+        }
+        Ok(program)
+    }
+
+    fn grant(&mut self) -> Result<(), Failure> {
+        for spec in &self.grants {
+            if spec.action == Action::Call {
+                return Err(Failure::usage(format!(
+                    "cannot grant: `{spec}`: this command has no functions of its own"
+                ))
+                .help("`call:FUNCTION` is for programs that embed Aura and register host functions"));
+            }
+            let refused = |why: String| {
+                Failure::usage(format!("cannot grant: `{spec}`: {why}"))
+                    .help(format!("it allows a program to {}", spec.action.describe()))
+            };
+            let grant = self.store.grant(Subject::Store, spec.clone()).map_err(|e| refused(e.to_string()))?;
+            let capability = grant.capability().clone();
+            self.store.data_mut().attach(capability).map_err(|e| refused(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, args: &RunArgs, arguments: &[String]) -> Result<ExitCode, Failure> {
+        match self.call(args, arguments) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(Ended::Failure(failure)) => Err(failure),
+            Err(Ended::Engine(error)) => match error.exit_code() {
+                // Only the low eight bits of an exit code reach a parent process.
+                Some(code) => Ok(ExitCode::from((code & 0xff) as u8)),
+                None => Err(self.failure(&error)),
+            },
+        }
+    }
+
+    fn call(&mut self, args: &RunArgs, arguments: &[String]) -> Result<(), Ended> {
+        let call = match &args.invoke {
+            Some(name) => Some(self.arguments_for(name, arguments)?),
+            None if self.exported_function(START).is_some() => None,
+            None => return Err(self.nothing_to_start().into()),
+        };
+        let instance = self.linker.instantiate(&mut self.store, self.module)?;
+        match call {
+            None => self.call_export(instance, START, &[]).map(|_| ()),
+            Some((name, values)) => {
+                if self.exported_function(START).is_none() && self.exported_function(INITIALIZE).is_some() {
+                    self.call_export(instance, INITIALIZE, &[])?;
+                }
+                let results = self.call_export(instance, name, &values)?;
+                let lines: Vec<_> = results.iter().map(|value| values::show(value) + "\n").collect();
+                Ok(print(&lines.concat())?)
+            }
+        }
+    }
+
+    fn exported_function(&self, name: &str) -> Option<FuncType> {
+        self.module.exports().find(|e| e.name() == name).and_then(|e| match e.ty() {
+            ExternType::Func(ty) => Some(ty),
+            _ => None,
+        })
+    }
+
+    fn arguments_for<'n>(&self, name: &'n str, arguments: &[String]) -> Result<(&'n str, Vec<Val>), Failure> {
+        let path = self.path.display();
+        let Some(ty) = self.exported_function(name) else {
+            return Err(Failure::usage(format!("no such function: {path}: `{name}` is not exported"))
+                .help(self.exported_functions_text()));
+        };
+        let signature = format!("`{name}` has the type {ty}");
+        if ty.params().len() != arguments.len() {
+            let (expected, given) = (ty.params().len(), arguments.len());
+            return Err(Failure::usage(format!(
+                "wrong number of arguments: {path}: {expected} expected, {given} given"
+            ))
+            .help(signature));
+        }
+        let parsed = arguments.iter().zip(ty.params()).enumerate().map(|(index, (text, ty))| {
+            values::parse(text, *ty).map_err(|why| {
+                Failure::usage(format!("wrong argument: {path}: argument {}: {why}", index + 1)).help(&signature)
+            })
+        });
+        Ok((name, parsed.collect::<Result<_, _>>()?))
+    }
+
+    fn call_export(&mut self, instance: Instance, name: &str, values: &[Val]) -> Result<Vec<Val>, Ended> {
+        let func: Func = match instance.get_export(&mut self.store, name) {
+            Some(Extern::Func(func)) => func,
+            _ => return Err(Failure::new(format!("the instance lost its export `{name}`")).into()),
+        };
+        let mut results = vec![Val::I32(0); func.ty(&self.store).results().len()];
+        func.call(&mut self.store, values, &mut results)?;
+        Ok(results)
+    }
+
+    fn nothing_to_start(&self) -> Failure {
+        let path = self.path.display();
+        Failure::new(format!("nothing to start: {path}: the module exports no function `{START}`"))
+            .help(self.exported_functions_text())
+    }
+
+    fn exported_functions_text(&self) -> String {
+        let functions = self.module.exports().filter_map(|e| match e.ty() {
+            ExternType::Func(ty) => Some(format!("\n  {} {ty}", e.name())),
+            _ => None,
+        });
+        let functions: Vec<_> = functions.collect();
+        if functions.is_empty() {
+            return "the module exports no function at all".to_owned();
+        }
+        format!("call an exported function with --invoke NAME:{}", functions.concat())
+    }
+
+    fn failure(&self, error: &Error) -> Failure {
+        let path = self.path.display();
+        if let Some(trap) = error.trap() {
+            let failure = Failure::trap(self.path, error);
+            return match trap.code() {
+                TrapCode::OutOfFuel => failure.help("the limit was set by --fuel"),
+                TrapCode::Interrupted => failure.help("the limit was set by --timeout"),
+                _ => failure,
+            };
+        }
+        match error.kind() {
+            ErrorKind::Link => Failure::new(format!("cannot link: {path}: {error}")),
+            ErrorKind::Resource | ErrorKind::Limit => Failure::new(format!("not enough room: {path}: {error}"))
+                .help("--max-memory sets the limit of memories"),
+            _ => Failure::new(format!("the program failed: {path}: {error}")),
+        }
+    }
+}
+
+/// Why the program ended before its entry function returned.
+enum Ended {
+    Engine(Error),
+    Failure(Failure),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// Refuses a module with imports that are missing or of another type, naming all of them.
+fn refuse_unknown(path: &Path, module: &Module) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for import in module.imports() {
+        let (ty, name) = (import.ty(), format!("{}.{}", import.module(), import.name()));
+        match wasi_function(import.module(), import.name()) {
+            None => wrong.push(format!("\n  {name}: {}: not provided", extern_text(&ty))),
+            Some(function) => {
+                let provided =
+                    ExternType::Func(FuncType::new(function.params.iter().copied(), function.results.iter().copied()));
+                if ty != provided {
+                    let (asked, provided) = (extern_text(&ty), extern_text(&provided));
+                    wrong.push(format!("\n  {name}: {asked}: provided is a {provided}"));
+                }
+            }
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("missing imports: {}:{}", path.display(), wrong.concat()))
+        .help("--unknown-imports trap (or default) starts the program without what is not provided"))
+}

@@ -1,0 +1,146 @@
+//! `aura run`: exit codes, traps, limits, grants and denials.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Folder, run_wat};
+
+const ENGINES: [&str; 3] = ["interpreter", "jit", "auto"];
+
+/// Writes `hello` and a line feed to standard output, exits with the error it was answered.
+const HELLO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 8) "\10\00\00\00\06\00\00\00hello\0a")
+    (func (export "_start")
+        (call $exit (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))))"#;
+
+/// WASI's error `notcapable`.
+const NOTCAPABLE: i32 = 76;
+
+#[test]
+fn a_granted_program_prints_and_an_ungranted_one_is_told_the_grant() {
+    for engine in ENGINES {
+        let granted = run_wat(HELLO, &["--engine", engine, "--grant", "stdio"], &[]);
+        granted.prints("hello\n");
+        assert_eq!(granted.stderr, "");
+        let blind = run_wat(HELLO, &["--engine", engine], &[]);
+        blind.fails(NOTCAPABLE, &["denied: wasi_snapshot_preview1.fd_write: allowed by --grant stdio"]);
+        assert_eq!((blind.stdout.as_str(), blind.stderr.lines().count()), ("", 1));
+    }
+}
+
+#[test]
+fn the_exit_code_is_the_programs() {
+    for code in [0, 1, 7, 255] {
+        let text = format!(
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                (memory (export "memory") 1)
+                (func (export "_start") (call $exit (i32.const {code}))))"#
+        );
+        run_wat(&text, &[], &[]).fails(code, &[]);
+    }
+    run_wat("(module (func (export \"_start\")))", &[], &[]).prints("");
+}
+
+#[test]
+fn a_trap_is_134_with_names_and_offsets() {
+    let text = r#"(module
+        (memory 1)
+        (func $inner (param i32) (result i32) (i32.load (local.get 0)))
+        (func $outer (export "_start") (drop (call $inner (i32.const 65536)))))"#;
+    for engine in ENGINES {
+        for bounds in ["guard", "explicit"] {
+            let ran = run_wat(text, &["--engine", engine, "--bounds", bounds], &[]);
+            ran.fails(134, &["error: trap: m.wat: out of bounds memory access", "inner", "outer"]);
+        }
+    }
+}
+
+#[test]
+fn a_trap_at_instantiation_is_134() {
+    run_wat("(module (start $go) (func $go unreachable) (func (export \"_start\")))", &[], &[])
+        .fails(134, &["error: trap: m.wat: unreachable", "go"]);
+}
+
+#[test]
+fn recursion_without_end_is_134() {
+    for engine in ENGINES {
+        run_wat("(module (func $f (export \"_start\") (call $f)))", &["--engine", engine], &[])
+            .fails(134, &["call stack exhausted"]);
+    }
+}
+
+#[test]
+fn invoked_functions_print_one_result_per_line() {
+    let text = r#"(module
+        (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+        (func (export "all") (param i64 f32 f64 externref) (result f64 f32 i64 externref)
+            (local.get 2) (local.get 1) (local.get 0) (local.get 3)))"#;
+    for engine in ENGINES {
+        run_wat(text, &["--engine", engine, "--invoke", "add"], &["-2", "0x2a"]).prints("40\n");
+        run_wat(text, &["--engine", engine, "--invoke", "all"], &["-1", "1.5", "-0", "null"])
+            .prints("-0\n1.5\n-1\nnull\n");
+    }
+}
+
+#[test]
+fn a_reactor_is_initialized_before_a_call() {
+    let text = r#"(module (global $g (mut i32) (i32.const 1))
+        (func (export "_initialize") (global.set $g (i32.const 2)))
+        (func (export "get") (result i32) (global.get $g)))"#;
+    run_wat(text, &["--invoke", "get"], &[]).prints("2\n");
+}
+
+#[test]
+fn an_endless_loop_ends_by_timeout_and_by_fuel() {
+    for text in [
+        "(module (func (export \"_start\") (loop br 0)))",
+        "(module (func $f) (func (export \"_start\") (loop (call $f) br 0)))",
+    ] {
+        for engine in ENGINES {
+            let started = Instant::now();
+            let late = run_wat(text, &["--engine", engine, "--timeout", "200ms"], &[]);
+            late.fails(134, &["error: trap: m.wat: interrupted", "help: the limit was set by --timeout"]);
+            assert!(started.elapsed() < Duration::from_secs(20), "the deadline holds");
+            let spent = run_wat(text, &["--engine", engine, "--fuel", "100000"], &[]);
+            spent.fails(134, &["error: trap: m.wat: all fuel consumed", "help: the limit was set by --fuel"]);
+        }
+    }
+}
+
+#[test]
+fn memory_grows_up_to_the_limit_and_no_further() {
+    let text = r#"(module (memory 1) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"#;
+    let flags = ["--max-memory", "1MiB", "--invoke", "grow"];
+    run_wat(text, &flags, &["15"]).prints("1\n");
+    run_wat(text, &flags, &["16"]).prints("-1\n");
+    let large = "(module (memory 100) (func (export \"_start\")))";
+    run_wat(large, &["--max-memory", "1MiB"], &[]).fails(1, &["m.wat", "help: --max-memory"]);
+}
+
+#[test]
+fn arguments_that_the_program_may_not_see_are_mentioned() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "args_get" (func (param i32 i32) (result i32)))
+        (memory (export "memory") 1) (func (export "_start")))"#;
+    run_wat(text, &[], &["x"]).fails(0, &["denied: the arguments after FILE: allowed by --grant args"]);
+    assert_eq!(run_wat(text, &["--grant", "args"], &["x"]).stderr, "");
+    assert_eq!(run_wat(text, &[], &[]).stderr, "");
+}
+
+#[test]
+fn help_has_examples_and_version_has_a_number() {
+    let folder = Folder::new();
+    for args in [&["--help"][..], &["run", "--help"]] {
+        let help = folder.aura(args);
+        assert_eq!(help.code, 0);
+        for part in ["Examples:", "aura --grant stdio", "fs.read=HOST[::GUEST]", "env=NAME[=VALUE]"] {
+            assert!(help.stdout.contains(part), "no {part:?} in {}", help.stdout);
+        }
+    }
+    assert!(folder.aura(&["--version"]).stdout.starts_with("aura 0."));
+    assert!(folder.aura(&["completions", "bash"]).stdout.contains("aura"));
+}

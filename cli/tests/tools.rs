@@ -1,0 +1,145 @@
+//! `aura wast`, `aura inspect` and `aura dump`.
+
+mod common;
+
+use common::{Folder, run_wat};
+
+const GOOD: &str = r#"(module (func (export "f") (result i32) (i32.const 1)))
+(assert_return (invoke "f") (i32.const 1))
+(assert_invalid (module (func (result i32))) "type mismatch")
+"#;
+
+const BAD: &str = r#"(module (func (export "f") (result i32) (i32.const 1)))
+(assert_return (invoke "f") (i32.const 2))
+(assert_malformed (module quote "(func (i32.const))") "unexpected token")
+(assert_return (invoke "f") (i32.const 3))
+(assert_malformed (module binary "\00asm\01\00\00\00\01\04\01\60\00\00") "nothing is wrong")
+"#;
+
+#[test]
+fn scripts_that_pass_are_counted_per_engine_and_bounds() {
+    let folder = Folder::new();
+    folder.write("good.wast", GOOD);
+    folder.aura(&["wast", "--bounds", "all", "."]).prints(
+        "interpreter/guard: 3 passed, 0 failed\ninterpreter/explicit: 3 passed, 0 failed\n\
+         jit/guard: 3 passed, 0 failed\njit/explicit: 3 passed, 0 failed\n\
+         auto/guard: 3 passed, 0 failed\nauto/explicit: 3 passed, 0 failed\n",
+    );
+}
+
+#[test]
+fn a_script_that_fails_gets_a_line_with_its_lines_and_reasons() {
+    let folder = Folder::new();
+    folder.write("a/good.wast", GOOD).write("b/bad.wast", BAD).write("b/ignored.txt", "x");
+    let ran = folder.aura(&["wast", "--engine", "jit", "a", "b"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    for part in ["jit/guard: b/bad.wast (2.0): 2 passed, 3 failed: line 2: assert_return: ", "line 4: ", "line 5: "] {
+        assert!(lines[0].contains(part), "no {part:?} in {ran:?}");
+    }
+    assert_eq!(lines[1], "jit/guard: 5 passed, 3 failed");
+}
+
+#[test]
+fn json_has_every_directive() {
+    let folder = Folder::new();
+    folder.write("bad.wast", BAD);
+    let ran = folder.aura(&["wast", "--engine", "interpreter", "--json", "out.json", "bad.wast"]);
+    assert_eq!(ran.code, 1);
+    let text = std::fs::read_to_string(folder.path().join("out.json")).expect("the report");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let mode = &report["modes"][0];
+    assert_eq!((&mode["mode"], &mode["passed"], &mode["failed"]), (&"interpreter/guard".into(), &2.into(), &3.into()));
+    let directives = mode["files"][0]["directives"].as_array().expect("a list");
+    assert_eq!(directives.len(), 5);
+    assert_eq!((&directives[1]["line"], &directives[1]["kind"]), (&2.into(), &"assert_return".into()));
+    assert!(directives[1]["failure"].is_string() && directives[0]["failure"].is_null());
+}
+
+#[test]
+fn older_versions_refuse_what_newer_ones_have() {
+    let folder = Folder::new();
+    let simd = "(module (func (export \"f\") (result v128) (v128.const i64x2 1 2)))\n";
+    let gated = "(assert_invalid (module (func (result i32 i32) (i32.const 1) (i32.const 2))) \"arity\")\n";
+    folder.write("new.wast", simd).write("proposals/simd/s.wast", simd).write("old.wast", gated);
+    assert_eq!(folder.aura(&["wast", "--engine", "jit", "new.wast"]).code, 0);
+    assert_eq!(folder.aura(&["wast", "--engine", "jit", "proposals"]).code, 0);
+    let ran = folder.aura(&["wast", "--engine", "jit", "--spec", "1.0", "new.wast"]);
+    assert!(ran.code == 1 && ran.stdout.contains("simd"), "{ran:?}");
+    assert_eq!(folder.aura(&["wast", "--engine", "jit", "--spec", "1.0", "old.wast"]).code, 0);
+    assert_eq!(folder.aura(&["wast", "--engine", "jit", "--spec", "2.0", "old.wast"]).code, 1);
+}
+
+#[test]
+fn a_script_that_cannot_be_read_or_does_not_end_has_failed() {
+    let folder = Folder::new();
+    folder.write("no.wast", "(assert_return").write("empty.wast", "");
+    folder.write(
+        "long.wast",
+        "(module (func (export \"f\") (loop br 0)))\n(assert_return (invoke \"f\"))\n(assert_return (invoke \"f\"))\n",
+    );
+    let ran = folder.aura(&["wast", "--engine", "jit", "--timeout", "300ms", "."]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for part in ["no.wast", "not a script", "empty.wast", "long.wast (2.0): 1 passed, 2 failed", "time is over"] {
+        assert!(ran.stdout.contains(part), "no {part:?} in {ran:?}");
+    }
+}
+
+#[test]
+fn inspect_names_the_grant_of_each_import() {
+    let folder = Folder::new();
+    folder.write(
+        "m.wat",
+        r#"(module $tool
+            (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32)))
+            (import "env" "other" (func))
+            (memory (export "memory") 1 4) (table 2 funcref) (data (i32.const 0) "abc")
+            (func (export "_start")))"#,
+    );
+    let ran = folder.aura(&["inspect", "m.wat"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for part in [
+        "a command",
+        "tool",
+        "imports: 3",
+        "stdio",
+        "random",
+        "not provided by this command",
+        "grants the module may ask for: ",
+        "exports: 2",
+        "function [] -> []",
+        "64 KiB at the start, at most 256 KiB",
+        "2 or more elements of funcref",
+        "code",
+    ] {
+        assert!(ran.stdout.contains(part), "no {part:?} in {}", ran.stdout);
+    }
+    let none = run_wat("(module)", &["inspect"], &[]);
+    assert!(none.stdout.contains("the module asks for nothing"), "{none:?}");
+}
+
+#[test]
+fn every_stage_can_be_dumped() {
+    let folder = Folder::new();
+    folder.write(
+        "m.wat",
+        r#"(module (import "env" "host" (func)) (memory 1)
+            (func $double (export "twice") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
+            (func $other (result i32) (i32.const 5)))"#,
+    );
+    for stage in ["sections", "code", "clif", "asm", "vmctx"] {
+        let ran = folder.aura(&["dump", "--stage", stage, "m.wat"]);
+        assert!(ran.code == 0 && ran.stdout.lines().count() > 3, "{stage}: {ran:?}");
+    }
+    let one = |func: &str| folder.aura(&["dump", "--stage", "code", "--func", func, "m.wat"]);
+    let by_index = one("1");
+    assert_eq!(by_index.code, 0, "{by_index:?}");
+    assert_eq!((by_index.stdout.clone(), by_index.stdout.clone()), (one("twice").stdout, one("double").stdout));
+    assert_ne!(by_index.stdout, one("other").stdout);
+    one("0").fails(2, &["function 0 is imported and has no body", "help: "]);
+    one("9").fails(2, &["function 9 does not exist"]);
+    one("none").fails(2, &["no such function: m.wat: `none`"]);
+    folder.aura(&["dump", "--stage", "vmctx", "--func", "1", "m.wat"]).fails(2, &["--func is for"]);
+}

@@ -1,0 +1,109 @@
+//! The way from the host into guest code: the one function every call of the host passes.
+
+use aura_host_abi::trap::Status;
+use aura_host_abi::TrapCode;
+use aura_host_abi::vm::VmFuncRef;
+
+use crate::error::{Error, Result};
+use crate::externs::Func;
+use crate::host::HostRecord;
+use crate::signals::Running;
+use crate::store::{AsContextMut, StoreData};
+use crate::value::{Val, read_slots, write_slots};
+use crate::vm::instance::InstanceData;
+use crate::{arch, stack, tier, trap};
+
+/// How deep host functions and guests may call each other in turns.
+const DEPTH_MAX: u32 = 1000;
+
+/// Calls a function of the store with its arguments in slots.
+///
+/// # Safety
+/// - `store` is live and runs on this thread; nothing of it is borrowed.
+/// - `func` is a function of the store; `slots` has room for its type's arguments and results.
+pub(crate) unsafe fn invoke(store: *mut StoreData, func: *const VmFuncRef, slots: *mut u64) -> Result<()> {
+    // SAFETY: the caller vouches for the function; references are immutable.
+    let VmFuncRef { entry, vmctx, .. } = *unsafe { &*func };
+    // SAFETY: as above.
+    if unsafe { HostRecord::of(func) }.is_none() {
+        // SAFETY: a function that is not the host's belongs to a live instance.
+        let instance = unsafe { &*InstanceData::from_vmctx(vmctx) };
+        if instance.poisoned {
+            return Err(Error::trap_code(TrapCode::Poisoned));
+        }
+    }
+    // SAFETY: nothing of the store is borrowed, by the contract of this function.
+    let before = begin(unsafe { &mut *store })?;
+    // SAFETY: the store is live.
+    let running = Running::new(unsafe { (*store).vm() });
+    // SAFETY: `func` gives instance and entry that belong together; slots suffice.
+    let status = unsafe { tier::call_slots(vmctx, entry, slots) };
+    drop(running);
+    // SAFETY: guest code has returned; nothing of the store is borrowed.
+    let data = unsafe { &mut *store };
+    data.depth -= 1;
+    data.shared.arm(before);
+    match status {
+        Status::Ok => Ok(()),
+        Status::Trap => Err(finish(data)),
+    }
+}
+
+/// Sets the limits of guest code on this thread; returns the stack limit to go back to.
+fn begin(store: &mut StoreData) -> Result<usize> {
+    if store.depth >= DEPTH_MAX {
+        return Err(Error::trap_code(TrapCode::StackOverflow));
+    }
+    if store.deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
+        store.shared.interrupt();
+    }
+    let before = store.shared.stack_limit();
+    if store.depth == 0 {
+        let limit = arch::stack_pointer().saturating_sub(store.engine.config().max_wasm_stack);
+        store.shared.arm(limit.max(stack::lowest_usable()));
+    }
+    store.depth += 1;
+    Ok(before)
+}
+
+#[cold]
+fn finish(store: &mut StoreData) -> Error {
+    let error = trap::take(store);
+    if store.depth == 0 && store.deadline.is_none() && error.trap().is_some_and(|t| t.code() == TrapCode::Interrupted) {
+        // An interrupt ends one call; a deadline stays passed until it is moved.
+        store.shared.withdraw_interrupt();
+    }
+    error
+}
+
+impl Func {
+    /// Calls the function.
+    ///
+    /// # Errors
+    /// If it traps or a host function fails; if number or types of arguments or results are not the
+    /// function's; if a handle belongs to another store.
+    pub fn call(&self, mut store: impl AsContextMut, args: &[Val], results: &mut [Val]) -> Result<()> {
+        let data = std::ptr::from_mut(store.as_context_mut().0);
+        // SAFETY: `StoreData` is the first field of the store; nothing else of it is borrowed.
+        let data = unsafe { &mut (*data).data };
+        data.check(self.store, "the function")?;
+        let ty = data.engine.types().get(self.type_id());
+        let expect = |what: &str, given: usize, wanted: usize| match given == wanted {
+            true => Ok(()),
+            false => Err(Error::usage(format!("{given} {what} given, the function {ty} has {wanted}"))),
+        };
+        expect("arguments", args.len(), ty.params().len())?;
+        expect("places for results", results.len(), ty.results().len())?;
+        let mut slots = vec![0; ty.call_slots()];
+        write_slots(&mut slots, args, ty.params(), data)?;
+        let data = std::ptr::from_mut(data);
+        // SAFETY: the store is borrowed by this call and used through `data` alone; the slots fit the type.
+        unsafe { invoke(data, self.raw(), slots.as_mut_ptr()) }?;
+        // SAFETY: as above; the call has returned.
+        let data = unsafe { &*data };
+        for (result, value) in results.iter_mut().zip(read_slots(&slots, ty.results(), data)) {
+            *result = value;
+        }
+        Ok(())
+    }
+}

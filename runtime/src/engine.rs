@@ -1,0 +1,290 @@
+//! `Config` and `Engine`: what all modules of a process part have in common.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::sync::{Arc, Mutex};
+
+use aura_host_abi::FuncType;
+use aura_host_abi::vm::VmFuncEntry;
+use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
+use aura_validator::{Features, Limits};
+
+use crate::error::{Error, Result};
+use crate::types::TypeRegistry;
+use crate::{Bounds, OptLevel, arch, host, signals};
+
+/// Which tier runs functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// The interpreter alone; no machine code is made.
+    Interpreter,
+    /// Each function is compiled at its first call; what cannot be compiled is interpreted.
+    Jit,
+    /// Functions start in the interpreter and are compiled when they are hot.
+    #[default]
+    Auto,
+}
+
+/// How an [`Engine`] works. Every setting has a default that suits untrusted code.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) strategy: Strategy,
+    pub(crate) bounds: Bounds,
+    pub(crate) opt_level: OptLevel,
+    pub(crate) features: Features,
+    pub(crate) limits: Limits,
+    pub(crate) consume_fuel: bool,
+    pub(crate) canonicalize_nans: bool,
+    pub(crate) max_wasm_stack: usize,
+    pub(crate) tier_up_threshold: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            bounds: Bounds::default(),
+            opt_level: OptLevel::default(),
+            features: Features::V2,
+            limits: Limits::default(),
+            consume_fuel: false,
+            canonicalize_nans: false,
+            max_wasm_stack: 512 << 10,
+            tier_up_threshold: 1000,
+        }
+    }
+}
+
+impl Config {
+    /// The default configuration.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which tier runs functions.
+    pub fn strategy(&mut self, strategy: Strategy) -> &mut Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// How compiled code keeps accesses inside a memory.
+    pub fn bounds(&mut self, bounds: Bounds) -> &mut Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// How hard the compiler tries.
+    pub fn opt_level(&mut self, level: OptLevel) -> &mut Self {
+        self.opt_level = level;
+        self
+    }
+
+    /// Which proposals modules may use.
+    pub fn features(&mut self, features: Features) -> &mut Self {
+        self.features = features;
+        self
+    }
+
+    /// How large modules may be.
+    pub fn limits(&mut self, limits: Limits) -> &mut Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether guest code consumes fuel; see [`crate::Store::set_fuel`].
+    pub fn consume_fuel(&mut self, on: bool) -> &mut Self {
+        self.consume_fuel = on;
+        self
+    }
+
+    /// Whether every NaN that guest code computes is the canonical one, the same on both tiers.
+    pub fn canonicalize_nans(&mut self, on: bool) -> &mut Self {
+        self.canonicalize_nans = on;
+        self
+    }
+
+    /// Bytes of stack that guest code may use: native stack for compiled code, as much again for values of interpreted code.
+    pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
+        self.max_wasm_stack = bytes;
+        self
+    }
+
+    /// With [`Strategy::Auto`], how many entries into a function and its loops make it hot.
+    pub fn tier_up_threshold(&mut self, entries: u32) -> &mut Self {
+        self.tier_up_threshold = entries;
+        self
+    }
+}
+
+/// Compiles and links modules. Cheap to clone, usable from any thread.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    types: TypeRegistry,
+    jit: Option<Jit>,
+    /// One entry per type for all host functions of the type.
+    host_entries: Mutex<HashMap<u32, Box<VmFuncEntry>>>,
+}
+
+/// The compiled tier's share of an engine: the compiler, and stubs that serve every module.
+struct Jit {
+    compiler: Compiler,
+    stubs: ModuleCode,
+    regs_to_slots: Mutex<HashMap<u32, NonNull<()>>>,
+    slots_to_regs: Mutex<HashMap<u32, NonNull<()>>>,
+}
+
+// SAFETY: the pointers are addresses of code that lives as long as the engine; code has no thread.
+unsafe impl Send for Jit {}
+// SAFETY: as above; the maps are behind locks.
+unsafe impl Sync for Jit {}
+// SAFETY: entries hold atomics and constants; their addresses are stable because they are boxed.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Address space for the stubs of one engine.
+const STUBS_RESERVATION: usize = 64 << 20;
+
+impl Engine {
+    /// Makes an engine.
+    ///
+    /// # Errors
+    /// If compiled code is asked for on a machine that the compiler does not support, or the
+    /// configuration contradicts itself.
+    pub fn new(config: &Config) -> Result<Self> {
+        let stack = config.max_wasm_stack;
+        if !(64 << 10..=1 << 30).contains(&stack) {
+            return Err(Error::usage(format!("max_wasm_stack is {stack} bytes; it must be 64 KiB to 1 GiB")));
+        }
+        let jit = match config.strategy {
+            Strategy::Interpreter => None,
+            Strategy::Jit | Strategy::Auto => Some(Jit::new(config)?),
+        };
+        if jit.is_some() {
+            signals::install()?;
+        }
+        let inner =
+            Inner { config: config.clone(), types: TypeRegistry::default(), jit, host_entries: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the engine was made with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Whether both are the same engine: handles and modules of one do not work with another.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(crate) fn types(&self) -> &TypeRegistry {
+        &self.inner.types
+    }
+
+    pub(crate) fn compiler(&self) -> Option<&Compiler> {
+        self.inner.jit.as_ref().map(|jit| &jit.compiler)
+    }
+
+    /// The entry that all host functions of this type share.
+    pub(crate) fn host_entry(&self, type_id: u32) -> *const VmFuncEntry {
+        let mut entries = self.inner.host_entries.lock().expect("holders of this lock do not panic");
+        let entry = entries.entry(type_id).or_insert_with(|| {
+            Box::new(VmFuncEntry {
+                regs_entry: AtomicPtr::new(arch::lazy_regs as *mut ()),
+                slots_entry: AtomicPtr::new(host::host_entry as *mut ()),
+                owner: std::ptr::from_ref(&*self.inner).cast(),
+                index: u32::MAX,
+                type_id,
+                heat: AtomicU32::new(0),
+                padding: 0,
+            })
+        });
+        &raw const **entry
+    }
+
+    /// The stub that lets compiled code call functions of a type that are not compiled.
+    pub(crate) fn regs_to_slots(&self, type_id: u32) -> Result<NonNull<()>> {
+        let jit = self.inner.jit.as_ref().expect("compiled code runs in engines that have a compiler");
+        jit.stub(&jit.regs_to_slots, type_id, &self.inner.types, Compiler::compile_regs_to_slots)
+    }
+
+    /// The stub that calls compiled functions of a type with arguments in slots.
+    pub(crate) fn slots_to_regs(&self, type_id: u32) -> Result<NonNull<()>> {
+        let jit = self.inner.jit.as_ref().expect("functions are compiled in engines that have a compiler");
+        jit.stub(&jit.slots_to_regs, type_id, &self.inner.types, Compiler::compile_slots_to_regs)
+    }
+
+    /// The engine that a host function's entry belongs to.
+    ///
+    /// # Safety
+    /// `entry` came from [`Engine::host_entry`] of an engine that lives.
+    pub(crate) unsafe fn stub_for_host_entry(entry: *const VmFuncEntry) -> Result<NonNull<()>> {
+        // SAFETY: the caller vouches that the entry lives.
+        let owner = unsafe { (*entry).owner };
+        // SAFETY: `host_entry` set the owner to the engine, which lives.
+        let inner = unsafe { &*owner.cast::<Inner>() };
+        // SAFETY: as the first.
+        let type_id = unsafe { (*entry).type_id };
+        let jit = inner.jit.as_ref().expect("compiled code runs in engines that have a compiler");
+        jit.stub(&jit.regs_to_slots, type_id, &inner.types, Compiler::compile_regs_to_slots)
+    }
+}
+
+impl Jit {
+    fn new(config: &Config) -> Result<Self> {
+        let compiler = Compiler::new(CompilerConfig {
+            opt_level: config.opt_level,
+            bounds: config.bounds,
+            deterministic: config.canonicalize_nans,
+            ..CompilerConfig::default()
+        })
+        .map_err(|error| Error::resource(error.to_string()))?;
+        let stubs = ModuleCode::new(&compiler, 0, STUBS_RESERVATION).map_err(|e| Error::resource(e.to_string()))?;
+        Ok(Self { compiler, stubs, regs_to_slots: Mutex::default(), slots_to_regs: Mutex::default() })
+    }
+
+    fn stub(
+        &self,
+        known: &Mutex<HashMap<u32, NonNull<()>>>,
+        type_id: u32,
+        types: &TypeRegistry,
+        compile: impl FnOnce(&Compiler, &FuncType) -> Result<CompiledFunction, aura_jit::CompileError>,
+    ) -> Result<NonNull<()>> {
+        let mut known = known.lock().expect("holders of this lock do not panic");
+        if let Some(code) = known.get(&type_id) {
+            return Ok(*code);
+        }
+        let compiled = compile(&self.compiler, &types.get(type_id)).map_err(|e| Error::resource(e.to_string()))?;
+        let published = self.stubs.publish(&[(CodeKind::Stub, &compiled)]);
+        let code = published.map_err(|error| Error::resource(error.to_string()))?[0];
+        known.insert(type_id, code);
+        Ok(code)
+    }
+}
+
+impl Default for Engine {
+    /// An engine of the default configuration; on a machine that the compiler does not support, one
+    /// that interprets.
+    fn default() -> Self {
+        Self::new(&Config::new()).unwrap_or_else(|_| {
+            Self::new(Config::new().strategy(Strategy::Interpreter)).expect("an interpreter needs nothing of the machine")
+        })
+    }
+}

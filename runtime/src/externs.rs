@@ -1,0 +1,452 @@
+//! Handles to what instances import and export: functions, memories, tables, globals.
+//!
+//! # Safety
+//! A handle is a pointer into its store with the store's name. Every use compares the name first, so
+//! that the pointer is followed only while its store is borrowed; what it points to lives as long as the store.
+
+use aura_host_abi::vm::{VmFuncRef, VmGlobal, VmMemory, VmTable};
+use aura_host_abi::{FuncType, GlobalType, MemoryType, TableType, ValType};
+use aura_validator::module::ExternType;
+
+use crate::error::{Error, Result};
+use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
+use crate::value::Val;
+use crate::vm::memory::{LinearMemory, MemoryError};
+use crate::vm::table::TableData;
+
+macro_rules! handles {
+    ($($(#[$doc:meta])* $name:ident($ptr:ty $(, $field:ident: $ty:ty)?);)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name {
+            pub(crate) store: StoreId,
+            ptr: *const $ptr,
+            $($field: $ty,)?
+        }
+
+        // SAFETY: the pointer is followed only while the store it belongs to is borrowed.
+        unsafe impl Send for $name {}
+        // SAFETY: as above.
+        unsafe impl Sync for $name {}
+
+        impl $name {
+            pub(crate) fn new_raw(store: StoreId, ptr: *const $ptr $(, $field: $ty)?) -> Self {
+                Self { store, ptr $(, $field)? }
+            }
+
+            pub(crate) fn raw(&self) -> *mut $ptr {
+                self.ptr.cast_mut()
+            }
+        }
+    )*};
+}
+
+handles! {
+    /// A function: the host's own, or of an instance.
+    Func(VmFuncRef);
+    /// A linear memory.
+    Memory(VmMemory);
+    /// A table of references.
+    Table(VmTable);
+    /// A global.
+    Global(VmGlobal, ty: GlobalType);
+}
+
+/// Something an instance imports or exports.
+#[derive(Clone, Copy, Debug)]
+pub enum Extern {
+    Func(Func),
+    Table(Table),
+    Memory(Memory),
+    Global(Global),
+}
+
+/// A global that the host made.
+#[derive(Debug)]
+pub(crate) struct GlobalRecord {
+    vm: VmGlobal,
+}
+
+macro_rules! extern_conversions {
+    ($($kind:ident, $get:ident;)*) => {
+        $(impl From<$kind> for Extern {
+            fn from(value: $kind) -> Self {
+                Self::$kind(value)
+            }
+        })*
+
+        impl Extern {
+            $(#[doc = concat!("The `", stringify!($kind), "`, if it is one.")]
+            #[must_use]
+            pub fn $get(self) -> Option<$kind> {
+                match self {
+                    Self::$kind(value) => Some(value),
+                    _ => None,
+                }
+            })*
+
+            pub(crate) fn store(&self) -> StoreId {
+                match self {
+                    $(Self::$kind(value) => value.store,)*
+                }
+            }
+        }
+    };
+}
+
+extern_conversions! {
+    Func, into_func;
+    Table, into_table;
+    Memory, into_memory;
+    Global, into_global;
+}
+
+impl Extern {
+    /// The type; limits of memories and tables are those of now.
+    ///
+    /// # Errors
+    /// If it belongs to another store.
+    pub fn ty(&self, store: impl AsContext) -> Result<ExternType> {
+        let data = &store.as_context().0.data;
+        self.ty_in(data)
+    }
+
+    pub(crate) fn ty_in(&self, data: &StoreData) -> Result<ExternType> {
+        data.check(self.store(), "the import")?;
+        Ok(match self {
+            Self::Func(func) => ExternType::Func(func.ty_in(data)),
+            Self::Table(table) => ExternType::Table(table.ty_in()),
+            Self::Memory(memory) => ExternType::Memory(memory.ty_in()),
+            Self::Global(global) => ExternType::Global(global.ty),
+        })
+    }
+}
+
+impl Func {
+    /// The function's type.
+    ///
+    /// # Panics
+    /// If the function belongs to another store.
+    #[must_use]
+    pub fn ty(&self, store: impl AsContext) -> FuncType {
+        let context = store.as_context();
+        let data = &context.0.data;
+        data.check(self.store, "the function").expect("Func::ty");
+        self.ty_in(data)
+    }
+
+    pub(crate) fn ty_in(&self, data: &StoreData) -> FuncType {
+        (*data.engine.types().get(self.type_id())).clone()
+    }
+
+    pub(crate) fn type_id(&self) -> u32 {
+        // SAFETY: callers checked the store.
+        unsafe { (*self.raw()).type_id }
+    }
+}
+
+impl Memory {
+    /// Makes a memory.
+    ///
+    /// # Errors
+    /// If it passes the store's limits or the system has no room.
+    pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
+        Self::make(&mut store.as_context_mut().0.data, ty)
+    }
+
+    pub(crate) fn make(data: &mut StoreData, ty: MemoryType) -> Result<Self> {
+        let initial = ty.limits.min.saturating_mul(ty.page_size());
+        let limit = data.memory_bytes_left();
+        if !data.allow_memory_growth(0, initial) {
+            return Err(resource(&MemoryError::Limit { bytes: initial, limit }));
+        }
+        let made = LinearMemory::new(ty, data.engine.config().bounds, limit);
+        let memory = made.map_err(|error| resource(&error))?;
+        let handle = Self::new_raw(data.id, memory.vm());
+        data.memories.push(memory);
+        Ok(handle)
+    }
+
+    fn data_of(&self, store: &StoreData) -> Result<&LinearMemory> {
+        store.check(self.store, "the memory")?;
+        // SAFETY: the store is the memory's own and is borrowed.
+        Ok(unsafe { LinearMemory::from_vm(self.raw()) })
+    }
+
+    fn ty_in(&self) -> MemoryType {
+        // SAFETY: callers checked the store.
+        let memory = unsafe { LinearMemory::from_vm(self.raw()) };
+        let mut ty = *memory.ty();
+        ty.limits.min = memory.size_pages();
+        ty
+    }
+
+    /// The memory's type; its minimum is the size now.
+    ///
+    /// # Panics
+    /// If the memory belongs to another store.
+    #[must_use]
+    pub fn ty(&self, store: impl AsContext) -> MemoryType {
+        self.data_of(&store.as_context().0.data).expect("Memory::ty");
+        self.ty_in()
+    }
+
+    /// The size in pages.
+    ///
+    /// # Panics
+    /// If the memory belongs to another store.
+    #[must_use]
+    pub fn size(&self, store: impl AsContext) -> u64 {
+        self.data_of(&store.as_context().0.data).expect("Memory::size").size_pages()
+    }
+
+    /// The size in bytes.
+    ///
+    /// # Panics
+    /// If the memory belongs to another store.
+    #[must_use]
+    pub fn data_size(&self, store: impl AsContext) -> usize {
+        self.data_of(&store.as_context().0.data).expect("Memory::data_size").byte_len() as usize
+    }
+
+    /// Grows the memory and returns the old size in pages.
+    ///
+    /// # Errors
+    /// If the maximum or a limit forbids it, or the memory belongs to another store.
+    pub fn grow(&self, mut store: impl AsContextMut, delta_pages: u64) -> Result<u64> {
+        let data = &mut store.as_context_mut().0.data;
+        data.check(self.store, "the memory")?;
+        // SAFETY: the store is the memory's own and is borrowed; the record is outside of `data`'s fields.
+        let memory = unsafe { LinearMemory::from_vm(self.raw()) };
+        let grown = memory.grow(delta_pages, |old, new| data.allow_memory_growth(old, new));
+        grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta_pages} pages")))
+    }
+
+    /// The memory's bytes. No guest runs while they are borrowed.
+    ///
+    /// # Panics
+    /// If the memory belongs to another store.
+    pub fn data<'a, T: 'static>(&self, store: impl Into<crate::store::StoreContext<'a, T>>) -> &'a [u8] {
+        let memory = self.data_of(&store.into().0.data).expect("Memory::data");
+        let (base, len) = (memory.base(), memory.byte_len() as usize);
+        // SAFETY: the bytes stay mapped while the store lives, and nobody writes while it is borrowed.
+        unsafe { std::slice::from_raw_parts(base, len) }
+    }
+
+    /// The memory's bytes, to write. No guest runs while they are borrowed.
+    ///
+    /// # Panics
+    /// If the memory belongs to another store.
+    pub fn data_mut<'a, T: 'static>(&self, store: impl Into<crate::store::StoreContextMut<'a, T>>) -> &'a mut [u8] {
+        let memory = self.data_of(&store.into().0.data).expect("Memory::data_mut");
+        let (base, len) = (memory.base(), memory.byte_len() as usize);
+        // SAFETY: as in `data`; the store is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(base, len) }
+    }
+
+    /// Copies bytes out.
+    ///
+    /// # Errors
+    /// If the range is out of bounds or the memory belongs to another store.
+    pub fn read(&self, store: impl AsContext, offset: usize, into: &mut [u8]) -> Result<()> {
+        let memory = self.data_of(&store.as_context().0.data).map(|m| (m.base(), m.byte_len()))?;
+        // SAFETY: the bytes below the length stay mapped while the store lives.
+        let view = unsafe { aura_host_abi::GuestMemory::from_raw(memory.0, memory.1) };
+        view.read(offset as u64, into).map_err(|error| Error::usage(error.to_string()))
+    }
+
+    /// Copies bytes in.
+    ///
+    /// # Errors
+    /// If the range is out of bounds or the memory belongs to another store.
+    pub fn write(&self, mut store: impl AsContextMut, offset: usize, from: &[u8]) -> Result<()> {
+        let memory = self.data_of(&store.as_context_mut().0.data).map(|m| (m.base(), m.byte_len()))?;
+        // SAFETY: as in `read`.
+        let mut view = unsafe { aura_host_abi::GuestMemory::from_raw(memory.0, memory.1) };
+        view.write(offset as u64, from).map_err(|error| Error::usage(error.to_string()))
+    }
+
+    /// Maps `len` bytes of a file (a memfd, say) over the memory from the byte `at` on: host and guest
+    /// then share them, without a copy.
+    ///
+    /// # Errors
+    /// If the range is not of whole pages inside the memory, or the system refuses.
+    ///
+    /// # Safety
+    /// Nobody shortens the file while the store lives, and nobody holds a Rust reference to its bytes
+    /// while guest code may write them.
+    pub unsafe fn map_host_pages(
+        &self,
+        mut store: impl AsContextMut,
+        at: u64,
+        file: impl std::os::fd::AsFd,
+        len: u64,
+        writable: bool,
+    ) -> Result<()> {
+        let context = store.as_context_mut();
+        let memory = self.data_of(&context.0.data)?;
+        memory.map_host_pages(at, file, len, writable).map_err(|error| resource(&error))
+    }
+}
+
+fn resource(error: &dyn std::fmt::Display) -> Error {
+    Error::resource(error.to_string())
+}
+
+impl Table {
+    /// Makes a table whose elements are all `init`.
+    ///
+    /// # Errors
+    /// If `init` is of another type or store, or the table passes the store's limits.
+    pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Self> {
+        let data = &mut store.as_context_mut().0.data;
+        let init = element_bits(init, &ty, data)?;
+        Self::make(data, ty, init)
+    }
+
+    pub(crate) fn make(data: &mut StoreData, ty: TableType, init: u64) -> Result<Self> {
+        let limit = data.limits.table_elements;
+        if !data.allow_table_growth(0, ty.limits.min) {
+            let min = ty.limits.min;
+            return Err(Error::resource(format!("a table of {min} elements passes the store's limit of {limit}")));
+        }
+        let table = TableData::new(ty, init, limit).map_err(|error| resource(&error))?;
+        let handle = Self::new_raw(data.id, table.vm());
+        data.tables.push(table);
+        Ok(handle)
+    }
+
+    fn data_of(&self, store: &StoreData) -> Result<&TableData> {
+        store.check(self.store, "the table")?;
+        // SAFETY: the store is the table's own and is borrowed.
+        Ok(unsafe { TableData::from_vm(self.raw()) })
+    }
+
+    fn ty_in(&self) -> TableType {
+        // SAFETY: callers checked the store.
+        let table = unsafe { TableData::from_vm(self.raw()) };
+        let mut ty = *table.ty();
+        ty.limits.min = table.len();
+        ty
+    }
+
+    /// The table's type; its minimum is the size now.
+    ///
+    /// # Panics
+    /// If the table belongs to another store.
+    #[must_use]
+    pub fn ty(&self, store: impl AsContext) -> TableType {
+        self.data_of(&store.as_context().0.data).expect("Table::ty");
+        self.ty_in()
+    }
+
+    /// The number of elements.
+    ///
+    /// # Panics
+    /// If the table belongs to another store.
+    #[must_use]
+    pub fn size(&self, store: impl AsContext) -> u64 {
+        self.data_of(&store.as_context().0.data).expect("Table::size").len()
+    }
+
+    /// An element; `None` past the end.
+    ///
+    /// # Panics
+    /// If the table belongs to another store.
+    #[must_use]
+    pub fn get(&self, store: impl AsContext, index: u64) -> Option<Val> {
+        let table = self.data_of(&store.as_context().0.data).expect("Table::get");
+        Some(Val::from_bits([table.get(index)?, 0], ValType::Ref(table.ty().element), self.store))
+    }
+
+    /// Sets an element.
+    ///
+    /// # Errors
+    /// If the index is past the end, or the value is of another type or store.
+    pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Val) -> Result<()> {
+        let data = &store.as_context_mut().0.data;
+        let table = self.data_of(data)?;
+        let bits = element_bits(value, table.ty(), data)?;
+        table.set(index, bits).map_err(|_| Error::usage(format!("the table has no element {index}")))
+    }
+
+    /// Grows the table and returns the old size.
+    ///
+    /// # Errors
+    /// If the maximum or a limit forbids it, or the value is of another type or store.
+    pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Val) -> Result<u64> {
+        let data = &mut store.as_context_mut().0.data;
+        data.check(self.store, "the table")?;
+        // SAFETY: the store is the table's own and is borrowed; the record is outside of `data`'s fields.
+        let table = unsafe { TableData::from_vm(self.raw()) };
+        let bits = element_bits(init, table.ty(), data)?;
+        let grown = table.grow(delta, bits, |old, new| data.allow_table_growth(old, new));
+        grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))
+    }
+}
+
+fn element_bits(value: Val, ty: &TableType, store: &StoreData) -> Result<u64> {
+    let element = ValType::Ref(ty.element);
+    if !value.matches(element) {
+        return Err(Error::usage(format!("an element is of type {}, expected {element}", value.ty())));
+    }
+    Ok(value.to_bits(store.id)?[0])
+}
+
+impl Global {
+    /// Makes a global.
+    ///
+    /// # Errors
+    /// If the value is of another type or store.
+    pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Self> {
+        let data = &mut store.as_context_mut().0.data;
+        let bits = global_bits(value, ty, data)?;
+        data.globals.push(Box::new(GlobalRecord { vm: VmGlobal { bits: bits.into() } }));
+        let record = data.globals.last().expect("just pushed");
+        Ok(Self::new_raw(data.id, &raw const record.vm, ty))
+    }
+
+    /// The global's type.
+    #[must_use]
+    pub fn ty(&self, _store: impl AsContext) -> GlobalType {
+        self.ty
+    }
+
+    /// The value.
+    ///
+    /// # Panics
+    /// If the global belongs to another store.
+    #[must_use]
+    pub fn get(&self, store: impl AsContext) -> Val {
+        store.as_context().0.data.check(self.store, "the global").expect("Global::get");
+        // SAFETY: the store is the global's own and is borrowed.
+        let cell = unsafe { &(*self.raw()).bits };
+        // SAFETY: guest code is not running, so nobody writes the cell.
+        Val::from_bits(unsafe { *cell.get() }, self.ty.content, self.store)
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// If the global is immutable, or the value is of another type or store.
+    pub fn set(&self, mut store: impl AsContextMut, value: Val) -> Result<()> {
+        let data = &store.as_context_mut().0.data;
+        data.check(self.store, "the global")?;
+        if !self.ty.mutable {
+            return Err(Error::usage("the global is immutable"));
+        }
+        let bits = global_bits(value, self.ty, data)?;
+        // SAFETY: the store is the global's own and is borrowed.
+        let cell = unsafe { &(*self.raw()).bits };
+        // SAFETY: guest code is not running, so nobody else uses the cell.
+        unsafe { *cell.get() = bits };
+        Ok(())
+    }
+}
+
+fn global_bits(value: Val, ty: GlobalType, store: &StoreData) -> Result<[u64; 2]> {
+    if !value.matches(ty.content) {
+        return Err(Error::usage(format!("the value is of type {}, the global holds {}", value.ty(), ty.content)));
+    }
+    value.to_bits(store.id)
+}

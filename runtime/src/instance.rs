@@ -1,0 +1,420 @@
+//! `Instance`: a module with its imports, linked.
+//!
+//! The steps are those of the specification (core 2.0, section 4.5.4): check imports, make memories,
+//! tables, globals and segments, link, then run active segments and the start function. An instance
+//! that fails in one of the last two steps stays in its store, because tables it was given may
+//! already name its functions; nobody else can reach it.
+
+use std::sync::Arc;
+
+use aura_host_abi::trap::Status;
+use aura_host_abi::ValType;
+use aura_validator::module::{ConstExpr, ConstOp, ElementItems, ExternType, Import, SegmentMode};
+use aura_validator::ops::{self, Value, v128};
+
+use crate::call::invoke;
+use crate::error::{Error, Result};
+use crate::externs::{Extern, Func, Global, Memory, Table};
+use crate::host::{HostFunc, HostRecord};
+use crate::module::Module;
+use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
+use crate::typed::{TypedFunc, WasmParams, WasmResults};
+use crate::vm::instance::InstanceData;
+use crate::{grant, services};
+
+/// A linked instance of a module. A handle: the instance lives in its store.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance {
+    pub(crate) store: StoreId,
+    pub(crate) index: u32,
+}
+
+/// What an import is resolved to.
+#[derive(Clone, Debug)]
+pub(crate) enum Resolved {
+    Extern(Extern),
+    /// A host function that is given a record of its own for the instance.
+    Host(Arc<HostFunc>),
+}
+
+impl Instance {
+    /// Instantiates a module with exactly these imports, in the order of [`Module::imports`].
+    ///
+    /// # Errors
+    /// If number or types of the imports are not the module's, limits are passed, or a segment or the start function traps.
+    pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
+        let data = std::ptr::from_mut(&mut store.as_context_mut().0.data);
+        let resolved = imports.iter().copied().map(Resolved::Extern).collect();
+        // SAFETY: the store is borrowed by this call and used through `data` alone.
+        unsafe { instantiate(data, module, resolved) }
+    }
+
+    fn data<'a>(&self, store: &'a StoreData) -> &'a InstanceData {
+        store.check(self.store, "the instance").expect("Instance");
+        &store.instances[self.index as usize]
+    }
+
+    /// The module.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn module(&self, store: impl AsContext) -> Module {
+        self.data(&store.as_context().0.data).module.clone()
+    }
+
+    /// An export by name.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn get_export(&self, store: impl AsContext, name: &str) -> Option<Extern> {
+        self.data(&store.as_context().0.data).export(self.store, name)
+    }
+
+    /// All exports, in the module's order.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn exports(&self, store: impl AsContext) -> Vec<(String, Extern)> {
+        let context = store.as_context();
+        let data = self.data(&context.0.data);
+        let exports = data.module.validated().exports();
+        exports.iter().map(|e| (e.name.clone(), data.handle(self.store, e.index))).collect()
+    }
+
+    /// The exported function of this name.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn get_func(&self, store: impl AsContext, name: &str) -> Option<Func> {
+        self.get_export(store, name)?.into_func()
+    }
+
+    /// The exported memory of this name.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn get_memory(&self, store: impl AsContext, name: &str) -> Option<Memory> {
+        self.get_export(store, name)?.into_memory()
+    }
+
+    /// The exported table of this name.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn get_table(&self, store: impl AsContext, name: &str) -> Option<Table> {
+        self.get_export(store, name)?.into_table()
+    }
+
+    /// The exported global of this name.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn get_global(&self, store: impl AsContext, name: &str) -> Option<Global> {
+        self.get_export(store, name)?.into_global()
+    }
+
+    /// The exported function of this name, its type checked once.
+    ///
+    /// # Errors
+    /// If there is no such function or its type is another.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    pub fn get_typed_func<P: WasmParams, R: WasmResults>(
+        &self,
+        store: impl AsContext,
+        name: &str,
+    ) -> Result<TypedFunc<P, R>> {
+        let func = self.get_func(&store, name);
+        func.ok_or_else(|| Error::usage(format!("the instance exports no function `{name}`")))?.typed(store)
+    }
+}
+
+/// Instantiates a module.
+///
+/// # Safety
+/// `store` is live, runs on this thread, and nothing of it is borrowed.
+pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports: Vec<Resolved>) -> Result<Instance> {
+    // SAFETY: nothing of the store is borrowed, by the contract of this function.
+    let data = unsafe { &mut *store };
+    if !data.engine.same(module.engine()) {
+        return Err(Error::usage("the module was made for another engine than the store"));
+    }
+    if data.instances.len() >= data.limits.instances {
+        let limit = data.limits.instances;
+        return Err(Error::resource(format!("the store has {limit} instances; raise StoreLimits::instances")));
+    }
+    check_imports(data, module, &imports)?;
+    let index = u32::try_from(data.instances.len()).expect("limits keep instances below 2^32");
+    let instance = InstanceData::new(module, data.vm());
+    let vmctx = instance.vmctx();
+    link_imports(data, &instance, imports);
+    make_own(data, &instance, module)?;
+    data.instances.push(instance);
+    let handle = Instance { store: data.id, index };
+    grant::map_in_standing(data, index as usize);
+    init_globals(&data.instances[index as usize]);
+    let elements = evaluate_elements(&data.instances[index as usize]);
+    data.instances[index as usize].elements = elements;
+    // SAFETY: nothing of the store is borrowed past this point; the instance is linked.
+    unsafe { run_segments(store, module, vmctx) }?;
+    if let Some(start) = module.validated().start() {
+        // SAFETY: as above.
+        unsafe { run_start(store, index as usize, start) }?;
+    }
+    Ok(handle)
+}
+
+fn check_imports(store: &StoreData, module: &Module, imports: &[Resolved]) -> Result<()> {
+    let wanted = module.validated().imports();
+    if wanted.len() != imports.len() {
+        let (given, wanted) = (imports.len(), wanted.len());
+        return Err(Error::link(format!("{given} imports given, the module has {wanted}")));
+    }
+    for (wanted, given) in wanted.iter().zip(imports) {
+        let ty = match given {
+            Resolved::Extern(given) => given.ty_in(store)?,
+            Resolved::Host(func) => ExternType::Func(func.ty.clone()),
+        };
+        check_import(wanted, &ty)?;
+    }
+    Ok(())
+}
+
+/// Whether something of type `given` may stand for an import (specification, section 4.5.3).
+fn check_import(wanted: &Import, given: &ExternType) -> Result<()> {
+    use aura_host_abi::Limits64;
+    let fits = |given: Limits64, wanted: Limits64| {
+        given.min >= wanted.min && wanted.max.is_none_or(|max| given.max.is_some_and(|given| given <= max))
+    };
+    let matches = match (given, &wanted.ty) {
+        (ExternType::Func(a), ExternType::Func(b)) => a == b,
+        (ExternType::Global(a), ExternType::Global(b)) => a == b,
+        (ExternType::Table(a), ExternType::Table(b)) => {
+            a.element == b.element && a.table64 == b.table64 && fits(a.limits, b.limits)
+        }
+        (ExternType::Memory(a), ExternType::Memory(b)) => {
+            (a.memory64, a.shared, a.page_size_log2) == (b.memory64, b.shared, b.page_size_log2)
+                && fits(a.limits, b.limits)
+        }
+        _ => false,
+    };
+    if matches {
+        return Ok(());
+    }
+    let (module, name) = (&wanted.module, &wanted.name);
+    Err(Error::link(format!(
+        "incompatible import type for `{module}.{name}`: the module wants {}, it was given {}",
+        describe(&wanted.ty),
+        describe(given)
+    )))
+}
+
+/// A type in words, for messages.
+pub(crate) fn describe(ty: &ExternType) -> String {
+    let limits = |l: &aura_host_abi::Limits64| match l.max {
+        Some(max) => format!("{}..={max}", l.min),
+        None => format!("{}..", l.min),
+    };
+    match ty {
+        ExternType::Func(ty) => format!("func {ty}"),
+        ExternType::Global(ty) if ty.mutable => format!("global (mut {})", ty.content),
+        ExternType::Global(ty) => format!("global {}", ty.content),
+        ExternType::Table(ty) => format!("table {} of {}", limits(&ty.limits), ty.element),
+        ExternType::Memory(ty) => format!("memory {} pages", limits(&ty.limits)),
+    }
+}
+
+fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Resolved>) {
+    let (mut funcs, mut tables, mut memories, mut globals) = (0.., 0.., 0.., 0..);
+    let next = |counter: &mut std::ops::RangeFrom<u32>| counter.next().expect("limits keep imports below 2^32");
+    for import in imports {
+        match import {
+            Resolved::Host(func) => {
+                let func = HostRecord::add(store, func, instance.vmctx(), Vec::new());
+                instance.patch_import(next(&mut funcs), func);
+            }
+            Resolved::Extern(Extern::Func(func)) => instance.patch_import(next(&mut funcs), func.raw()),
+            Resolved::Extern(Extern::Table(table)) => instance.set_table(next(&mut tables), table.raw()),
+            Resolved::Extern(Extern::Memory(memory)) => instance.set_memory(next(&mut memories), memory.raw()),
+            Resolved::Extern(Extern::Global(global)) => {
+                instance.set_imported_global(next(&mut globals), global.raw());
+            }
+        }
+    }
+}
+
+/// Makes the memories and tables that the module defines itself.
+fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> Result<()> {
+    let counts = *instance.layout.counts();
+    let validated = module.validated();
+    for (index, ty) in validated.memories().iter().enumerate().skip(counts.imported_memories as usize) {
+        instance.set_memory(index as u32, Memory::make(store, *ty)?.raw());
+    }
+    for (index, table) in validated.tables().iter().enumerate().skip(counts.imported_tables as usize) {
+        instance.set_table(index as u32, Table::make(store, table.ty, 0)?.raw());
+    }
+    Ok(())
+}
+
+fn init_globals(instance: &InstanceData) {
+    let imported = instance.layout.counts().imported_globals;
+    for (own, init) in instance.module.validated().global_inits().iter().enumerate() {
+        let bits = evaluate(instance, init);
+        // SAFETY: the instance is linked, and nothing of it runs yet.
+        let cell = unsafe { &(*instance.global(imported + own as u32)).bits };
+        // SAFETY: as above.
+        unsafe { *cell.get() = bits };
+    }
+}
+
+fn evaluate_elements(instance: &InstanceData) -> Vec<Option<Box<[u64]>>> {
+    let reference = |func: u32| instance.func_ref(func).expose_provenance() as u64;
+    let segments = instance.module.validated().elements();
+    let evaluated = segments.iter().map(|segment| match &segment.items {
+        ElementItems::Funcs(funcs) => funcs.iter().map(|&func| reference(func)).collect(),
+        ElementItems::Exprs(exprs) => exprs.iter().map(|expr| evaluate(instance, expr)[0]).collect(),
+    });
+    evaluated.map(Some).collect()
+}
+
+/// Evaluates a constant expression. Validation made sure of its types.
+fn evaluate(instance: &InstanceData, expr: &ConstExpr) -> [u64; 2] {
+    let mut stack: Vec<([u64; 2], ValType)> = Vec::new();
+    for op in &expr.ops {
+        let pushed = match *op {
+            ConstOp::I32(x) => ([u64::from(x as u32), 0], ValType::I32),
+            ConstOp::I64(x) => ([x as u64, 0], ValType::I64),
+            ConstOp::F32(bits) => ([bits.into(), 0], ValType::F32),
+            ConstOp::F64(bits) => ([bits, 0], ValType::F64),
+            ConstOp::V128(bytes) => {
+                let bits = u128::from_le_bytes(bytes);
+                ([bits as u64, (bits >> 64) as u64], ValType::V128)
+            }
+            ConstOp::RefNull(ty) => ([0, 0], ValType::Ref(ty)),
+            ConstOp::RefFunc(func) => {
+                ([instance.func_ref(func).expose_provenance() as u64, 0], ValType::FUNCREF)
+            }
+            ConstOp::GlobalGet(index) => {
+                // SAFETY: the instance is linked; validation allows globals that are set before only.
+                let cell = unsafe { &(*instance.global(index)).bits };
+                // SAFETY: nothing runs that could write it.
+                (unsafe { *cell.get() }, instance.module.validated().globals()[index as usize].content)
+            }
+            ConstOp::Binary(op) => {
+                let b = stack.pop().expect("validated: two operands");
+                let a = stack.pop().expect("validated: two operands");
+                let args = [to_value(a), to_value(b)];
+                from_value(ops::eval(op, &args).expect("constant operators do not trap"))
+            }
+        };
+        stack.push(pushed);
+    }
+    stack.pop().expect("validated: one result").0
+}
+
+fn to_value((bits, ty): ([u64; 2], ValType)) -> Value {
+    match ty {
+        ValType::I32 => Value::I32(bits[0] as i32),
+        ValType::I64 => Value::I64(bits[0] as i64),
+        ValType::F32 => Value::F32(f32::from_bits(bits[0] as u32)),
+        ValType::F64 => Value::F64(f64::from_bits(bits[0])),
+        ValType::V128 | ValType::Ref(_) => {
+            Value::V128(v128((u128::from(bits[0]) | u128::from(bits[1]) << 64).to_le_bytes()))
+        }
+    }
+}
+
+fn from_value(value: Value) -> ([u64; 2], ValType) {
+    match value {
+        Value::I32(x) => ([u64::from(x as u32), 0], ValType::I32),
+        Value::I64(x) => ([x as u64, 0], ValType::I64),
+        Value::F32(x) => ([x.to_bits().into(), 0], ValType::F32),
+        Value::F64(x) => ([x.to_bits(), 0], ValType::F64),
+        Value::V128(x) => {
+            let bits = u128::from_le_bytes(x.0);
+            ([bits as u64, (bits >> 64) as u64], ValType::V128)
+        }
+    }
+}
+
+/// Copies active segments in, elements first, and drops them.
+///
+/// # Safety
+/// As [`instantiate`]; `vmctx` is the linked instance.
+unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut aura_host_abi::vm::VmCtx) -> Result<()> {
+    let offset = |expr: &ConstExpr| {
+        // SAFETY: the instance is live and linked; nothing of it is borrowed exclusively.
+        let instance = unsafe { &*InstanceData::from_vmctx(vmctx) };
+        evaluate(instance, expr)[0]
+    };
+    let validated = module.validated();
+    for (index, segment) in validated.elements().iter().enumerate() {
+        let len = match &segment.items {
+            ElementItems::Funcs(funcs) => funcs.len(),
+            ElementItems::Exprs(exprs) => exprs.len(),
+        };
+        if let SegmentMode::Active { target, offset: at } = &segment.mode {
+            let (target, at, len) = ((*target).into(), offset(at), len as u64);
+            // SAFETY: the instance is live and linked, and its store runs on this thread.
+            let status = unsafe { services::table_init(vmctx, target, index as u64, at, 0, len) };
+            // SAFETY: as for this function.
+            unsafe { succeed(store, status) }?;
+        }
+        if !matches!(segment.mode, SegmentMode::Passive) {
+            // SAFETY: the instance is live and linked.
+            unsafe { services::elem_drop(vmctx, index as u64) };
+        }
+    }
+    for (index, segment) in validated.data().iter().enumerate() {
+        if let SegmentMode::Active { target, offset: at } = &segment.mode {
+            let (target, at, len) = ((*target).into(), offset(at), segment.bytes.len() as u64);
+            // SAFETY: as for tables.
+            let status = unsafe { services::memory_init(vmctx, target, index as u64, at, 0, len) };
+            // SAFETY: as for this function.
+            unsafe { succeed(store, status) }?;
+            // SAFETY: the instance is live and linked.
+            unsafe { services::data_drop(vmctx, index as u64) };
+        }
+    }
+    Ok(())
+}
+
+/// Turns a service's status into a result.
+///
+/// # Safety
+/// As [`instantiate`].
+unsafe fn succeed(store: *mut StoreData, status: Status) -> Result<()> {
+    match status {
+        Status::Ok => Ok(()),
+        // SAFETY: as for this function.
+        Status::Trap => Err(crate::trap::take(unsafe { &mut *store })),
+    }
+}
+
+/// Runs the start function.
+///
+/// # Safety
+/// As [`instantiate`].
+unsafe fn run_start(store: *mut StoreData, instance: usize, start: u32) -> Result<()> {
+    // SAFETY: nothing of the store is borrowed exclusively.
+    let data = unsafe { &*store };
+    let instance = &data.instances[instance];
+    let imported = instance.layout.counts().imported_funcs;
+    if start < imported {
+        // SAFETY: a start function has neither arguments nor results.
+        return unsafe { invoke(store, instance.func_ref(start), std::ptr::null_mut()) };
+    }
+    let entry = &instance.module.entries()[(start - imported) as usize];
+    let vmctx = instance.vmctx();
+    let func = aura_host_abi::vm::VmFuncRef { entry, vmctx, type_id: entry.type_id, padding: 0 };
+    // SAFETY: as above; the reference lives during the call, and nobody else learns of it.
+    unsafe { invoke(store, &raw const func, std::ptr::null_mut()) }
+}

@@ -1,0 +1,147 @@
+//! The loop: one arm per instruction.
+//!
+//! The arms say where an instruction is carried out; what they do stands in the other files. Next
+//! position and frame base are local variables, so that they stay in machine registers.
+//!
+//! # Safety
+//! Trusts: as [`super::machine`] and [`super::slots`]. The instruction pointer stays inside the code,
+//! because lowering ends every path with a branch, a return or a trap.
+
+use aura_host_abi::SlotType;
+use aura_host_abi::TrapCode;
+use aura_host_abi::trap::Status;
+use aura_validator::code::{Inst, Slot};
+use aura_validator::ops::{sem, v128};
+
+use super::machine::{Cursor, Machine};
+use super::slots::Regs;
+use super::{address, rows};
+
+/// Runs from `cursor` until the outermost function returns or traps.
+///
+/// # Safety
+/// `cursor` is at the start of the function that `machine` was entered at.
+pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
+    let Cursor { mut next, mut regs } = start;
+
+    /// Runs a row; ends the run if it traps.
+    macro_rules! row {
+        ($row:expr) => {
+            // SAFETY: the slots and indices are the running code's.
+            if let Err(code) = unsafe { $row } {
+                return m.trap(Cursor { next, regs }, code);
+            }
+        };
+    }
+    /// Carries something out that cannot fail.
+    macro_rules! plain {
+        ($what:expr) => {
+            // SAFETY: the slots and indices are the running code's.
+            unsafe { $what }
+        };
+    }
+    /// Hands the position over and goes on at the one that comes back.
+    macro_rules! go {
+        (|$cursor:ident| $what:expr) => {{
+            let $cursor = Cursor { next, regs };
+            // SAFETY: the slots and indices are the running code's.
+            match unsafe { $what } {
+                Ok(cursor) => Cursor { next, regs } = cursor,
+                Err(status) => return status,
+            }
+        }};
+    }
+
+    loop {
+        // SAFETY: `next` points into the code; see the head of this file.
+        let inst = unsafe { &*next };
+        next = next.wrapping_add(1);
+        match *inst {
+            Inst::Unary { op, dst, a } => row!(rows::unary(regs, op, dst, [a, a, a], m.nans)),
+            Inst::Binary { op, dst, a, b } => row!(rows::binary(regs, op, dst, [a, b, b], m.nans)),
+            Inst::Ternary { op, dst, a, b, c } => row!(rows::vector(regs, op, dst, [a, b, c], m.nans)),
+            Inst::Load { op, dst, addr, mem } => row!(address::load(regs, op, dst, m.access(mem, addr))),
+            Inst::Store { op, addr, value, mem } => row!(address::store(regs, op, value, m.access(mem, addr))),
+            Inst::Const32 { ty: _, dst, bits } => plain!(regs.set(dst, bits)),
+            Inst::Const64 { ty: _, dst, low, high } => plain!(regs.set(dst, joined(low, high))),
+            Inst::Copy { ty, dst, src } => plain!(regs.copy(ty, dst, src)),
+            Inst::Select { ty, dst, cond, a, b } => plain!(select(regs, ty, dst, cond, [a, b])),
+
+            Inst::Br { target } => next = m.target(target),
+            Inst::BrIf { cond, target } => {
+                if plain!(regs.get::<u32>(cond)) != 0 {
+                    next = m.target(target);
+                }
+            }
+            Inst::BrIfZero { cond, target } => {
+                if plain!(regs.get::<u32>(cond)) == 0 {
+                    next = m.target(target);
+                }
+            }
+            Inst::BrTable { index, start, len } => next = plain!(m.table_target(regs, index, start, len)),
+            Inst::LoopHeader { .. } => {
+                if m.is_interrupted() {
+                    go!(|at| m.interrupt(at));
+                }
+            }
+            Inst::Fuel { cost } => {
+                if !m.charge(cost) {
+                    return m.trap(Cursor { next, regs }, TrapCode::OutOfFuel);
+                }
+            }
+
+            Inst::Call { func, call } => go!(|at| m.call(at, func, call)),
+            Inst::CallIndirect { table, type_index, index, call } => {
+                go!(|at| m.call_indirect(at, table, type_index, index, call));
+            }
+            Inst::Return { values } => match plain!(m.leave(regs, values)) {
+                Some(cursor) => Cursor { next, regs } = cursor,
+                None => return Status::Ok,
+            },
+            Inst::Trap { code } => return m.trap(Cursor { next, regs }, code),
+
+            Inst::GlobalGet { ty, dst, global } => plain!(m.global_get(regs, ty, dst, global)),
+            Inst::GlobalSet { ty, global, src } => plain!(m.global_set(regs, ty, global, src)),
+            Inst::ConstV128 { dst, index } => plain!(regs.set(dst, v128(m.code().v128s[index as usize]))),
+            Inst::ExtractLane { op, lane, dst, a } => plain!(rows::extract_lane(regs, op, lane, dst, a)),
+            Inst::ReplaceLane { op, lane, dst, a, b } => plain!(rows::replace_lane(regs, op, lane, dst, [a, b])),
+            Inst::Shuffle { dst, a, b, lanes } => {
+                plain!(shuffle(regs, dst, a, b, m.code().v128s[lanes as usize]));
+            }
+            Inst::LoadLane { op, lane, dst, addr, vector, mem } => {
+                row!(address::load_lane(regs, op, lane, dst, vector, m.access(mem, addr)));
+            }
+            Inst::StoreLane { op, lane, addr, vector, mem } => {
+                row!(address::store_lane(regs, op, lane, vector, m.access(mem, addr)));
+            }
+            ref other => {
+                if let Err(status) = plain!(m.bulk(Cursor { next, regs }, other)) {
+                    return status;
+                }
+            }
+        }
+    }
+}
+
+fn joined(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// # Safety
+/// The slots are those of the running code.
+#[inline(always)]
+unsafe fn select(regs: Regs, ty: SlotType, dst: Slot, cond: Slot, [a, b]: [Slot; 2]) {
+    // SAFETY: said by the caller.
+    let chosen = if unsafe { regs.get::<u32>(cond) } != 0 { a } else { b };
+    // SAFETY: said by the caller.
+    unsafe { regs.copy(ty, dst, chosen) };
+}
+
+/// # Safety
+/// The slots are those of the running code.
+unsafe fn shuffle(regs: Regs, dst: Slot, a: Slot, b: Slot, lanes: [u8; 16]) {
+    // SAFETY: said by the caller.
+    let (a, b): (v128, v128) = unsafe { (regs.get(a), regs.get(b)) };
+    // SAFETY: said by the caller.
+    unsafe { regs.set(dst, sem::shuffle(a, b, lanes)) };
+}

@@ -1,0 +1,195 @@
+//! Numeric and lane operators, expanded from the operator table.
+//!
+//! Rows of scalars are matched where the loop can inline them, one function per number of operands;
+//! rows of vectors share one function out of line. An arm whose row has another shape than its
+//! function serves is an assertion: lowering takes the shape from the same table.
+//!
+//! # Safety
+//! Trusts: as [`super::slots`]. Everything computed here is safe code of the table.
+
+use aura_host_abi::TrapCode;
+use aura_validator::code::Slot;
+use aura_validator::ops::sem::canonical;
+use aura_validator::ops::{Op, f32x4, f64x2, v128};
+
+use super::slots::Regs;
+
+/// Whether computed NaNs are made canonical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nans {
+    Any,
+    Canonical,
+}
+
+/// An operator that has no row of the shape its instruction says.
+#[cold]
+#[inline(never)]
+pub(super) fn not_a_row(op: Op) -> ! {
+    unreachable!("lowering took {} for a row of another shape", op.name())
+}
+
+/// What a row computes, brought into the form of the trapping group and of the NaN mode.
+macro_rules! result {
+    (numeric, $op:ident, $r:ident, $nans:ident, $eval:block) => {{
+        let value: $r = $eval;
+        value
+    }};
+    (float, $op:ident, $r:ident, $nans:ident, $eval:block) => {{
+        let value: $r = $eval;
+        if $nans == Nans::Canonical { canonical::$r(value) } else { value }
+    }};
+    (trapping, $op:ident, $r:ident, $nans:ident, $eval:block) => {{
+        let value: $r = $eval?;
+        value
+    }};
+}
+
+/// The arm of one row in the function for rows of a shape.
+macro_rules! arm {
+    // A row of this shape: read the operands, compute, write the result.
+    (@compute $group:ident $nans:ident $regs:ident $dst:ident $op:ident ($($slot:ident $p:ident: $t:ident),*) $r:ident $eval:block) => {{
+        // SAFETY: said by the caller.
+        $(let $p = unsafe { $regs.get::<$t>($slot) };)*
+        let value = result!($group, $op, $r, $nans, $eval);
+        // SAFETY: said by the caller.
+        unsafe { $regs.set($dst, value) };
+    }};
+    (unary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128) $r:ident $eval:block) => {
+        out_of_line!($n $regs $op $dst $a $a $a)
+    };
+    (unary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident) v128 $eval:block) => {
+        out_of_line!($n $regs $op $dst $a $a $a)
+    };
+    (unary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident) $r:ident $eval:block) => {
+        arm!(@compute $g $n $regs $dst $op ($a $p: $t) $r $eval)
+    };
+    (binary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident) $r:ident $eval:block) => {
+        out_of_line!($n $regs $op $dst $a $b $b)
+    };
+    (binary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident, $q:ident: $u:ident) $r:ident $eval:block) => {
+        arm!(@compute $g $n $regs $dst $op ($a $p: $t, $b $q: $u) $r $eval)
+    };
+    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128) $r:ident $eval:block) => {
+        arm!(@compute $g $n $regs $dst $op ($a $p: v128) $r $eval)
+    };
+    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident) v128 $eval:block) => {
+        arm!(@compute $g $n $regs $dst $op ($a $p: $t) v128 $eval)
+    };
+    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident) $r:ident $eval:block) => {
+        arm!(@compute $g $n $regs $dst $op ($a $p: v128, $b $q: $u) $r $eval)
+    };
+    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident, $s:ident: $v:ident) $r:ident $eval:block) => {
+        arm!(@compute $g $n $regs $dst $op ($a $p: v128, $b $q: $u, $c $s: $v) $r $eval)
+    };
+    // A row of another shape.
+    ($shape:ident ($($env:ident)*) $g:ident $op:ident $params:tt $r:ident $eval:block) => {
+        not_a_row(Op::$op)
+    };
+}
+
+macro_rules! out_of_line {
+    ($nans:ident $regs:ident $op:ident $dst:ident $a:ident $b:ident $c:ident) => {{
+        // SAFETY: said by the caller.
+        return unsafe { vector($regs, Op::$op, $dst, [$a, $b, $c], $nans) };
+    }};
+}
+
+/// Collects the rows of the three groups, then writes the functions over all of them.
+macro_rules! with_all_rows {
+    ($($rows:tt)*) => {
+        aura_validator::for_each_float_row!(with_all_rows_2 { $($rows)* });
+    };
+}
+macro_rules! with_all_rows_2 {
+    ({ $($numeric:tt)* } $($float:tt)*) => {
+        aura_validator::for_each_trapping_row!(functions { $($numeric)* } { $($float)* });
+    };
+}
+
+macro_rules! functions {
+    ($numeric:tt $float:tt $($trapping:tt)*) => {
+        shape! { unary, cfg_attr(not(debug_assertions), inline(always)), $numeric $float { $($trapping)* } }
+        shape! { binary, cfg_attr(not(debug_assertions), inline(always)), $numeric $float { $($trapping)* } }
+        shape! { vector, inline(never), $numeric $float { $($trapping)* } }
+    };
+}
+
+macro_rules! shape {
+    (
+        $shape:ident, $inline:meta,
+        { $($nop:ident $nparams:tt -> $nr:ident $neval:block clif |$ne:ident| $nclif:block;)* }
+        { $($fop:ident $fparams:tt -> $fr:ident $feval:block clif |$fe:ident| $fclif:block;)* }
+        { $($top:ident $tparams:tt -> $tr:ident $teval:block clif |$te:ident| $tclif:block;)* }
+    ) => {
+        /// Runs a row of this shape.
+        ///
+        /// # Safety
+        /// `regs` are those of the running function, and the slots are its code's.
+        #[$inline]
+        pub(super) unsafe fn $shape(
+            regs: Regs, op: Op, dst: Slot, [a, b, c]: [Slot; 3], nans: Nans,
+        ) -> Result<(), TrapCode> {
+            let _ = (b, c);
+            match op {
+                $(Op::$nop => arm!($shape (nans regs dst a b c) numeric $nop $nparams $nr $neval),)*
+                $(Op::$fop => arm!($shape (nans regs dst a b c) float $fop $fparams $fr $feval),)*
+                $(Op::$top => arm!($shape (nans regs dst a b c) trapping $top $tparams $tr $teval),)*
+                _ => not_a_row(op),
+            }
+            Ok(())
+        }
+    };
+}
+
+aura_validator::for_each_numeric_row!(with_all_rows);
+
+macro_rules! extract_rows {
+    ($($op:ident lanes $lanes:literal ($p:ident: v128; $lane:ident) -> $r:ident $eval:block clif |$e:ident| $clif:block;)*) => {
+        /// Runs a row that extracts a lane.
+        ///
+        /// # Safety
+        /// `regs` are those of the running function, and the slots are its code's.
+        #[inline(never)]
+        pub(super) unsafe fn extract_lane(regs: Regs, op: Op, lane: u8, dst: Slot, a: Slot) {
+            // SAFETY: said by the caller.
+            let vector = unsafe { regs.get::<v128>(a) };
+            match op {
+                $(Op::$op => {
+                    let ($p, $lane) = (vector, lane);
+                    let value: $r = $eval;
+                    // SAFETY: said by the caller.
+                    unsafe { regs.set(dst, value) };
+                })*
+                _ => not_a_row(op),
+            }
+        }
+    };
+}
+
+macro_rules! replace_rows {
+    ($($op:ident lanes $lanes:literal ($p:ident: v128, $q:ident: $t:ident; $lane:ident) -> v128 $eval:block clif |$e:ident| $clif:block;)*) => {
+        /// Runs a row that replaces a lane.
+        ///
+        /// # Safety
+        /// `regs` are those of the running function, and the slots are its code's.
+        #[inline(never)]
+        pub(super) unsafe fn replace_lane(regs: Regs, op: Op, lane: u8, dst: Slot, [a, b]: [Slot; 2]) {
+            // SAFETY: said by the caller.
+            let vector = unsafe { regs.get::<v128>(a) };
+            let value: v128 = match op {
+                $(Op::$op => {
+                    // SAFETY: said by the caller.
+                    let $q = unsafe { regs.get::<$t>(b) };
+                    let ($p, $lane) = (vector, lane);
+                    $eval
+                })*
+                _ => not_a_row(op),
+            };
+            // SAFETY: said by the caller.
+            unsafe { regs.set(dst, value) };
+        }
+    };
+}
+
+aura_validator::for_each_extract_row!(extract_rows);
+aura_validator::for_each_replace_row!(replace_rows);

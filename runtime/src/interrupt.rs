@@ -1,0 +1,144 @@
+//! The part of a store that other threads may touch: its interrupt word and the flag behind it.
+//!
+//! Interrupting stores the maximum into the stack limit, which guest code compares with its stack
+//! pointer anyway. Entering guest code stores the limit of the thread and then looks at the flag;
+//! interrupting sets the flag and then stores the maximum: whichever comes first, one of the two sees the other.
+//!
+//! # Safety
+//! The cells of the [`VmStore`] are used by the thread that runs the store's guests alone; other
+//! threads use the atomic words only.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+
+use aura_host_abi::vm::VmStore;
+
+use crate::thunks;
+
+/// A store as machine code and other threads see it.
+#[derive(Debug)]
+pub(crate) struct StoreShared {
+    vm: VmStore,
+    interrupted: AtomicBool,
+    /// Counts deadlines: a watchdog with an older number is out of date.
+    watch: AtomicU64,
+}
+
+// SAFETY: see the head of this file; cells are used by one thread at a time.
+unsafe impl Send for StoreShared {}
+// SAFETY: as above; what other threads reach is atomic.
+unsafe impl Sync for StoreShared {}
+
+impl StoreShared {
+    pub(crate) fn new() -> Self {
+        Self {
+            vm: VmStore {
+                stack_limit: AtomicUsize::new(0),
+                fuel: 0.into(),
+                services: thunks::services(),
+                activation: std::ptr::null_mut::<aura_host_abi::vm::VmActivation>().into(),
+                trap: 0.into(),
+                padding: 0,
+                fault_address: 0.into(),
+                host: std::ptr::null_mut::<()>().into(),
+            },
+            interrupted: AtomicBool::new(false),
+            watch: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn vm(&self) -> *mut VmStore {
+        std::ptr::from_ref(&self.vm).cast_mut()
+    }
+
+    pub(crate) fn set_host(&self, host: *mut ()) {
+        // SAFETY: called once, by the thread that makes the store.
+        unsafe { *self.vm.host.get() = host };
+    }
+
+    /// Sets the stack limit for guest code that is about to run on this thread.
+    pub(crate) fn arm(&self, limit: usize) {
+        self.vm.stack_limit.store(limit, SeqCst);
+        if self.interrupted.load(SeqCst) {
+            self.vm.stack_limit.store(usize::MAX, SeqCst);
+        }
+    }
+
+    pub(crate) fn stack_limit(&self) -> usize {
+        self.vm.stack_limit.load(SeqCst)
+    }
+
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.store(true, SeqCst);
+        self.vm.stack_limit.store(usize::MAX, SeqCst);
+    }
+
+    /// Forgets an interrupt; the stack limit is set again at the next entry.
+    pub(crate) fn withdraw_interrupt(&self) {
+        self.interrupted.store(false, SeqCst);
+    }
+
+    pub(crate) fn interrupted(&self) -> &AtomicBool {
+        &self.interrupted
+    }
+
+    /// A number for a new deadline; the ones before are out of date.
+    pub(crate) fn next_watch(&self) -> u64 {
+        self.watch.fetch_add(1, SeqCst) + 1
+    }
+
+    pub(crate) fn cancel_watch(&self) {
+        self.next_watch();
+    }
+
+    /// Interrupts if the deadline with this number still stands.
+    pub(crate) fn deadline_passed(&self, watch: u64) {
+        if self.watch.load(SeqCst) == watch {
+            self.interrupt();
+        }
+    }
+
+    pub(crate) fn fuel(&self) -> i64 {
+        // SAFETY: the store's thread calls this; guest code that uses the word is not running.
+        unsafe { *self.vm.fuel.get() }
+    }
+
+    pub(crate) fn set_fuel(&self, fuel: i64) {
+        // SAFETY: as in `fuel`.
+        unsafe { *self.vm.fuel.get() = fuel };
+    }
+
+    pub(crate) fn set_trap(&self, code: u32) {
+        // SAFETY: as in `fuel`.
+        unsafe { *self.vm.trap.get() = code };
+    }
+
+    pub(crate) fn take_trap(&self) -> u32 {
+        // SAFETY: as in `fuel`.
+        unsafe { self.vm.trap.get().replace(0) }
+    }
+
+    pub(crate) fn take_fault_address(&self) -> Option<usize> {
+        // SAFETY: as in `fuel`; the signal handler that writes the word has returned.
+        let address = unsafe { self.vm.fault_address.get().replace(0) };
+        (address != 0).then_some(address)
+    }
+}
+
+/// Stops the guests of a store from any thread.
+#[derive(Clone, Debug)]
+pub struct InterruptHandle {
+    shared: Arc<StoreShared>,
+}
+
+impl InterruptHandle {
+    pub(crate) fn new(shared: Arc<StoreShared>) -> Self {
+        Self { shared }
+    }
+
+    /// The running call, or else the next one, traps with [`aura_host_abi::TrapCode::Interrupted`] at
+    /// its next function entry, loop iteration, piece of a bulk operation, or blocking host call.
+    pub fn interrupt(&self) {
+        self.shared.interrupt();
+    }
+}

@@ -1,0 +1,240 @@
+//! `Module`: a validated module in an engine, with the state of its functions in both tiers.
+//!
+//! # Safety
+//! Entries point to their module by `owner`; a module is kept alive by every store that has an
+//! instance of it, and entries are reached through instances only.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use aura_host_abi::vm::VmFuncEntry;
+use aura_jit::ModuleCode;
+use aura_validator::module::ExternType;
+use aura_validator::{Code, LowerOptions};
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::{arch, tier};
+
+/// A validated module, ready to be instantiated. Cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    engine: Engine,
+    validated: aura_validator::Module,
+    /// The engine's number of each of the module's types.
+    type_ids: Box<[u32]>,
+    /// Entry words of own functions; the addresses are what instances list.
+    entries: Box<[VmFuncEntry]>,
+    codes: Box<[OnceLock<Box<Code>>]>,
+    /// Executable code, made when the first function is compiled.
+    pub(crate) code: Mutex<Option<ModuleCode>>,
+}
+
+// SAFETY: entries hold atomics, constants, and a pointer to this very value.
+unsafe impl Send for Inner {}
+// SAFETY: as above; everything else is immutable or behind a lock.
+unsafe impl Sync for Inner {}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// One import of a module.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportType<'a> {
+    import: &'a aura_validator::module::Import,
+}
+
+impl<'a> ImportType<'a> {
+    /// The first of the two names.
+    #[must_use]
+    pub fn module(&self) -> &'a str {
+        &self.import.module
+    }
+
+    /// The second of the two names.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        &self.import.name
+    }
+
+    /// What is imported.
+    #[must_use]
+    pub fn ty(&self) -> &'a ExternType {
+        &self.import.ty
+    }
+}
+
+/// One export of a module.
+#[derive(Clone, Debug)]
+pub struct ExportType<'a> {
+    name: &'a str,
+    ty: ExternType,
+}
+
+impl<'a> ExportType<'a> {
+    /// The export's name.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// What is exported.
+    #[must_use]
+    pub fn ty(&self) -> &ExternType {
+        &self.ty
+    }
+}
+
+impl Module {
+    /// Makes a module from its binary or its text form.
+    ///
+    /// # Errors
+    /// If the text does not parse, or the module is malformed, invalid, uses proposals that are off, or passes a limit.
+    pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
+        let bytes = bytes.as_ref();
+        match wat::parse_bytes(bytes) {
+            Ok(binary) => Self::from_binary(engine, &binary),
+            // Bytes that are neither: the binary reader explains them better.
+            Err(_) if std::str::from_utf8(bytes).is_err() => Self::from_binary(engine, bytes),
+            Err(error) => Err(Error::new(ErrorKind::Malformed, error.to_string())),
+        }
+    }
+
+    /// Makes a module from its binary form.
+    ///
+    /// # Errors
+    /// If it is malformed, invalid, uses proposals that are off, or passes a limit.
+    pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Self> {
+        let config = engine.config();
+        let validated = aura_validator::Module::new(Arc::<[u8]>::from(bytes), &config.features, &config.limits)?;
+        Ok(Self::from_validated(engine, validated))
+    }
+
+    /// Reads a module from a `.wasm` or `.wat` file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or as [`Module::new`].
+    pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = crate::files::read(path).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot read {}: {error}", path.display()))
+        })?;
+        Self::new(engine, bytes)
+    }
+
+    /// Says whether bytes are a module that the engine accepts.
+    ///
+    /// # Errors
+    /// As [`Module::from_binary`].
+    pub fn validate(engine: &Engine, bytes: &[u8]) -> Result<()> {
+        let config = engine.config();
+        aura_validator::Module::new(Arc::<[u8]>::from(bytes), &config.features, &config.limits)?;
+        Ok(())
+    }
+
+    fn from_validated(engine: &Engine, validated: aura_validator::Module) -> Self {
+        let type_ids: Box<[u32]> = validated.types().iter().map(|ty| engine.types().intern(ty)).collect();
+        let own = validated.num_own_funcs();
+        let imported = validated.num_imported_funcs();
+        let inner = Arc::new_cyclic(|this: &std::sync::Weak<Inner>| Inner {
+            engine: engine.clone(),
+            entries: (0..own)
+                .map(|index| VmFuncEntry {
+                    regs_entry: AtomicPtr::new(arch::lazy_regs as *mut ()),
+                    slots_entry: AtomicPtr::new(tier::interp_entry as *mut ()),
+                    owner: this.as_ptr().cast(),
+                    index,
+                    type_id: type_ids[validated.func_type_index(imported + index) as usize],
+                    heat: AtomicU32::new(0),
+                    padding: 0,
+                })
+                .collect(),
+            codes: (0..own).map(|_| OnceLock::new()).collect(),
+            code: Mutex::new(None),
+            type_ids,
+            validated,
+        });
+        Self { inner }
+    }
+
+    /// The engine the module was made for.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// What the validator knows of the module.
+    #[must_use]
+    pub fn validated(&self) -> &aura_validator::Module {
+        &self.inner.validated
+    }
+
+    /// The name in the module's name section.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        self.inner.validated.name()
+    }
+
+    /// The imports, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
+        self.inner.validated.imports().iter().map(|import| ImportType { import })
+    }
+
+    /// The exports, in order.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
+        let module = &self.inner.validated;
+        module.exports().iter().map(|e| ExportType { name: &e.name, ty: module.extern_type(e.index) })
+    }
+
+    pub(crate) fn type_id(&self, type_index: u32) -> u32 {
+        self.inner.type_ids[type_index as usize]
+    }
+
+    pub(crate) fn type_ids(&self) -> &[u32] {
+        &self.inner.type_ids
+    }
+
+    pub(crate) fn entries(&self) -> &[VmFuncEntry] {
+        &self.inner.entries
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// What stands for the module where machine code is registered.
+    pub(crate) fn token(&self) -> u64 {
+        Arc::as_ptr(&self.inner).addr() as u64
+    }
+}
+
+impl Inner {
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn validated(&self) -> &aura_validator::Module {
+        &self.validated
+    }
+
+    pub(crate) fn type_ids(&self) -> &[u32] {
+        &self.type_ids
+    }
+
+    /// The lowered body of an own function, made at first need.
+    pub(crate) fn code(&self, own_func: u32) -> &Code {
+        self.codes[own_func as usize].get_or_init(|| {
+            let options = LowerOptions { fuel: self.engine.config().consume_fuel };
+            Box::new(self.validated.lower(own_func, &options))
+        })
+    }
+}

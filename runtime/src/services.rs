@@ -1,0 +1,302 @@
+//! The engine services that guest code calls: one body for each row of the service table.
+//!
+//! Both tiers call the functions generated at the end of this file; compiled code through
+//! [`aura_host_abi::services::VmServices`]. The bodies are safe methods of [`Guest`]. All arithmetic
+//! on guest numbers is checked: every operand may be any 64-bit number. Bulk operations check their
+//! bounds, then charge fuel by length, then work in pieces between which they look at the interrupt
+//! word; an operation that is interrupted ends the call, so that nobody sees the rest of it done later.
+//!
+//! # Safety
+//! Trusts: the `vmctx` a service is called with is a live, linked instance of the running store, on
+//! the store's thread. Gives: guest memory and tables are touched inside their lengths only.
+
+use std::sync::atomic::Ordering;
+
+use aura_host_abi::TrapCode;
+use aura_host_abi::trap::Status;
+use aura_host_abi::vm::{VmCtx, VmStore};
+use aura_validator::fuel::{BULK_BYTES_PER_FUEL, BULK_ELEMENTS_PER_FUEL};
+
+use crate::store::StoreData;
+use crate::vm::access;
+use crate::vm::instance::InstanceData;
+use crate::vm::memory::LinearMemory;
+use crate::vm::table::{TableData, TableOutOfBounds};
+
+/// How much a bulk operation moves between two looks at the interrupt word.
+const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_ELEMENTS: u64 = PIECE_BYTES / 8;
+
+/// What a service answers if it could not grow something: -1.
+const FAILED: u64 = u64::MAX;
+
+/// The instance that calls a service.
+struct Guest {
+    vmctx: *mut VmCtx,
+}
+
+/// The order in which an operation goes through its range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+/// Records a trap at the place where guest code stands now.
+///
+/// # Safety
+/// `vmctx` is a live instance (or a host function's context) of the running store; interpreted
+/// frames have their positions saved.
+#[cold]
+pub(crate) unsafe fn trap(vmctx: *mut VmCtx, code: TrapCode) -> Status {
+    let guest = Guest { vmctx };
+    crate::trap::record(guest.store_data(), code);
+    Status::Trap
+}
+
+impl Guest {
+    fn memory_grow(&mut self, memory: u64, delta_pages: u64) -> u64 {
+        let memory = self.memory(memory);
+        let store = self.store_data();
+        memory.grow(delta_pages, |old, new| store.allow_memory_growth(old, new)).unwrap_or(FAILED)
+    }
+
+    fn memory_copy(&mut self, dst_memory: u64, src_memory: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
+        let (to, from) = (self.memory(dst_memory), self.memory(src_memory));
+        let to = bytes(to, dst, len)?;
+        let from = bytes(from, src, len)?;
+        self.charge(len / BULK_BYTES_PER_FUEL)?;
+        // Pieces that overlap must be read before they are written, as in one move of the whole.
+        let direction = if to.addr() <= from.addr() { Direction::Up } else { Direction::Down };
+        self.in_pieces(len, PIECE_BYTES, direction, |start, len| {
+            let (to, from) = (to.wrapping_add(start), from.wrapping_add(start));
+            // SAFETY: `bytes` put both ranges inside their memories, which never shrink or move.
+            unsafe { std::ptr::copy(from, to, len) };
+        })
+    }
+
+    fn memory_fill(&mut self, memory: u64, dst: u64, byte: u64, len: u64) -> Result<(), TrapCode> {
+        let to = bytes(self.memory(memory), dst, len)?;
+        self.charge(len / BULK_BYTES_PER_FUEL)?;
+        self.in_pieces(len, PIECE_BYTES, Direction::Up, |start, len| {
+            // SAFETY: `bytes` put the range inside the memory, which never shrinks or moves.
+            unsafe { std::ptr::write_bytes(to.wrapping_add(start), byte as u8, len) };
+        })
+    }
+
+    fn memory_init(&mut self, memory: u64, segment: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
+        let to = bytes(self.memory(memory), dst, len)?;
+        let instance = self.instance();
+        let data: &[u8] = match instance.dropped_data[segment as usize] {
+            true => &[],
+            false => instance.module.validated().data_bytes(segment as u32),
+        };
+        let from = part(data, src, len).ok_or(TrapCode::MemoryOutOfBounds)?;
+        self.charge(len / BULK_BYTES_PER_FUEL)?;
+        self.in_pieces(len, PIECE_BYTES, Direction::Up, |start, len| {
+            let from = &from[start..start + len];
+            // SAFETY: `bytes` put the range inside the memory; the module's bytes are not guest memory.
+            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.wrapping_add(start), len) };
+        })
+    }
+
+    fn data_drop(&mut self, segment: u64) -> u64 {
+        self.instance_mut().dropped_data[segment as usize] = true;
+        0
+    }
+
+    fn table_grow(&mut self, table: u64, init: u64, delta: u64) -> u64 {
+        let table = self.table(table);
+        let store = self.store_data();
+        let Some(old) = table.grow(delta, init, |old, new| store.allow_table_growth(old, new)) else {
+            return FAILED;
+        };
+        // Growth cannot trap: a balance that falls below zero here ends the next basic block.
+        let _ = self.charge(delta / BULK_ELEMENTS_PER_FUEL);
+        old
+    }
+
+    fn table_fill(&mut self, table: u64, dst: u64, init: u64, len: u64) -> Result<(), TrapCode> {
+        let table = self.table(table);
+        table.check(dst, len).map_err(table_trap)?;
+        self.charge(len / BULK_ELEMENTS_PER_FUEL)?;
+        self.in_table_pieces(len, Direction::Up, |start, len| table.fill(dst + start, init, len))
+    }
+
+    fn table_copy(&mut self, dst_table: u64, src_table: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
+        let (to, from) = (self.table(dst_table), self.table(src_table));
+        to.check(dst, len).map_err(table_trap)?;
+        from.check(src, len).map_err(table_trap)?;
+        self.charge(len / BULK_ELEMENTS_PER_FUEL)?;
+        let direction = if dst <= src { Direction::Up } else { Direction::Down };
+        self.in_table_pieces(len, direction, |start, len| to.copy_from(dst + start, from, src + start, len))
+    }
+
+    fn table_init(&mut self, table: u64, segment: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
+        let table = self.table(table);
+        let elements = self.instance().elements[segment as usize].as_deref().unwrap_or_default();
+        table.check(dst, len).map_err(table_trap)?;
+        part(elements, src, len).ok_or(TrapCode::TableOutOfBounds)?;
+        self.charge(len / BULK_ELEMENTS_PER_FUEL)?;
+        self.in_table_pieces(len, Direction::Up, |start, len| table.init(dst + start, elements, src + start, len))
+    }
+
+    fn elem_drop(&mut self, segment: u64) -> u64 {
+        self.instance_mut().elements[segment as usize] = None;
+        0
+    }
+
+    fn ref_func(&mut self, function: u64) -> u64 {
+        self.instance().func_ref(function as u32).addr() as u64
+    }
+
+    fn stack_check_failed(&mut self) -> Result<(), TrapCode> {
+        let limit = self.vm_store().stack_limit.load(Ordering::Relaxed);
+        let here = 0_u8;
+        match limit {
+            usize::MAX => Err(TrapCode::Interrupted),
+            // The word was the maximum when the caller looked, and no longer is.
+            limit if (&raw const here).addr() > limit => Ok(()),
+            _ => Err(TrapCode::StackOverflow),
+        }
+    }
+
+    /// Takes fuel for work that depends on a length, if the engine consumes fuel.
+    fn charge(&self, units: u64) -> Result<(), TrapCode> {
+        if !self.store_data().consume_fuel {
+            return Ok(());
+        }
+        let balance = self.vm_store().fuel.get();
+        // SAFETY: the store's thread runs this code; no reference to the word exists.
+        let left = unsafe { *balance }.saturating_sub_unsigned(units);
+        // SAFETY: as above.
+        unsafe { *balance = left };
+        if left < 0 { Err(TrapCode::OutOfFuel) } else { Ok(()) }
+    }
+
+    /// Calls `work(start, len)` for each piece of `0..len`, and looks at the interrupt word before each but the first.
+    fn in_pieces(
+        &self,
+        len: u64,
+        piece: u64,
+        direction: Direction,
+        mut work: impl FnMut(usize, usize),
+    ) -> Result<(), TrapCode> {
+        let mut done = 0;
+        while done < len {
+            if done > 0 && self.vm_store().stack_limit.load(Ordering::Relaxed) == usize::MAX {
+                return Err(TrapCode::Interrupted);
+            }
+            let now = piece.min(len - done);
+            let start = if direction == Direction::Up { done } else { len - done - now };
+            work(start as usize, now as usize);
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// As [`Guest::in_pieces`], for elements of tables whose ranges were checked.
+    fn in_table_pieces(
+        &self,
+        len: u64,
+        direction: Direction,
+        mut work: impl FnMut(u64, u64) -> Result<(), TableOutOfBounds>,
+    ) -> Result<(), TrapCode> {
+        self.in_pieces(len, PIECE_ELEMENTS, direction, |start, len| {
+            work(start as u64, len as u64).expect("the whole range was checked");
+        })
+    }
+
+    fn vm_store(&self) -> &VmStore {
+        // SAFETY: the instance is live, and so is the store it points to.
+        let store = unsafe { (*self.vmctx).store };
+        // SAFETY: as above; what changes in a `VmStore` is atomic or in cells.
+        unsafe { &*store }
+    }
+
+    #[allow(clippy::mut_from_ref, reason = "the store's thread uses one such reference at a time")]
+    fn store_data(&self) -> &mut StoreData {
+        let data = StoreData::from_vm(std::ptr::from_ref(self.vm_store()).cast_mut());
+        // SAFETY: the store's data is live; this thread runs its guest, and the functions of this file
+        // keep no other reference to it while they use this one.
+        unsafe { &mut *data }
+    }
+
+    fn instance<'a>(&self) -> &'a InstanceData {
+        // SAFETY: the instance is live during the call; only `instance_mut` changes it, between uses.
+        unsafe { &*InstanceData::from_vmctx(self.vmctx) }
+    }
+
+    fn instance_mut(&mut self) -> &mut InstanceData {
+        // SAFETY: as in `instance`; the callers of this hold no other reference.
+        unsafe { &mut *InstanceData::from_vmctx(self.vmctx) }
+    }
+
+    fn memory<'a>(&self, index: u64) -> &'a LinearMemory {
+        // SAFETY: the instance is live and linked, and its data has its layout.
+        let vm = unsafe { access::memory(self.vmctx, &self.instance().layout, index as u32) };
+        // SAFETY: linked memories are those of live `LinearMemory` records.
+        unsafe { LinearMemory::from_vm(vm) }
+    }
+
+    fn table<'a>(&self, index: u64) -> &'a TableData {
+        // SAFETY: the instance is live and linked, and its data has its layout.
+        let vm = unsafe { access::table(self.vmctx, &self.instance().layout, index as u32) };
+        // SAFETY: linked tables are those of live `TableData` records.
+        unsafe { TableData::from_vm(vm) }
+    }
+}
+
+/// The host address of a range, if it is inside the memory.
+fn bytes(memory: &LinearMemory, start: u64, len: u64) -> Result<*mut u8, TrapCode> {
+    let end = start.checked_add(len).ok_or(TrapCode::MemoryOutOfBounds)?;
+    if end > memory.byte_len() {
+        return Err(TrapCode::MemoryOutOfBounds);
+    }
+    Ok(memory.base().wrapping_add(start as usize))
+}
+
+/// `len` items from `start`, if they are inside.
+fn part<T>(items: &[T], start: u64, len: u64) -> Option<&[T]> {
+    let end = usize::try_from(start.checked_add(len)?).ok()?;
+    items.get(usize::try_from(start).ok()?..end)
+}
+
+fn table_trap(_: TableOutOfBounds) -> TrapCode {
+    TrapCode::TableOutOfBounds
+}
+
+macro_rules! service {
+    ($(#[$doc:meta])* $name:ident($($param:ident: $ty:ty),*) -> value) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// `vmctx` is a live, linked instance of the store that runs on this thread.
+        pub(crate) unsafe fn $name(vmctx: *mut VmCtx $(, $param: $ty)*) -> u64 {
+            Guest { vmctx }.$name($($param),*)
+        }
+    };
+    ($(#[$doc:meta])* $name:ident($($param:ident: $ty:ty),*) -> status) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// `vmctx` is a live, linked instance of the store that runs on this thread.
+        pub(crate) unsafe fn $name(vmctx: *mut VmCtx $(, $param: $ty)*) -> Status {
+            match (Guest { vmctx }).$name($($param),*) {
+                Ok(()) => Status::Ok,
+                // SAFETY: as for this function; interpreted callers save their positions before they call.
+                Err(code) => unsafe { trap(vmctx, code) },
+            }
+        }
+    };
+    // Ways out of compiled code are written where entry and exit are.
+    ($(#[$doc:meta])* $name:ident($($param:ident: $ty:ty),*) -> never) => {};
+}
+
+macro_rules! services {
+    ($($(#[$doc:meta])* $name:ident($($param:ident: $ty:ty),*) -> $class:ident;)*) => {
+        $(service! { $(#[$doc])* $name($($param: $ty),*) -> $class })*
+    };
+}
+
+aura_host_abi::for_each_service!(services);

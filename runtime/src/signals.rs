@@ -1,0 +1,147 @@
+//! Memory faults of compiled code.
+//!
+//! The handler claims a fault only if all of this holds: this thread runs guest code, the program
+//! counter is exactly that of an access that may fault, and the address lies in a memory of the
+//! store or in the null page (where masked addresses go). It then notes the place and lets the
+//! thread go on in `arch::resume_fault`. Every other fault goes to the handler that was there before.
+//!
+//! # Safety
+//! The handler runs on the thread that faulted, in guest code; it reads the thread's store, looks
+//! the program counter up without a lock, and allocates nothing.
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+
+use aura_host_abi::vm::{NULL_PAGE, VmStore};
+use aura_jit::registry;
+
+use crate::arch;
+use crate::error::{Error, Result};
+use crate::store::StoreData;
+
+thread_local! {
+    /// The store whose guest code this thread runs, or null.
+    static RUNNING: Cell<*mut VmStore> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Marks a store as running on this thread until dropped.
+pub(crate) struct Running {
+    before: *mut VmStore,
+}
+
+impl Running {
+    pub(crate) fn new(store: *mut VmStore) -> Self {
+        Self { before: RUNNING.replace(store) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(self.before);
+    }
+}
+
+/// The handlers that were there before: SIGSEGV, SIGBUS.
+static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
+const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+
+/// Installs the handler, once per process.
+pub(crate) fn install() -> Result<()> {
+    static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
+    INSTALLED.get_or_init(install_once).map_err(|errno| {
+        let error = std::io::Error::from_raw_os_error(errno);
+        Error::resource(format!("cannot install the handler of memory faults: {error}; use the interpreter"))
+    })
+}
+
+fn install_once() -> Result<(), i32> {
+    let mut previous = [MaybeUninit::<libc::sigaction>::zeroed(); 2];
+    for (signal, slot) in SIGNALS.into_iter().zip(&mut previous) {
+        // SAFETY: asking for the current action changes nothing; the out-pointer is valid.
+        if unsafe { libc::sigaction(signal, std::ptr::null(), slot.as_mut_ptr()) } != 0 {
+            return Err(last_errno());
+        }
+    }
+    // SAFETY: both calls above filled their slot.
+    let previous = previous.map(|action| unsafe { action.assume_init() });
+    // Known before the first signal can arrive at the new handler.
+    PREVIOUS.get_or_init(|| previous);
+    for signal in SIGNALS {
+        // SAFETY: all zeros is a valid `sigaction`.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handle as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_ONSTACK;
+        // SAFETY: the action is complete, and its handler keeps the rules of the head of this file.
+        if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
+            return Err(last_errno());
+        }
+    }
+    Ok(())
+}
+
+fn last_errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes a valid context for the time of the handler.
+    let machine = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    // SAFETY: the kernel passes valid information, and faults carry an address.
+    let address = unsafe { (*info).si_addr() }.addr();
+    if !claim(address, machine) {
+        pass_on(signal, info, context);
+    }
+}
+
+/// Turns a fault of guest code into a trap; false if it is none.
+fn claim(address: usize, machine: &mut libc::ucontext_t) -> bool {
+    let store = RUNNING.get();
+    if store.is_null() {
+        return false;
+    }
+    let (pc, fp) = arch::interrupted_at(machine);
+    if registry::trap_at(pc).is_none() {
+        return false;
+    }
+    // SAFETY: the thread faulted in guest code of this store, so nobody changes the store now.
+    let data = unsafe { &*StoreData::from_vm(store) };
+    if address >= NULL_PAGE && !data.memories.iter().any(|memory| memory.contains_address(address)) {
+        return false;
+    }
+    // SAFETY: guest code runs, so the store is live and has an activation.
+    let vm = unsafe { &*store };
+    // SAFETY: the cell belongs to this thread.
+    let activation = unsafe { &mut **vm.activation.get() };
+    activation.exit_fp = fp;
+    // Backtraces look up the byte before a return address; a fault is at its own address.
+    activation.exit_pc = pc + 1;
+    // SAFETY: the cell belongs to this thread.
+    unsafe { *vm.fault_address.get() = address };
+    arch::redirect_to_fault(machine, store);
+    true
+}
+
+/// Does what would have been done without this handler.
+fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let index = usize::from(signal == SIGNALS[1]);
+    let previous = &PREVIOUS.get().expect("set before the handler was installed")[index];
+    match previous.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // Back to the default; the instruction faults again when this returns.
+            // SAFETY: restores a disposition that was valid before.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: a handler with SA_SIGINFO has this signature.
+            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: a handler without SA_SIGINFO has this signature.
+            let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
+    }
+}

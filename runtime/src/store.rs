@@ -1,0 +1,493 @@
+//! `Store`: the owner of instances and of everything they made, and the context of every call.
+//!
+//! # Safety
+//! A store's part without its type parameter, [`StoreData`], lies first in [`StoreInner`], so that
+//! engine code reaches it from a [`VmStore`] without knowing the parameter. The box never moves.
+//! While guest code runs, the host's `&mut Store` is borrowed by the call; host functions get the
+//! store back through [`Caller`], one at a time, innermost first.
+
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use aura_host_abi::TrapCode;
+use aura_host_abi::vm::{VmCtx, VmStore};
+
+use crate::engine::{Engine, Strategy};
+use crate::error::{Error, Result};
+use crate::externs::{Extern, GlobalRecord};
+use crate::grant::{DeniedImport, Standing};
+use crate::host::HostRecord;
+use crate::interp::InterpState;
+use crate::interrupt::{InterruptHandle, StoreShared};
+use crate::trap::Pending;
+use crate::vm::instance::InstanceData;
+use crate::vm::memory::LinearMemory;
+use crate::vm::table::{TABLE_ELEMENTS_LIMIT, TableData};
+use crate::watchdog;
+
+/// Bounds on what the instances of a store may take together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Bytes of linear memory.
+    pub memory_bytes: u64,
+    /// Table elements.
+    pub table_elements: u64,
+    /// Instances.
+    pub instances: usize,
+    /// Host values that guests hold references to.
+    pub extern_refs: usize,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 1 << 40, table_elements: TABLE_ELEMENTS_LIMIT, instances: 10_000, extern_refs: 1_000_000 }
+    }
+}
+
+/// What a store is without the host's data.
+#[derive(Debug)]
+pub(crate) struct StoreData {
+    pub(crate) shared: Arc<StoreShared>,
+    pub(crate) id: StoreId,
+    pub(crate) engine: Engine,
+    pub(crate) consume_fuel: bool,
+    pub(crate) interp: InterpState,
+    pub(crate) pending: Pending,
+    pub(crate) limits: StoreLimits,
+    memory_bytes: u64,
+    table_elements: u64,
+    pub(crate) deadline: Option<Instant>,
+    /// Calls of the host into guest code that have not returned.
+    pub(crate) depth: u32,
+    pub(crate) instances: Vec<Box<InstanceData>>,
+    pub(crate) memories: Vec<Box<LinearMemory>>,
+    pub(crate) tables: Vec<Box<TableData>>,
+    pub(crate) globals: Vec<Box<GlobalRecord>>,
+    pub(crate) host_records: Vec<Box<HostRecord>>,
+    pub(crate) externs: Vec<Box<dyn Any + Send + Sync>>,
+    pub(crate) grants: Vec<Standing>,
+    pub(crate) denied: Vec<DeniedImport>,
+}
+
+/// Names a store for its handles; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StoreId(u64);
+
+impl StoreId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl StoreData {
+    fn new(engine: &Engine) -> Self {
+        let config = engine.config();
+        let mut interp = InterpState::new(config.max_wasm_stack);
+        interp.auto_tier = config.strategy != Strategy::Interpreter;
+        interp.canonical_nans = config.canonicalize_nans;
+        Self {
+            shared: Arc::new(StoreShared::new()),
+            id: StoreId::next(),
+            engine: engine.clone(),
+            consume_fuel: config.consume_fuel,
+            interp,
+            pending: Pending::default(),
+            limits: StoreLimits::default(),
+            memory_bytes: 0,
+            table_elements: 0,
+            deadline: None,
+            depth: 0,
+            instances: Vec::new(),
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            host_records: Vec::new(),
+            externs: Vec::new(),
+            grants: Vec::new(),
+            denied: Vec::new(),
+        }
+    }
+
+    /// The store's data from what machine code sees of the store.
+    pub(crate) fn from_vm(store: *mut VmStore) -> *mut Self {
+        // SAFETY: callers hold the store of a running instance, which is live.
+        let host = unsafe { &(*store).host };
+        // SAFETY: set once, before anything of the store runs.
+        unsafe { *host.get() }.cast()
+    }
+
+    /// The store's data from an instance of it, or the context of one of its host functions.
+    pub(crate) fn of(vmctx: *mut VmCtx) -> *mut Self {
+        // SAFETY: callers hold a live instance or host context; both begin with their store.
+        Self::from_vm(unsafe { (*vmctx).store })
+    }
+
+    pub(crate) fn vm(&self) -> *mut VmStore {
+        self.shared.vm()
+    }
+
+    /// Asks the limits whether linear memories may grow, and counts the growth.
+    pub(crate) fn allow_memory_growth(&mut self, old_bytes: u64, new_bytes: u64) -> bool {
+        grow_within(&mut self.memory_bytes, old_bytes, new_bytes, self.limits.memory_bytes)
+    }
+
+    /// Asks the limits whether tables may grow, and counts the growth.
+    pub(crate) fn allow_table_growth(&mut self, old: u64, new: u64) -> bool {
+        grow_within(&mut self.table_elements, old, new, self.limits.table_elements)
+    }
+
+    pub(crate) fn memory_bytes_left(&self) -> u64 {
+        self.limits.memory_bytes.saturating_sub(self.memory_bytes)
+    }
+
+    pub(crate) fn take_fault_address(&mut self) -> Option<u64> {
+        let host = self.shared.take_fault_address()?;
+        let memory = self.memories.iter().find(|memory| memory.contains_address(host))?;
+        (host as u64).checked_sub(memory.base().addr() as u64)
+    }
+
+    pub(crate) fn set_trap_code(&mut self, code: TrapCode) {
+        self.shared.set_trap(code as u32);
+    }
+
+    pub(crate) fn take_trap_code(&mut self) -> Option<TrapCode> {
+        TrapCode::from_u8(self.shared.take_trap() as u8)
+    }
+
+    /// Errs if a handle is of another store.
+    pub(crate) fn check(&self, id: StoreId, what: &str) -> Result<()> {
+        if self.id == id { Ok(()) } else { Err(Error::wrong_store(what)) }
+    }
+
+    pub(crate) fn fuel(&self) -> Result<i64> {
+        if self.consume_fuel {
+            Ok(self.shared.fuel())
+        } else {
+            Err(Error::usage("fuel is off; switch it on with Config::consume_fuel(true)"))
+        }
+    }
+}
+
+fn grow_within(used: &mut u64, old: u64, new: u64, limit: u64) -> bool {
+    let Some(after) = used.checked_add(new.saturating_sub(old)) else { return false };
+    let allowed = after <= limit;
+    if allowed {
+        *used = after;
+    }
+    allowed
+}
+
+/// A store with its host's data behind it.
+#[repr(C)]
+pub(crate) struct StoreInner<T> {
+    pub(crate) data: StoreData,
+    pub(crate) user: T,
+}
+
+/// Owns instances, and the host data that host functions work on.
+///
+/// A store is the unit of isolation and of use: everything in it lives until the store is dropped,
+/// and one thread at a time runs its guests.
+pub struct Store<T: 'static> {
+    inner: NonNull<StoreInner<T>>,
+}
+
+// SAFETY: a store owns all it points to; moving it to another thread moves the whole. What it shares
+// with handles on other threads is atomic.
+unsafe impl<T: Send> Send for Store<T> {}
+// SAFETY: shared references to a store only read.
+unsafe impl<T: Sync> Sync for Store<T> {}
+
+impl<T: fmt::Debug> fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("data", self.data()).finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> Store<T> {
+    /// Makes an empty store.
+    #[must_use]
+    pub fn new(engine: &Engine, data: T) -> Self {
+        let inner = Box::leak(Box::new(StoreInner { data: StoreData::new(engine), user: data }));
+        let inner = NonNull::from(inner);
+        // SAFETY: just made.
+        let shared = unsafe { &(*inner.as_ptr()).data.shared };
+        shared.set_host(inner.as_ptr().cast());
+        Self { inner }
+    }
+
+    fn get(&self) -> &StoreInner<T> {
+        // SAFETY: the box lives until the store is dropped, and `self` is borrowed.
+        unsafe { self.inner.as_ref() }
+    }
+
+    fn get_mut(&mut self) -> &mut StoreInner<T> {
+        // SAFETY: as in `get`; `self` is borrowed exclusively.
+        unsafe { self.inner.as_mut() }
+    }
+
+    /// The host's data.
+    #[must_use]
+    pub fn data(&self) -> &T {
+        &self.get().user
+    }
+
+    /// The host's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.get_mut().user
+    }
+
+    /// Ends the store and gives the host's data back.
+    #[must_use]
+    pub fn into_data(self) -> T {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `new` leaked this box, and `this` is never dropped.
+        let inner = unsafe { Box::from_raw(this.inner.as_ptr()) };
+        inner.user
+    }
+
+    /// The engine the store was made for.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.get().data.engine
+    }
+
+    /// Sets how much fuel is left.
+    ///
+    /// # Errors
+    /// If the engine does not consume fuel.
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        let data = &self.get().data;
+        data.fuel()?;
+        data.shared.set_fuel(i64::try_from(fuel).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// How much fuel is left.
+    ///
+    /// # Errors
+    /// If the engine does not consume fuel.
+    pub fn get_fuel(&self) -> Result<u64> {
+        Ok(self.get().data.fuel()?.max(0) as u64)
+    }
+
+    /// From `after` from now on, guest code is interrupted: it traps with [`TrapCode::Interrupted`].
+    pub fn set_deadline(&mut self, after: Duration) {
+        let data = &mut self.get_mut().data;
+        data.shared.withdraw_interrupt();
+        data.deadline = Instant::now().checked_add(after);
+        if let Some(deadline) = data.deadline {
+            watchdog::watch(deadline, &data.shared);
+        }
+    }
+
+    /// Takes the deadline back.
+    pub fn clear_deadline(&mut self) {
+        let data = &mut self.get_mut().data;
+        data.deadline = None;
+        data.shared.cancel_watch();
+        data.shared.withdraw_interrupt();
+    }
+
+    /// A handle by which other threads stop this store's guests.
+    #[must_use]
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        InterruptHandle::new(self.get().data.shared.clone())
+    }
+
+    /// Bounds what the store's instances may take from now on.
+    pub fn set_limits(&mut self, limits: StoreLimits) {
+        self.get_mut().data.limits = limits;
+    }
+
+    /// Imports that guests called without a grant, each once.
+    #[must_use]
+    pub fn denials(&self) -> &[DeniedImport] {
+        &self.get().data.denied
+    }
+}
+
+impl<T> Drop for Store<T> {
+    fn drop(&mut self) {
+        // SAFETY: `new` leaked this box; `into_data` does not drop the store.
+        let mut inner = unsafe { Box::from_raw(self.inner.as_ptr()) };
+        inner.data.shared.cancel_watch();
+        // Instances before what their tables and memories name.
+        inner.data.instances.clear();
+    }
+}
+
+/// A shared borrow of a store.
+pub struct StoreContext<'a, T: 'static>(pub(crate) &'a StoreInner<T>);
+
+/// An exclusive borrow of a store.
+pub struct StoreContextMut<'a, T: 'static>(pub(crate) &'a mut StoreInner<T>);
+
+impl<T> fmt::Debug for StoreContext<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreContext").field(&self.0.data.id).finish()
+    }
+}
+
+impl<T> fmt::Debug for StoreContextMut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreContextMut").field(&self.0.data.id).finish()
+    }
+}
+
+impl<T> StoreContextMut<'_, T> {
+    /// The host's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.0.user
+    }
+}
+
+/// What a store can be borrowed from: `&Store`, `&mut Store`, [`Caller`].
+pub trait AsContext {
+    /// The host's data.
+    type Data: 'static;
+    /// Borrows the store.
+    fn as_context(&self) -> StoreContext<'_, Self::Data>;
+}
+
+/// What a store can be borrowed from exclusively: `&mut Store`, [`Caller`].
+pub trait AsContextMut: AsContext {
+    /// Borrows the store exclusively.
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, Self::Data>;
+}
+
+impl<T: 'static> AsContext for Store<T> {
+    type Data = T;
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.get())
+    }
+}
+
+impl<T: 'static> AsContextMut for Store<T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut(self.get_mut())
+    }
+}
+
+impl<C: AsContext> AsContext for &C {
+    type Data = C::Data;
+    fn as_context(&self) -> StoreContext<'_, C::Data> {
+        (**self).as_context()
+    }
+}
+
+impl<C: AsContext> AsContext for &mut C {
+    type Data = C::Data;
+    fn as_context(&self) -> StoreContext<'_, C::Data> {
+        (**self).as_context()
+    }
+}
+
+impl<C: AsContextMut> AsContextMut for &mut C {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, C::Data> {
+        (**self).as_context_mut()
+    }
+}
+
+impl<T> AsContext for StoreContext<'_, T> {
+    type Data = T;
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.0)
+    }
+}
+
+impl<T> AsContext for StoreContextMut<'_, T> {
+    type Data = T;
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.0)
+    }
+}
+
+impl<T> AsContextMut for StoreContextMut<'_, T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut(self.0)
+    }
+}
+
+/// What a host function sees of its call: the store, and the instance that imported the function.
+pub struct Caller<'a, T: 'static> {
+    store: &'a mut StoreInner<T>,
+    home: *mut VmCtx,
+}
+
+impl<T> fmt::Debug for Caller<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: 'static> Caller<'a, T> {
+    pub(crate) fn new(store: &'a mut StoreInner<T>, home: *mut VmCtx) -> Self {
+        Self { store, home }
+    }
+
+    /// The host's data.
+    #[must_use]
+    pub fn data(&self) -> &T {
+        &self.store.user
+    }
+
+    /// The host's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.store.user
+    }
+
+    /// The engine of the store.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.store.data.engine
+    }
+
+    /// An export of the instance that imported the function; `None` too if the host called it directly.
+    #[must_use]
+    pub fn get_export(&mut self, name: &str) -> Option<Extern> {
+        if self.home.is_null() {
+            return None;
+        }
+        // SAFETY: `home` is an instance of this store, which lives as long as the store.
+        let instance = unsafe { &*InstanceData::from_vmctx(self.home) };
+        instance.export(self.store.data.id, name)
+    }
+}
+
+impl<T: 'static> AsContext for Caller<'_, T> {
+    type Data = T;
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.store)
+    }
+}
+
+impl<T: 'static> AsContextMut for Caller<'_, T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut(self.store)
+    }
+}
+
+impl<'a, C: AsContext> From<&'a C> for StoreContext<'a, C::Data> {
+    fn from(store: &'a C) -> Self {
+        store.as_context()
+    }
+}
+
+impl<'a, C: AsContext> From<&'a mut C> for StoreContext<'a, C::Data> {
+    fn from(store: &'a mut C) -> Self {
+        let store: &'a C = store;
+        store.as_context()
+    }
+}
+
+impl<'a, C: AsContextMut> From<&'a mut C> for StoreContextMut<'a, C::Data> {
+    fn from(store: &'a mut C) -> Self {
+        store.as_context_mut()
+    }
+}

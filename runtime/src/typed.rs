@@ -1,0 +1,329 @@
+//! Rust types for WebAssembly types: typed calls in both directions.
+//!
+//! [`WasmTy`] says how one Rust type lies in slots; tuples of such types are parameter and result
+//! lists; closures over them are host functions ([`IntoFunc`]).
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use aura_host_abi::{FuncType, ValType};
+
+use crate::call::invoke;
+use crate::error::{Error, Result};
+use crate::externs::Func;
+use crate::host::{Body, HostFunc, HostRecord};
+use crate::store::{AsContext, AsContextMut, Caller, StoreId, StoreInner};
+use crate::value::{ExternRef, Val, read_slots, write_slots};
+
+mod sealed {
+    pub trait Sealed {}
+}
+use sealed::Sealed;
+
+/// A Rust type that stands for a WebAssembly type.
+pub trait WasmTy: Sealed + Copy + Send + 'static {
+    /// The WebAssembly type.
+    const TYPE: ValType;
+    #[doc(hidden)]
+    fn to_slots(self, store: StoreKey, slots: &mut [u64]) -> Result<()>;
+    #[doc(hidden)]
+    fn from_slots(store: StoreKey, slots: &[u64]) -> Self;
+}
+
+/// Which store a value is of; opaque.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct StoreKey(StoreId);
+
+macro_rules! wasm_ty {
+    ($($ty:ty = $wasm:expr, |$x:ident| $to:expr, |$bits:ident| $from:expr;)*) => {$(
+        impl Sealed for $ty {}
+        impl WasmTy for $ty {
+            const TYPE: ValType = $wasm;
+            fn to_slots(self, _: StoreKey, slots: &mut [u64]) -> Result<()> {
+                let $x = self;
+                slots[0] = $to;
+                Ok(())
+            }
+            fn from_slots(_: StoreKey, slots: &[u64]) -> Self {
+                let $bits = slots[0];
+                $from
+            }
+        }
+    )*};
+}
+
+wasm_ty! {
+    i32 = ValType::I32, |x| u64::from(x as u32), |bits| bits as i32;
+    u32 = ValType::I32, |x| u64::from(x), |bits| bits as u32;
+    i64 = ValType::I64, |x| x as u64, |bits| bits as i64;
+    u64 = ValType::I64, |x| x, |bits| bits;
+    f32 = ValType::F32, |x| u64::from(x.to_bits()), |bits| f32::from_bits(bits as u32);
+    f64 = ValType::F64, |x| x.to_bits(), |bits| f64::from_bits(bits);
+}
+
+macro_rules! wasm_ty_by_val {
+    ($($ty:ty = $wasm:expr, $variant:ident;)*) => {$(
+        impl Sealed for $ty {}
+        impl WasmTy for $ty {
+            const TYPE: ValType = $wasm;
+            fn to_slots(self, store: StoreKey, slots: &mut [u64]) -> Result<()> {
+                let bits = Val::$variant(self).to_bits(store.0)?;
+                let count = slots.len().min(2);
+                slots[..count].copy_from_slice(&bits[..count]);
+                Ok(())
+            }
+            fn from_slots(store: StoreKey, slots: &[u64]) -> Self {
+                let bits = [slots[0], slots.get(1).copied().unwrap_or(0)];
+                match Val::from_bits(bits, Self::TYPE, store.0) {
+                    Val::$variant(value) => value,
+                    _ => unreachable!("a value of this type has this variant"),
+                }
+            }
+        }
+    )*};
+}
+
+wasm_ty_by_val! {
+    u128 = ValType::V128, V128;
+    Option<Func> = ValType::FUNCREF, FuncRef;
+    Option<ExternRef> = ValType::EXTERNREF, ExternRef;
+}
+
+/// A list of parameters: a [`WasmTy`], or a tuple of up to 16.
+pub trait WasmParams: WasmList {}
+/// A list of results: `()`, a [`WasmTy`], or a tuple of up to 16.
+pub trait WasmResults: WasmList {}
+impl<L: WasmList> WasmParams for L {}
+impl<L: WasmList> WasmResults for L {}
+
+/// A list of values in consecutive slots.
+pub trait WasmList: Sized {
+    #[doc(hidden)]
+    const SLOTS: usize;
+    #[doc(hidden)]
+    fn types() -> Vec<ValType>;
+    #[doc(hidden)]
+    fn write(self, store: StoreKey, slots: &mut [u64]) -> Result<()>;
+    #[doc(hidden)]
+    fn read(store: StoreKey, slots: &[u64]) -> Self;
+}
+
+impl<A: WasmTy> WasmList for A {
+    const SLOTS: usize = A::TYPE.slot_type().slots() as usize;
+    fn types() -> Vec<ValType> {
+        vec![A::TYPE]
+    }
+    fn write(self, store: StoreKey, slots: &mut [u64]) -> Result<()> {
+        self.to_slots(store, &mut slots[..Self::SLOTS])
+    }
+    fn read(store: StoreKey, slots: &[u64]) -> Self {
+        A::from_slots(store, &slots[..Self::SLOTS])
+    }
+}
+
+/// What a host function may return: results, or a [`Result`] of them.
+pub trait WasmRet {
+    #[doc(hidden)]
+    type List: WasmList;
+    #[doc(hidden)]
+    fn into_list(self) -> Result<Self::List>;
+}
+
+impl<L: WasmList> WasmRet for L {
+    type List = L;
+    fn into_list(self) -> Result<L> {
+        Ok(self)
+    }
+}
+
+impl<L: WasmList, E: Into<Error>> WasmRet for std::result::Result<L, E> {
+    type List = L;
+    fn into_list(self) -> Result<L> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A closure that can be a host function: up to 16 parameters, before them optionally a [`Caller`].
+pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn into_func(self) -> (FuncType, Box<Body>);
+}
+
+macro_rules! arities {
+    ($($name:ident)*) => { arities!(@next [] [$($name)*]); };
+    (@next [$($done:ident)*] []) => { arity!($($done)*); };
+    (@next [$($done:ident)*] [$next:ident $($rest:ident)*]) => {
+        arity!($($done)*);
+        arities!(@next [$($done)* $next] [$($rest)*]);
+    };
+}
+
+macro_rules! arity {
+    ($($name:ident)*) => {
+        #[allow(non_snake_case, unused_variables, unused_assignments, unused_mut, reason = "names of type parameters; the empty list")]
+        impl<$($name: WasmTy),*> WasmList for ($($name,)*) {
+            const SLOTS: usize = 0 $(+ <$name as WasmList>::SLOTS)*;
+            fn types() -> Vec<ValType> {
+                vec![$($name::TYPE),*]
+            }
+            fn write(self, store: StoreKey, slots: &mut [u64]) -> Result<()> {
+                let ($($name,)*) = self;
+                let mut at = 0;
+                $(WasmList::write($name, store, &mut slots[at..])?; at += <$name as WasmList>::SLOTS;)*
+                Ok(())
+            }
+            fn read(store: StoreKey, slots: &[u64]) -> Self {
+                let mut at = 0;
+                $(let $name = <$name as WasmList>::read(store, &slots[at..]); at += <$name as WasmList>::SLOTS;)*
+                ($($name,)*)
+            }
+        }
+
+        #[allow(non_snake_case, reason = "names of type parameters")]
+        impl<T: 'static, F, R, $($name: WasmTy),*> IntoFunc<T, ($($name,)*), R> for F
+        where
+            F: Fn($($name),*) -> R + Send + Sync + 'static,
+            R: WasmRet,
+        {
+            fn into_func(self) -> (FuncType, Box<Body>) {
+                host_func::<T, ($($name,)*), R>(move |_, ($($name,)*)| self($($name),*))
+            }
+        }
+
+        #[allow(non_snake_case, reason = "names of type parameters")]
+        impl<T: 'static, F, R, $($name: WasmTy),*> IntoFunc<T, (Caller<'_, T>, $($name,)*), R> for F
+        where
+            F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
+            R: WasmRet,
+        {
+            fn into_func(self) -> (FuncType, Box<Body>) {
+                host_func::<T, ($($name,)*), R>(move |caller, ($($name,)*)| self(caller, $($name),*))
+            }
+        }
+    };
+}
+
+arities!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15 A16);
+
+/// Erases the types of a closure: it reads its arguments from slots and writes its results there.
+fn host_func<T: 'static, P: WasmList, R: WasmRet>(
+    body: impl Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+) -> (FuncType, Box<Body>) {
+    let ty = FuncType::new(P::types(), R::List::types());
+    let erased: Box<Body> = Box::new(move |context, slots| {
+        // SAFETY: host functions are registered with linkers and stores of their `T` only; the store
+        // runs on this thread, and the engine holds no borrow of it during a host call.
+        let store = unsafe { &mut *context.store.cast::<StoreInner<T>>() };
+        let key = StoreKey(store.data.id);
+        let args = P::read(key, slots);
+        body(Caller::new(store, context.home), args).into_list()?.write(key, slots)
+    });
+    (ty, erased)
+}
+
+/// Erases the type of a closure over [`Val`]s.
+pub(crate) fn untyped<T: 'static>(
+    ty: &FuncType,
+    body: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
+) -> Box<Body> {
+    let ty = ty.clone();
+    Box::new(move |context, slots| {
+        // SAFETY: as in `host_func`.
+        let store = unsafe { &mut *context.store.cast::<StoreInner<T>>() };
+        let args = read_slots(slots, ty.params(), &store.data);
+        let mut results: Vec<Val> = ty.results().iter().map(|ty| Val::default_for(*ty)).collect();
+        body(Caller::new(store, context.home), &args, &mut results)?;
+        // SAFETY: as above; the caller's borrow has ended.
+        let store = unsafe { &*context.store };
+        write_slots(slots, &results, ty.results(), store)
+    })
+}
+
+impl Func {
+    /// Makes a function of a closure.
+    pub fn wrap<C: AsContextMut, P, R>(mut store: C, closure: impl IntoFunc<C::Data, P, R>) -> Self {
+        let (ty, body) = closure.into_func();
+        Self::from_body(&mut store.as_context_mut().0.data, ty, body)
+    }
+
+    /// Makes a function of a closure over values of types known at run time only.
+    pub fn new<C: AsContextMut>(
+        mut store: C,
+        ty: FuncType,
+        closure: impl Fn(Caller<'_, C::Data>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let body = untyped(&ty, closure);
+        Self::from_body(&mut store.as_context_mut().0.data, ty, body)
+    }
+
+    fn from_body(store: &mut crate::store::StoreData, ty: FuncType, body: Box<Body>) -> Self {
+        let func = HostFunc { module: "host".to_owned(), name: "function".to_owned(), ty, gate: None, body };
+        let func = HostRecord::add(store, func.into(), std::ptr::null_mut(), Vec::new());
+        Self::new_raw(store.id, func)
+    }
+
+    /// Checks the function's type once, for calls without checks.
+    ///
+    /// # Errors
+    /// If it has another type or belongs to another store.
+    pub fn typed<P: WasmParams, R: WasmResults>(&self, store: impl AsContext) -> Result<TypedFunc<P, R>> {
+        let context = store.as_context();
+        let data = &context.0.data;
+        data.check(self.store, "the function")?;
+        let (is, wanted) = (self.ty_in(data), FuncType::new(P::types(), R::types()));
+        if is != wanted {
+            return Err(Error::usage(format!("the function has type {is}, asked for as {wanted}")));
+        }
+        Ok(TypedFunc { func: *self, types: PhantomData })
+    }
+}
+
+/// A function whose type was checked.
+pub struct TypedFunc<P, R> {
+    func: Func,
+    types: PhantomData<fn(P) -> R>,
+}
+
+impl<P, R> Clone for TypedFunc<P, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P, R> Copy for TypedFunc<P, R> {}
+
+impl<P, R> fmt::Debug for TypedFunc<P, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedFunc").field(&self.func).finish()
+    }
+}
+
+/// Slots for the arguments and results of any typed call: 16 vectors each.
+const TYPED_SLOTS: usize = 32;
+
+impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
+    /// The function.
+    #[must_use]
+    pub fn func(&self) -> &Func {
+        &self.func
+    }
+
+    /// Calls the function.
+    ///
+    /// # Errors
+    /// If it traps, a host function fails, or a handle belongs to another store.
+    pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
+        let data = std::ptr::from_mut(&mut store.as_context_mut().0.data);
+        // SAFETY: the store is borrowed by this call and used through `data` alone.
+        let id = unsafe { &*data }.id;
+        if id != self.func.store {
+            return Err(Error::wrong_store("the function"));
+        }
+        let mut slots = [0; TYPED_SLOTS];
+        params.write(StoreKey(id), &mut slots)?;
+        // SAFETY: as above; the type was checked, so that the slots suffice.
+        unsafe { invoke(data, self.func.raw(), slots.as_mut_ptr()) }?;
+        Ok(R::read(StoreKey(id), &slots))
+    }
+}

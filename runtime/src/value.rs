@@ -1,0 +1,208 @@
+//! Values as the host sees them, and as slots hold them.
+
+use std::any::Any;
+
+use aura_host_abi::vm::VmFuncRef;
+use aura_host_abi::{RefType, SlotType, ValType};
+
+use crate::error::{Error, Result};
+use crate::externs::Func;
+use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
+
+/// A WebAssembly value. Floats are bits, so that every NaN keeps its payload.
+#[derive(Clone, Copy, Debug)]
+pub enum Val {
+    I32(i32),
+    I64(i64),
+    /// The bits of an `f32`.
+    F32(u32),
+    /// The bits of an `f64`.
+    F64(u64),
+    /// The 16 bytes of a vector as a little-endian number.
+    V128(u128),
+    FuncRef(Option<Func>),
+    ExternRef(Option<ExternRef>),
+}
+
+impl Val {
+    /// The value's type; references are of the nullable type.
+    #[must_use]
+    pub fn ty(&self) -> ValType {
+        match self {
+            Self::I32(_) => ValType::I32,
+            Self::I64(_) => ValType::I64,
+            Self::F32(_) => ValType::F32,
+            Self::F64(_) => ValType::F64,
+            Self::V128(_) => ValType::V128,
+            Self::FuncRef(_) => ValType::FUNCREF,
+            Self::ExternRef(_) => ValType::EXTERNREF,
+        }
+    }
+
+    /// Zero, or null, of a type.
+    #[must_use]
+    pub fn default_for(ty: ValType) -> Self {
+        match ty.slot_type() {
+            SlotType::I32 => Self::I32(0),
+            SlotType::I64 => Self::I64(0),
+            SlotType::F32 => Self::F32(0),
+            SlotType::F64 => Self::F64(0),
+            SlotType::V128 => Self::V128(0),
+            SlotType::Func => Self::FuncRef(None),
+            SlotType::Ref => Self::ExternRef(None),
+        }
+    }
+
+    /// Whether the value may stand where `ty` is expected.
+    #[must_use]
+    pub fn matches(&self, ty: ValType) -> bool {
+        match (self, ty) {
+            (Self::FuncRef(func), ValType::Ref(r)) => {
+                r.heap == RefType::FUNCREF.heap && (r.nullable || func.is_some())
+            }
+            (Self::ExternRef(value), ValType::Ref(r)) => {
+                r.heap == RefType::EXTERNREF.heap && (r.nullable || value.is_some())
+            }
+            _ => self.ty() == ty,
+        }
+    }
+
+    /// The value's slots, low first; the second is zero but for vectors.
+    pub(crate) fn to_bits(self, store: StoreId) -> Result<[u64; 2]> {
+        Ok(match self {
+            Self::I32(x) => [u64::from(x as u32), 0],
+            Self::I64(x) => [x as u64, 0],
+            Self::F32(bits) => [bits.into(), 0],
+            Self::F64(bits) => [bits, 0],
+            Self::V128(bits) => [bits as u64, (bits >> 64) as u64],
+            Self::FuncRef(None) | Self::ExternRef(None) => [0, 0],
+            Self::FuncRef(Some(func)) => [func.to_slot(store)?, 0],
+            Self::ExternRef(Some(value)) => [value.to_slot(store)?, 0],
+        })
+    }
+
+    /// The value of a type that slots hold.
+    pub(crate) fn from_bits(bits: [u64; 2], ty: ValType, store: StoreId) -> Self {
+        match ty.slot_type() {
+            SlotType::I32 => Self::I32(bits[0] as i32),
+            SlotType::I64 => Self::I64(bits[0] as i64),
+            SlotType::F32 => Self::F32(bits[0] as u32),
+            SlotType::F64 => Self::F64(bits[0]),
+            SlotType::V128 => Self::V128(u128::from(bits[0]) | u128::from(bits[1]) << 64),
+            SlotType::Func => Self::FuncRef(Func::from_slot(store, bits[0])),
+            SlotType::Ref => Self::ExternRef(ExternRef::from_slot(store, bits[0])),
+        }
+    }
+}
+
+macro_rules! val_from {
+    ($($ty:ty => $variant:ident($value:ident) $to:expr;)*) => {
+        $(impl From<$ty> for Val {
+            fn from($value: $ty) -> Self {
+                Self::$variant($to)
+            }
+        })*
+    };
+}
+
+val_from! {
+    i32 => I32(x) x;
+    i64 => I64(x) x;
+    u32 => I32(x) x as i32;
+    u64 => I64(x) x as i64;
+    f32 => F32(x) x.to_bits();
+    f64 => F64(x) x.to_bits();
+    u128 => V128(x) x;
+    Option<Func> => FuncRef(x) x;
+    Func => FuncRef(x) Some(x);
+    Option<ExternRef> => ExternRef(x) x;
+    ExternRef => ExternRef(x) Some(x);
+}
+
+/// A reference to a value of the host. The guest sees an opaque number that means nothing to it.
+///
+/// The value lives as long as its store.
+#[derive(Clone, Copy, Debug)]
+pub struct ExternRef {
+    store: StoreId,
+    /// Index in the store's list, plus one.
+    number: u32,
+}
+
+impl ExternRef {
+    /// Puts a value into the store and makes a reference to it.
+    ///
+    /// # Errors
+    /// If the store holds as many as its limit allows.
+    pub fn new(mut store: impl AsContextMut, value: impl Any + Send + Sync) -> Result<Self> {
+        let data = &mut store.as_context_mut().0.data;
+        if data.externs.len() >= data.limits.extern_refs.min(u32::MAX as usize - 1) {
+            let limit = data.limits.extern_refs;
+            return Err(Error::resource(format!("the store holds {limit} host values; raise StoreLimits::extern_refs")));
+        }
+        data.externs.push(Box::new(value));
+        Ok(Self { store: data.id, number: data.externs.len() as u32 })
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// If the reference belongs to another store.
+    pub fn data<'a, C: AsContext>(&self, store: &'a C) -> Result<&'a (dyn Any + Send + Sync)> {
+        let data = &store.as_context().0.data;
+        data.check(self.store, "the host reference")?;
+        let value: *const (dyn Any + Send + Sync) = &*data.externs[self.number as usize - 1];
+        // SAFETY: values are boxed and never removed while the store lives; `store` is borrowed for `'a`.
+        Ok(unsafe { &*value })
+    }
+
+    fn to_slot(self, store: StoreId) -> Result<u64> {
+        if self.store == store { Ok(self.number.into()) } else { Err(Error::wrong_store("the host reference")) }
+    }
+
+    fn from_slot(store: StoreId, bits: u64) -> Option<Self> {
+        let number = bits as u32;
+        (number != 0).then_some(Self { store, number })
+    }
+}
+
+impl Func {
+    pub(crate) fn from_slot(store: StoreId, bits: u64) -> Option<Self> {
+        let func = std::ptr::with_exposed_provenance::<VmFuncRef>(bits as usize);
+        (!func.is_null()).then(|| Self::new_raw(store, func))
+    }
+
+    pub(crate) fn to_slot(self, store: StoreId) -> Result<u64> {
+        if self.store == store {
+            Ok(self.raw().expose_provenance() as u64)
+        } else {
+            Err(Error::wrong_store("the function"))
+        }
+    }
+}
+
+/// Reads values of these types from slots.
+pub(crate) fn read_slots(slots: &[u64], types: &[ValType], store: &StoreData) -> Vec<Val> {
+    let mut at = 0;
+    let read = |ty: &ValType| {
+        let bits = [slots[at], *slots.get(at + 1).unwrap_or(&0)];
+        at += ty.slot_type().slots() as usize;
+        Val::from_bits(bits, *ty, store.id)
+    };
+    types.iter().map(read).collect()
+}
+
+/// Writes values into slots; errs if one is not of its type or of another store.
+pub(crate) fn write_slots(slots: &mut [u64], values: &[Val], types: &[ValType], store: &StoreData) -> Result<()> {
+    let mut at = 0;
+    for (index, (value, ty)) in values.iter().zip(types).enumerate() {
+        if !value.matches(*ty) {
+            return Err(Error::usage(format!("value {index} is of type {}, expected {ty}", value.ty())));
+        }
+        let bits = value.to_bits(store.id)?;
+        let count = ty.slot_type().slots() as usize;
+        slots[at..at + count].copy_from_slice(&bits[..count]);
+        at += count;
+    }
+    Ok(())
+}

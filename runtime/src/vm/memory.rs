@@ -1,0 +1,408 @@
+//! Linear memories: one reservation each, which never moves and grows by a change of protection.
+//!
+//! ```text
+//! guard mode      MEMORY_GUARD │ 4 GiB, accessible up to `length` │ MEMORY_GUARD
+//! explicit mode                │ the most the memory may reach    │ one host page
+//! ```
+//!
+//! Invariants: the bytes `base..base + length` are readable and writable; from the end of `length`'s
+//! host page on, the reservation is inaccessible. `length` only grows, and never past the declared
+//! maximum, the specification's, or the reservation. After creation only `length` changes, so that
+//! every method takes a shared reference.
+//!
+//! # Safety
+//! Trusts: the kernel's `mmap` and `mprotect` through `region` and `rustix`. Gives: [`VmMemory`]s
+//! whose base and length may be read by compiled code for as long as the [`LinearMemory`] lives.
+//! Rust references to guest bytes are never made here.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aura_host_abi::MemoryType;
+use aura_host_abi::vm::{MEMORY_GUARD, VmMemory};
+use region::{Allocation, Protection};
+use rustix::fs::SealFlags;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::Bounds;
+
+const GIB: u64 = 1 << 30;
+
+/// The size of the address space of a memory with 32-bit addresses.
+const SPACE_32: u64 = aura_host_abi::vm::MEMORY_RESERVATION;
+
+/// What is reserved for a memory with 64-bit addresses that declares no smaller maximum.
+const RESERVED_64_MAX: u64 = 64 * GIB;
+
+/// A linear memory. Made by [`LinearMemory::new`]; dropping it unmaps it.
+pub struct LinearMemory {
+    vm: Box<VmMemory>,
+    reservation: Allocation,
+    /// From `base`, how far `length` may ever grow.
+    capacity: u64,
+    ty: MemoryType,
+    bounds: Bounds,
+}
+
+/// A memory could not be made, or host memory not mapped into it.
+#[derive(Debug)]
+pub enum MemoryError {
+    /// The memory is bigger than the limit at the start.
+    Limit { bytes: u64, limit: u64 },
+    /// The system refused the address space or the memory.
+    System { bytes: u64, source: region::Error },
+    /// Host memory cannot be mapped there.
+    Map(String),
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit { bytes, limit } => {
+                write!(f, "a memory of {bytes} bytes at the start passes the limit of {limit} bytes")
+            }
+            Self::System { bytes, source } => write!(f, "reserving {bytes} bytes for a memory: {source}"),
+            Self::Map(reason) => write!(f, "mapping host memory into a memory: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for MemoryError {}
+
+impl LinearMemory {
+    /// Reserves a memory and makes its first `limits.min` pages accessible. It reads as zeros.
+    ///
+    /// Guard mode serves memories of 32-bit addresses and 64 KiB pages; others get explicit bounds
+    /// whatever `bounds` says ([`LinearMemory::bounds`] tells). `limit_bytes` is the store's limit at
+    /// creation; in explicit mode it also bounds the reservation, and so all later growth.
+    ///
+    /// # Errors
+    /// If the limit forbids the initial size, or the system has no room.
+    pub fn new(ty: MemoryType, bounds: Bounds, limit_bytes: u64) -> Result<Box<Self>, MemoryError> {
+        let initial = ty.limits.min.checked_mul(ty.page_size()).unwrap_or(u64::MAX);
+        if initial > limit_bytes {
+            return Err(MemoryError::Limit { bytes: initial, limit: limit_bytes });
+        }
+        let bounds = effective_bounds(&ty, bounds);
+        let declared = max_bytes(&ty);
+        let (before, capacity, after) = match bounds {
+            Bounds::Guard => (MEMORY_GUARD, SPACE_32, MEMORY_GUARD),
+            Bounds::Explicit => (0, declared.min(limit_bytes).max(initial), region::page::size() as u64),
+        };
+        let reservation = reserve(before, capacity, after)?;
+        let base = reservation.as_ptr::<u8>().cast_mut().wrapping_add(before as usize);
+        let vm = Box::new(VmMemory { base, length: AtomicU64::new(0), host: std::ptr::null_mut() });
+        let capacity = capacity.min(declared);
+        let mut memory = Box::new(Self { vm, reservation, capacity, ty, bounds });
+        memory.vm.host = std::ptr::from_mut(&mut *memory).cast();
+        memory.set_length(initial).map_err(|source| MemoryError::System { bytes: initial, source })?;
+        Ok(memory)
+    }
+
+    /// The record behind a [`VmMemory`].
+    ///
+    /// # Safety
+    /// `vm` points to the [`VmMemory`] of a [`LinearMemory`] that lives for `'a`.
+    pub unsafe fn from_vm<'a>(vm: *const VmMemory) -> &'a Self {
+        // SAFETY: the caller says that `vm` is live.
+        let host = unsafe { (*vm).host };
+        // SAFETY: `new` set `host` to the boxed record that owns `vm`; nobody has it exclusively, because
+        // every method takes a shared reference.
+        unsafe { &*host.cast::<Self>().cast_const() }
+    }
+
+    /// What compiled code and the interpreter see; stable while the memory lives.
+    #[must_use]
+    pub fn vm(&self) -> *mut VmMemory {
+        std::ptr::from_ref(&*self.vm).cast_mut()
+    }
+
+    /// The host address of guest address 0. Never changes.
+    #[must_use]
+    pub fn base(&self) -> *mut u8 {
+        self.vm.base
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn byte_len(&self) -> u64 {
+        self.vm.length.load(Ordering::Acquire)
+    }
+
+    /// The length in pages of the memory's own page size.
+    #[must_use]
+    pub fn size_pages(&self) -> u64 {
+        self.byte_len() >> self.ty.page_size_log2
+    }
+
+    /// The type it was made with; its minimum is the size at the start.
+    #[must_use]
+    pub fn ty(&self) -> &MemoryType {
+        &self.ty
+    }
+
+    /// How compiled code must check accesses.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Whether a host address lies in the reservation, guards included.
+    #[must_use]
+    pub fn contains_address(&self, address: usize) -> bool {
+        self.reservation.as_range().contains(&address)
+    }
+
+    /// Grows by `delta_pages` and returns the old size in pages, or `None` if the declared maximum,
+    /// the reservation, `allow(old_bytes, new_bytes)` or the system forbids it; nothing changes then.
+    pub fn grow(&self, delta_pages: u64, allow: impl FnOnce(u64, u64) -> bool) -> Option<u64> {
+        let old = self.byte_len();
+        let new = delta_pages.checked_mul(self.ty.page_size())?.checked_add(old)?;
+        if new > self.capacity || (new != old && !allow(old, new)) {
+            return None;
+        }
+        self.set_length(new).ok()?;
+        Some(old >> self.ty.page_size_log2)
+    }
+
+    /// Maps the first `len` bytes of a memfd over the guest's bytes from `at`, in place.
+    ///
+    /// With `writable`, guest and host share the bytes; without it the guest reads the host's pages,
+    /// and a page it writes becomes its own copy. The mapping stays until the memory is dropped.
+    ///
+    /// # Errors
+    /// If `at` or `len` is not a multiple of the host's page size, the range is not inside the memory,
+    /// or the file could become shorter than `len` (it needs the seal `F_SEAL_SHRINK`).
+    pub fn map_host_pages(&self, at: u64, fd: impl AsFd, len: u64, writable: bool) -> Result<(), MemoryError> {
+        let wrong = |reason: &str| Err(MemoryError::Map(reason.to_owned()));
+        let page = region::page::size() as u64;
+        if len == 0 || !at.is_multiple_of(page) || !len.is_multiple_of(page) {
+            return wrong("offset and length must be multiples of the host's page size");
+        }
+        if at.checked_add(len).is_none_or(|end| end > self.byte_len()) {
+            return wrong("the range is not inside the memory");
+        }
+        let system = |error: rustix::io::Errno| MemoryError::Map(error.to_string());
+        if !rustix::fs::fcntl_get_seals(&fd).map_err(system)?.contains(SealFlags::SHRINK) {
+            return wrong("the file is not sealed against shrinking");
+        }
+        if u64::try_from(rustix::fs::fstat(&fd).map_err(system)?.st_size).is_ok_and(|size| size < len) {
+            return wrong("the file is shorter than the range");
+        }
+        let sharing = if writable { MapFlags::SHARED } else { MapFlags::PRIVATE };
+        let flags = sharing | MapFlags::FIXED;
+        let place = self.base().wrapping_add(at as usize);
+        // SAFETY: the range lies inside `length`, so that the fixed mapping replaces accessible pages of
+        // this reservation only; it stays readable and writable, and the sealed file cannot shrink
+        // below it. No Rust reference to guest bytes exists.
+        unsafe { rustix::mm::mmap(place.cast(), len as usize, ProtFlags::READ | ProtFlags::WRITE, flags, fd, 0) }
+            .map_err(system)?;
+        Ok(())
+    }
+
+    /// Makes bytes up to `new` accessible and publishes the length.
+    fn set_length(&self, new: u64) -> region::Result<()> {
+        let page = region::page::size() as u64;
+        let accessible = self.byte_len().next_multiple_of(page);
+        let wanted = new.next_multiple_of(page);
+        if wanted > accessible {
+            let from = self.base().wrapping_add(accessible as usize);
+            // SAFETY: `new` is at most `capacity`, so that the range lies in the reservation; it is
+            // inaccessible so far and nothing refers to it.
+            unsafe { region::protect(from, (wanted - accessible) as usize, Protection::READ_WRITE) }?;
+        }
+        self.vm.length.store(new, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for LinearMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinearMemory")
+            .field("base", &self.base())
+            .field("byte_len", &self.byte_len())
+            .field("capacity", &self.capacity)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: the record owns its reservation; all that changes after creation is an atomic word.
+unsafe impl Send for LinearMemory {}
+// SAFETY: as above; the growth of one memory from several threads is serialised by its store.
+unsafe impl Sync for LinearMemory {}
+
+/// The mode a memory of this type can have.
+fn effective_bounds(ty: &MemoryType, wanted: Bounds) -> Bounds {
+    if ty.memory64 || ty.page_size_log2 != 16 { Bounds::Explicit } else { wanted }
+}
+
+/// The most bytes the type allows.
+fn max_bytes(ty: &MemoryType) -> u64 {
+    let space = if ty.memory64 { RESERVED_64_MAX } else { SPACE_32 };
+    let declared = ty.limits.max.map_or(u64::MAX, |max| max.saturating_mul(ty.page_size()));
+    // Whole pages only, so that growth to the maximum succeeds.
+    declared.min(space) & !(ty.page_size() - 1)
+}
+
+fn reserve(before: u64, capacity: u64, after: u64) -> Result<Allocation, MemoryError> {
+    let page = region::page::size() as u64;
+    let bytes =
+        before.saturating_add(capacity.checked_next_multiple_of(page).unwrap_or(u64::MAX)).saturating_add(after);
+    let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+    region::alloc(size, Protection::NONE).map_err(|source| MemoryError::System { bytes, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aura_host_abi::Limits64;
+    use rustix::fs::MemfdFlags;
+
+    const PAGE: u64 = 65536;
+
+    fn ty(min: u64, max: Option<u64>) -> MemoryType {
+        MemoryType { limits: Limits64 { min, max }, memory64: false, shared: false, page_size_log2: 16 }
+    }
+
+    fn made(ty: MemoryType, bounds: Bounds) -> Box<LinearMemory> {
+        LinearMemory::new(ty, bounds, u64::MAX).expect("memory")
+    }
+
+    fn byte(memory: &LinearMemory, at: u64) -> u8 {
+        assert!(at < memory.byte_len());
+        // SAFETY: inside the length.
+        unsafe { memory.base().add(at as usize).read_volatile() }
+    }
+
+    fn set_byte(memory: &LinearMemory, at: u64, value: u8) {
+        assert!(at < memory.byte_len());
+        // SAFETY: inside the length.
+        unsafe { memory.base().add(at as usize).write_volatile(value) }
+    }
+
+    #[test]
+    fn grows_in_place_up_to_its_maximum() {
+        for bounds in [Bounds::Guard, Bounds::Explicit] {
+            let memory = made(ty(1, Some(3)), bounds);
+            let base = memory.base();
+            set_byte(&memory, PAGE - 1, 7);
+            assert_eq!(memory.grow(1, |old, new| (old, new) == (PAGE, 2 * PAGE)), Some(1));
+            assert_eq!((memory.base(), memory.size_pages()), (base, 2));
+            assert_eq!((byte(&memory, PAGE - 1), byte(&memory, 2 * PAGE - 1)), (7, 0));
+            assert_eq!(memory.grow(2, |_, _| true), None);
+            assert_eq!(memory.grow(u64::MAX, |_, _| true), None);
+            assert_eq!(memory.grow(1 << 48, |_, _| true), None);
+            assert_eq!(memory.grow(1, |_, _| false), None);
+            assert_eq!(memory.grow(0, |_, _| false), Some(2));
+            assert_eq!(memory.grow(1, |_, _| true), Some(2));
+            assert_eq!(memory.byte_len(), 3 * PAGE);
+        }
+    }
+
+    #[test]
+    fn c9_memories_of_no_pages_have_no_bytes() {
+        for bounds in [Bounds::Guard, Bounds::Explicit] {
+            let memory = made(ty(0, Some(0)), bounds);
+            assert_eq!(memory.byte_len(), 0);
+            assert_eq!(memory.grow(0, |_, _| true), Some(0));
+            assert_eq!(memory.grow(1, |_, _| true), None);
+            let growing = made(ty(0, None), bounds);
+            assert_eq!(growing.grow(1, |_, _| true), Some(0));
+            assert_eq!(byte(&growing, PAGE - 1), 0);
+        }
+    }
+
+    #[test]
+    fn explicit_memories_end_at_an_inaccessible_page() {
+        let memory = made(ty(1, Some(1)), Bounds::Explicit);
+        let end = memory.base() as usize + PAGE as usize;
+        assert!(memory.contains_address(end) && !memory.contains_address(end + region::page::size()));
+        let last = region::query(end as *const u8).expect("query");
+        assert_eq!(last.protection(), Protection::NONE);
+    }
+
+    #[test]
+    fn guards_lie_on_both_sides() {
+        let memory = made(ty(1, None), Bounds::Guard);
+        let base = memory.base() as usize;
+        for (address, inside) in [
+            (base - MEMORY_GUARD as usize, true),
+            (base - MEMORY_GUARD as usize - 1, false),
+            (base + (SPACE_32 + MEMORY_GUARD) as usize - 1, true),
+            (base + (SPACE_32 + MEMORY_GUARD) as usize, false),
+        ] {
+            assert_eq!(memory.contains_address(address), inside, "{address:#x}");
+        }
+        assert_eq!(region::query((base - 1) as *const u8).expect("query").protection(), Protection::NONE);
+    }
+
+    #[test]
+    fn small_pages_and_64_bit_addresses_are_explicit() {
+        let small = MemoryType { page_size_log2: 0, ..ty(5, Some(70_000)) };
+        let memory = made(small, Bounds::Guard);
+        assert_eq!((memory.bounds(), memory.byte_len(), memory.size_pages()), (Bounds::Explicit, 5, 5));
+        assert_eq!(memory.grow(69_995, |_, _| true), Some(5));
+        assert_eq!(memory.grow(1, |_, _| true), None);
+        assert_eq!(byte(&memory, 69_999), 0);
+        let wide = made(MemoryType { memory64: true, ..ty(1, Some(1 << 48)) }, Bounds::Guard);
+        assert_eq!(wide.bounds(), Bounds::Explicit);
+        assert_eq!(wide.grow(1 << 47, |_, _| true), None);
+        assert_eq!(wide.grow(1, |_, _| true), Some(1));
+    }
+
+    #[test]
+    fn limits_hold_at_creation() {
+        for bounds in [Bounds::Guard, Bounds::Explicit] {
+            let error = LinearMemory::new(ty(2, None), bounds, PAGE).expect_err("limit");
+            assert!(error.to_string().contains("limit of 65536 bytes"), "{error}");
+            let huge = MemoryType { memory64: true, ..ty(u64::MAX, None) };
+            assert!(LinearMemory::new(huge, bounds, 1 << 40).is_err());
+        }
+    }
+
+    #[test]
+    fn the_record_is_found_from_what_compiled_code_sees() {
+        let memory = made(ty(1, None), Bounds::Guard);
+        // SAFETY: `memory` lives.
+        let found = unsafe { LinearMemory::from_vm(memory.vm()) };
+        assert!(std::ptr::eq(found, &*memory));
+    }
+
+    fn buffer(len: usize, seals: SealFlags) -> std::os::fd::OwnedFd {
+        let fd = rustix::fs::memfd_create("buffer", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memfd");
+        rustix::io::write(&fd, &vec![42; len]).expect("fill");
+        rustix::fs::fcntl_add_seals(&fd, seals).expect("seal");
+        fd
+    }
+
+    #[test]
+    fn host_pages_are_shared_or_copied_on_write() {
+        let len = 2 * region::page::size() as u64;
+        for (writable, seen) in [(true, 9), (false, 42)] {
+            let fd = buffer(len as usize, SealFlags::SHRINK);
+            let memory = made(ty(2, None), Bounds::Guard);
+            memory.map_host_pages(PAGE, &fd, len, writable).expect("map");
+            assert_eq!((byte(&memory, PAGE - 1), byte(&memory, PAGE), byte(&memory, PAGE + len)), (0, 42, 0));
+            set_byte(&memory, PAGE, 9);
+            let mut first = [0];
+            rustix::io::pread(&fd, &mut first, 0).expect("read");
+            assert_eq!(first, [seen]);
+            memory.grow(1, |_, _| true).expect("growth beside a mapping");
+        }
+    }
+
+    #[test]
+    fn host_pages_that_do_not_fit_are_refused() {
+        let page = region::page::size() as u64;
+        let memory = made(ty(1, None), Bounds::Guard);
+        let fd = buffer(page as usize, SealFlags::SHRINK);
+        for (at, len) in [(1, page), (0, 1), (0, 0), (PAGE, page), (u64::MAX - page + 1, page), (0, 2 * page)] {
+            assert!(memory.map_host_pages(at, &fd, len, true).is_err(), "{at:#x} {len:#x}");
+        }
+        let open = buffer(page as usize, SealFlags::empty());
+        let error = memory.map_host_pages(0, &open, page, true).expect_err("unsealed");
+        assert!(error.to_string().contains("sealed"), "{error}");
+    }
+}

@@ -1,0 +1,6 @@
+//! What guest code sees in memory, and the records behind it.
+
+pub(crate) mod access;
+pub(crate) mod instance;
+pub(crate) mod memory;
+pub(crate) mod table;

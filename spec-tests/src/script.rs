@@ -1,0 +1,296 @@
+//! The state of a running script, and what each directive does to it.
+//!
+//! All instances of a script live in one store. Invariant: after a module that failed there is no
+//! current instance, so that no later directive passes on an older one by accident.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use aura_runtime::{Engine, Error, ErrorKind, Extern, Instance, Linker, Module, Store, TrapCode, Val};
+use wast::token::Id;
+use wast::{QuoteWat, QuoteWatTest, WastDirective, WastExecute, WastInvoke, Wat, parser};
+
+use crate::refusal::{Refusal, check_exhaustion, check_trap};
+use crate::sets::Edition;
+use crate::spectest;
+use crate::values::{argument, check_results};
+
+/// What a directive came to: passed, or the reason why not.
+type Outcome = Result<(), String>;
+
+/// Why an action of a script gave no values.
+enum Failure {
+    /// The engine ended it.
+    Engine(Error),
+    /// The script cannot be run so.
+    Script(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Script(reason)
+    }
+}
+
+/// A running script.
+pub(crate) struct Script {
+    engine: Engine,
+    store: Store<()>,
+    linker: Linker<()>,
+    deadline: Instant,
+    current: Option<Instance>,
+    instances: HashMap<String, Instance>,
+    last_definition: Option<Module>,
+    definitions: HashMap<String, Module>,
+}
+
+impl Script {
+    /// A script in which nothing ran yet.
+    pub(crate) fn new(engine: &Engine, _edition: Edition, deadline: Instant) -> Result<Self, Error> {
+        let mut store = Store::new(engine, ());
+        let mut linker = Linker::new(engine);
+        linker.allow_shadowing(true);
+        spectest::define(&mut linker, &mut store)?;
+        Ok(Self {
+            engine: engine.clone(),
+            store,
+            linker,
+            deadline,
+            current: None,
+            instances: HashMap::new(),
+            last_definition: None,
+            definitions: HashMap::new(),
+        })
+    }
+
+    /// Runs one directive.
+    pub(crate) fn run(&mut self, directive: WastDirective<'_>) -> Outcome {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err("not run: the script's time is over".to_owned());
+        }
+        self.store.set_deadline(left);
+        match directive {
+            WastDirective::Module(mut module) => self.module(&mut module),
+            WastDirective::ModuleDefinition(mut module) => self.define(&mut module),
+            WastDirective::ModuleInstance { instance, module, .. } => self.instantiate_definition(instance, module),
+            WastDirective::Register { name, module, .. } => self.register(name, module),
+            WastDirective::Invoke(invoke) => self.invoke(&invoke).map(|_| ()).map_err(unexpected),
+            WastDirective::AssertReturn { exec, results, .. } => {
+                let values = self.execute(exec).map_err(unexpected)?;
+                check_results(&self.store, &values, &results)
+            }
+            WastDirective::AssertTrap { exec, message, .. } => {
+                let result = self.execute(exec);
+                expect_error(result, message, |error| check_trap(error, message))
+            }
+            WastDirective::AssertExhaustion { call, message, .. } => {
+                let result = self.invoke(&call);
+                expect_error(result, message, |error| check_exhaustion(error, message))
+            }
+            WastDirective::AssertMalformed { mut module, message, .. } => {
+                self.refused(&mut module, Refusal::Malformed, message)
+            }
+            WastDirective::AssertInvalid { mut module, message, .. } => {
+                self.refused(&mut module, Refusal::Invalid, message)
+            }
+            WastDirective::AssertUnlinkable { module, message, .. } => self.unlinkable(module, message),
+            WastDirective::AssertMalformedCustom { .. } | WastDirective::AssertInvalidCustom { .. } => {
+                Err("the contents of custom sections are not checked".to_owned())
+            }
+            WastDirective::AssertException { .. } => Err("needs exception handling".to_owned()),
+            WastDirective::AssertSuspension { .. } => Err("needs stack switching".to_owned()),
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => Err("needs threads".to_owned()),
+        }
+    }
+
+    fn module(&mut self, module: &mut QuoteWat<'_>) -> Outcome {
+        self.current = None;
+        let (id, bytes) = encode(module).map_err(|e| format!("the text of the module: {e}"))?;
+        let module = Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
+        let instance = self.instantiate(&module).map_err(|e| refusal_report(&e))?;
+        self.set_current(id, instance);
+        Ok(())
+    }
+
+    fn define(&mut self, module: &mut QuoteWat<'_>) -> Outcome {
+        self.last_definition = None;
+        let (id, bytes) = encode(module).map_err(|e| format!("the text of the module: {e}"))?;
+        let module = Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
+        if let Some(id) = id {
+            self.definitions.insert(id, module.clone());
+        }
+        self.last_definition = Some(module);
+        Ok(())
+    }
+
+    fn instantiate_definition(&mut self, instance: Option<Id<'_>>, module: Option<Id<'_>>) -> Outcome {
+        self.current = None;
+        let module = match module {
+            Some(id) => self.definitions.get(id.name()),
+            None => self.last_definition.as_ref(),
+        };
+        let module = module.cloned().ok_or("no such module definition")?;
+        let made = self.instantiate(&module).map_err(|e| refusal_report(&e))?;
+        self.set_current(instance.map(|id| id.name().to_owned()), made);
+        Ok(())
+    }
+
+    fn instantiate(&mut self, module: &Module) -> Result<Instance, Error> {
+        self.linker.instantiate(&mut self.store, module)
+    }
+
+    fn set_current(&mut self, id: Option<String>, instance: Instance) {
+        if let Some(id) = id {
+            self.instances.insert(id, instance);
+        }
+        self.current = Some(instance);
+    }
+
+    fn register(&mut self, name: &str, module: Option<Id<'_>>) -> Outcome {
+        let instance = self.instance(module)?;
+        self.linker.instance(&mut self.store, name, instance).map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    fn instance(&self, id: Option<Id<'_>>) -> Result<Instance, String> {
+        match id {
+            Some(id) => self.instances.get(id.name()).copied().ok_or_else(|| format!("no instance ${}", id.name())),
+            None => self.current.ok_or_else(|| "there is no current instance".to_owned()),
+        }
+    }
+
+    fn execute(&mut self, exec: WastExecute<'_>) -> Result<Vec<Val>, Failure> {
+        match exec {
+            WastExecute::Invoke(invoke) => self.invoke(&invoke),
+            WastExecute::Get { module, global, .. } => {
+                let instance = self.instance(module)?;
+                let found = instance.get_global(&mut self.store, global);
+                let global = found.ok_or_else(|| format!("no global is exported as `{global}`"))?;
+                Ok(vec![global.get(&mut self.store)])
+            }
+            WastExecute::Wat(mut module) => {
+                let bytes = module.encode().map_err(|e| format!("the text of the module: {}", e.message()))?;
+                let module = Module::from_binary(&self.engine, &bytes)?;
+                self.instantiate(&module)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Val>, Failure> {
+        let instance = self.instance(invoke.module)?;
+        let func = match instance.get_export(&mut self.store, invoke.name) {
+            Some(Extern::Func(func)) => func,
+            Some(_) => return Err(format!("the export `{}` is no function", invoke.name).into()),
+            None => return Err(format!("nothing is exported as `{}`", invoke.name).into()),
+        };
+        let args: Result<Vec<_>, _> = invoke.args.iter().map(|arg| argument(&mut self.store, arg)).collect();
+        let mut results = vec![Val::I32(0); func.ty(&self.store).results().len()];
+        func.call(&mut self.store, &args?, &mut results)?;
+        Ok(results)
+    }
+
+    fn refused(&mut self, module: &mut QuoteWat<'_>, refusal: Refusal, message: &str) -> Outcome {
+        let quoted = matches!(module, QuoteWat::QuoteModule(..));
+        let bytes = match encode(module) {
+            Ok((_, bytes)) => bytes,
+            // Text that does not parse is malformed in the text format, which only a quotation can be.
+            Err(_) if quoted && refusal == Refusal::Malformed => return Ok(()),
+            Err(error) => return Err(format!("the text of the module: {error}")),
+        };
+        match Module::from_binary(&self.engine, &bytes) {
+            Err(error) => refusal.check(&error, message),
+            Ok(_) => Err(refusal.accepted(message)),
+        }
+    }
+
+    fn unlinkable(&mut self, mut module: Wat<'_>, message: &str) -> Outcome {
+        let bytes = module.encode().map_err(|e| format!("the text of the module: {}", e.message()))?;
+        let module = Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
+        match self.instantiate(&module) {
+            Err(error) => Refusal::Unlinkable.check(&error, message),
+            Ok(_) => Err(Refusal::Unlinkable.accepted(message)),
+        }
+    }
+}
+
+/// The name a script gives a module, and the module's bytes. A name inside a quotation counts too.
+fn encode(module: &mut QuoteWat<'_>) -> Result<(Option<String>, Vec<u8>), String> {
+    let id = module.name().map(|id| id.name().to_owned());
+    match module.to_test().map_err(|e| e.message())? {
+        QuoteWatTest::Binary(bytes) => Ok((id, bytes)),
+        QuoteWatTest::Text(text) => {
+            let text = std::str::from_utf8(&text).map_err(|_| "not UTF-8")?;
+            let mut lexer = wast::lexer::Lexer::new(text);
+            lexer.allow_confusing_unicode(true);
+            let buffer = parser::ParseBuffer::new_with_lexer(lexer).map_err(|e| e.message())?;
+            let mut wat = parser::parse::<Wat<'_>>(&buffer).map_err(|e| e.message())?;
+            let id = match &wat {
+                Wat::Module(module) => module.id.map(|id| id.name().to_owned()),
+                Wat::Component(_) => return Err("a component, not a module".to_owned()),
+            };
+            Ok((id, wat.encode().map_err(|e| e.message())?))
+        }
+    }
+}
+
+/// Why a module that a script needs could not be had.
+fn refusal_report(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::Trap => format!("the module trapped while it was instantiated: {error}"),
+        kind => format!("the module was refused as {kind:?}: {error}"),
+    }
+}
+
+fn unexpected(failure: Failure) -> String {
+    match failure {
+        Failure::Script(reason) => reason,
+        Failure::Engine(error) => match error.trap().map(aura_runtime::Trap::code) {
+            Some(TrapCode::Interrupted) => "the script's time is over".to_owned(),
+            Some(code) => format!("expected values, got the trap `{code}`"),
+            None => format!("expected values, got {:?}: {error}", error.kind()),
+        },
+    }
+}
+
+fn expect_error(result: Result<Vec<Val>, Failure>, message: &str, check: impl FnOnce(&Error) -> Outcome) -> Outcome {
+    match result {
+        Ok(_) => Err(format!("expected `{message}`, but it returned")),
+        Err(Failure::Engine(error)) => check(&error),
+        Err(Failure::Script(reason)) => Err(reason),
+    }
+}
+
+/// The line of a directive, from 1.
+pub(crate) fn line_of(directive: &WastDirective<'_>, text: &str) -> usize {
+    directive.span().linecol_in(text).0 + 1
+}
+
+/// The keyword of a directive.
+pub(crate) fn kind_of(directive: &WastDirective<'_>) -> &'static str {
+    match directive {
+        WastDirective::Module(_) => "module",
+        WastDirective::ModuleDefinition(_) => "module definition",
+        WastDirective::ModuleInstance { .. } => "module instance",
+        WastDirective::AssertMalformed { .. } => "assert_malformed",
+        WastDirective::AssertInvalid { .. } => "assert_invalid",
+        WastDirective::AssertInvalidCustom { .. } => "assert_invalid_custom",
+        WastDirective::AssertMalformedCustom { .. } => "assert_malformed_custom",
+        WastDirective::Register { .. } => "register",
+        WastDirective::Invoke(_) => "invoke",
+        WastDirective::AssertTrap { .. } => "assert_trap",
+        WastDirective::AssertReturn { .. } => "assert_return",
+        WastDirective::AssertExhaustion { .. } => "assert_exhaustion",
+        WastDirective::AssertUnlinkable { .. } => "assert_unlinkable",
+        WastDirective::AssertException { .. } => "assert_exception",
+        WastDirective::AssertSuspension { .. } => "assert_suspension",
+        WastDirective::Thread(_) => "thread",
+        WastDirective::Wait { .. } => "wait",
+    }
+}

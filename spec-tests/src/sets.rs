@@ -1,0 +1,221 @@
+//! Which features a script runs with: the version and the proposals that its set asserts.
+//!
+//! Older sets assert that newer features are invalid, so each set needs its own. By its path, a
+//! script below `proposals/NAME/` (or `legacy/`) gets that proposal on the version the proposal was
+//! made for, and any other script the newest version the engine implements. This table is the only
+//! place that knows; a row of it says what the files of a set assert.
+
+use std::fmt;
+use std::path::{Component, Path};
+use std::str::FromStr;
+
+use aura_runtime::Features;
+
+/// A version of the WebAssembly specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Version {
+    V1,
+    V2,
+    V3,
+}
+
+impl Version {
+    /// The newest version the engine implements.
+    pub const NEWEST: Self = Self::V2;
+
+    /// The number, as `--spec` takes it.
+    #[must_use]
+    pub const fn number(self) -> &'static str {
+        match self {
+            Self::V1 => "1.0",
+            Self::V2 => "2.0",
+            Self::V3 => "3.0",
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.number())
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::V1, Self::V2, Self::V3];
+        all.into_iter().find(|v| v.number() == text).ok_or_else(|| format!("`{text}` is none of 1.0, 2.0, 3.0"))
+    }
+}
+
+/// A set of scripts in a folder of its own.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Proposal {
+    /// The folder's name.
+    pub folder: &'static str,
+    /// The version the proposal was made for.
+    pub base: Version,
+    /// The version that merged it.
+    pub merged: Option<Version>,
+    /// The engine's names of the proposals the set's modules use.
+    switches: &'static [&'static str],
+}
+
+use Version::{V1, V2, V3};
+
+const fn row(
+    folder: &'static str,
+    base: Version,
+    merged: Option<Version>,
+    switches: &'static [&'static str],
+) -> Proposal {
+    Proposal { folder, base, merged, switches }
+}
+
+/// All sets that are known, by the version that merged them.
+pub static PROPOSALS: &[Proposal] = &[
+    row("mutable-global", V1, Some(V2), &["mutable-global"]),
+    row("sign-extension-ops", V1, Some(V2), &["sign-extension"]),
+    row("nontrapping-float-to-int-conversions", V1, Some(V2), &["saturating-float-to-int"]),
+    row("multi-value", V1, Some(V2), &["multi-value"]),
+    // Each of the two uses the other's instructions, and `reference-types` block types with several values.
+    row("bulk-memory", V1, Some(V2), &["bulk-memory", "reference-types"]),
+    row("bulk-memory-operations", V1, Some(V2), &["bulk-memory", "reference-types"]),
+    row("reference-types", V1, Some(V2), &["bulk-memory", "reference-types", "multi-value"]),
+    row("simd", V1, Some(V2), &["simd"]),
+    row("extended-const", V2, Some(V3), &["extended-const"]),
+    row("tail-call", V2, Some(V3), &["tail-call"]),
+    row("multi-memory", V2, Some(V3), &["multi-memory"]),
+    row("memory64", V2, Some(V3), &["memory64"]),
+    row("relaxed-simd", V2, Some(V3), &["relaxed-simd"]),
+    row("exceptions", V2, Some(V3), &["exception-handling"]),
+    row("exception-handling", V2, Some(V3), &["exception-handling"]),
+    row("function-references", V2, Some(V3), &["function-references", "tail-call"]),
+    row("gc", V2, Some(V3), &["gc", "function-references", "tail-call"]),
+    row("annotations", V2, Some(V3), &[]),
+    row("threads", V2, None, &["threads"]),
+    row("legacy", V2, None, &["legacy-exceptions"]),
+    row("custom-page-sizes", V3, None, &["custom-page-sizes"]),
+    row("wide-arithmetic", V3, None, &["wide-arithmetic"]),
+    row("custom-descriptors", V3, None, &["custom-descriptors"]),
+];
+
+/// What a script runs with: a version, perhaps with one set's proposals on top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Edition {
+    pub version: Version,
+    pub proposal: Option<&'static Proposal>,
+}
+
+impl Edition {
+    /// A version as it is.
+    #[must_use]
+    pub const fn version(version: Version) -> Self {
+        Self { version, proposal: None }
+    }
+
+    /// The edition of the set in this folder.
+    #[must_use]
+    pub fn of_proposal(folder: &str) -> Option<Self> {
+        let proposal = PROPOSALS.iter().find(|p| p.folder == folder)?;
+        Some(Self { version: proposal.base, proposal: Some(proposal) })
+    }
+
+    /// The engine's features for this edition.
+    ///
+    /// # Errors
+    /// If the engine does not implement the version or a proposal; the message names it.
+    pub fn features(self) -> Result<Features, String> {
+        let base = match self.version {
+            V1 => Features::V1,
+            V2 => Features::V2,
+            V3 => {
+                let newest = Version::NEWEST;
+                return Err(format!("version 3.0 is not implemented; the newest that is: {newest}"));
+            }
+        };
+        let switches = self.proposal.map_or(&[][..], |p| p.switches);
+        switches.iter().try_fold(base, |features, name| features.with(name, true).map_err(|e| e.to_string()))
+    }
+
+    /// Whether active segments are all checked before any is written, and a misfit is a link error.
+    ///
+    /// Version 1.0 was published with this rule; bulk memory replaced it, and the 1.0 set was
+    /// rewritten to match. The set of `mutable-global` is older than that.
+    #[must_use]
+    pub fn checks_segments_first(self) -> bool {
+        self.proposal.is_some_and(|p| p.folder == "mutable-global")
+    }
+}
+
+impl fmt::Display for Edition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.version)?;
+        match self.proposal {
+            Some(proposal) => write!(f, " with {}", proposal.folder),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The edition for a script at `path`, unless one was chosen.
+///
+/// A folder below `proposals/` that no row names gets the newest version; so does any other path.
+#[must_use]
+pub fn for_path(path: &Path) -> Edition {
+    let parts: Vec<_> = path
+        .components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        })
+        .collect();
+    let folders = &parts[..parts.len().saturating_sub(1)];
+    let below_proposals = folders.windows(2).rev().filter(|pair| pair[0] == "proposals").map(|pair| pair[1]);
+    let legacy = folders.contains(&"legacy").then_some("legacy");
+    legacy
+        .into_iter()
+        .chain(below_proposals)
+        .find_map(Edition::of_proposal)
+        .unwrap_or(Edition::version(Version::NEWEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edition(path: &str) -> String {
+        for_path(Path::new(path)).to_string()
+    }
+
+    #[test]
+    fn the_path_chooses_the_edition() {
+        assert_eq!(edition("test/core/i32.wast"), "2.0");
+        assert_eq!(edition("i32.wast"), "2.0");
+        assert_eq!(edition("/a/proposals/simd/simd_lane.wast"), "1.0 with simd");
+        assert_eq!(edition("proposals/threads/atomic.wast"), "2.0 with threads");
+        assert_eq!(edition("test/legacy/exceptions/try_catch.wast"), "2.0 with legacy");
+        assert_eq!(edition("proposals/nobody-knows/x.wast"), "2.0");
+        assert_eq!(edition("proposals/simd.wast"), "2.0");
+        assert_eq!(edition(""), "2.0");
+    }
+
+    #[test]
+    fn editions_of_one_and_two_are_implemented() {
+        assert_eq!(Edition::version(V1).features(), Ok(Features::V1));
+        assert_eq!(Edition::version(V2).features(), Ok(Features::V2));
+        for proposal in PROPOSALS.iter().filter(|p| p.merged == Some(V2)) {
+            let edition = Edition::of_proposal(proposal.folder).expect("a row of the table");
+            assert!(edition.features().is_ok(), "{edition}");
+        }
+    }
+
+    #[test]
+    fn versions_parse_as_they_print() {
+        for version in [V1, V2, V3] {
+            assert_eq!(version.to_string().parse(), Ok(version));
+        }
+        assert!("2".parse::<Version>().expect_err("no version").contains("1.0, 2.0, 3.0"));
+    }
+}

@@ -1,0 +1,15 @@
+;; What ran before a trap has happened, and the instance stays usable after it.
+(module
+  (memory (export "memory") 1)
+  (global $g (mut i32) (i32.const 0))
+  (func (export "store-then-trap") (param i32)
+    (global.set $g (i32.const 7))
+    (i32.store (i32.const 0) (i32.const 42))
+    (i32.store (local.get 0) (i32.const 1)))
+  (func (export "global") (result i32) (global.get $g))
+  (func (export "load") (param i32) (result i32) (i32.load (local.get 0))))
+(assert_trap (invoke "store-then-trap" (i32.const 65533)) "out of bounds memory access")
+(assert_trap (invoke "store-then-trap" (i32.const -1)) "out of bounds memory access")
+(assert_return (invoke "global") (i32.const 7))
+(assert_return (invoke "load" (i32.const 0)) (i32.const 42))
+(assert_return (invoke "load" (i32.const 65532)) (i32.const 0))
