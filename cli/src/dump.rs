@@ -7,6 +7,7 @@ use aura_runtime::{Config, Engine, Error, ExternType, Module, inspect};
 
 use crate::args::{DumpArgs, Stage};
 use crate::facts::Facts;
+use crate::layout::printable;
 use crate::load::Source;
 use crate::report::{Failure, print};
 
@@ -31,10 +32,13 @@ pub(crate) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     };
     let facts =
         Facts::read(&source.wasm).map_err(|e| Failure::new(format!("cannot dump: {}: {e}", source.path.display())))?;
-    for func in functions(&source, &module, &facts, args.func.as_deref())? {
-        let text = of_function(&module, func)
+    let imported = module.imports().filter(|i| matches!(i.ty(), ExternType::Func(_))).count() as u32;
+    let own = imported..imported + facts.functions;
+    for func in functions(&source, own, &facts, args.func.as_deref())? {
+        let text = of_function(&module, func - imported)
             .map_err(|e| Failure::new(format!("cannot dump: {}: function {func}: {e}", source.path.display())))?;
-        print(&format!("{}\n", text.trim_end()))?;
+        let name = facts.function_names.get(&func).map_or_else(String::new, |name| format!(" {}", printable(name)));
+        print(&format!("function {func}{name}\n{}\n", text.trim_end()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -45,9 +49,7 @@ fn whole(text: &str) -> Result<ExitCode, Failure> {
 }
 
 /// The functions to show: the one that was chosen, or all of the module's own.
-fn functions(source: &Source, module: &Module, facts: &Facts, chosen: Option<&str>) -> Result<Range<u32>, Failure> {
-    let imported = module.imports().filter(|i| matches!(i.ty(), ExternType::Func(_))).count() as u32;
-    let own = imported..imported + facts.functions;
+fn functions(source: &Source, own: Range<u32>, facts: &Facts, chosen: Option<&str>) -> Result<Range<u32>, Failure> {
     let Some(chosen) = chosen else {
         return Ok(own);
     };
@@ -59,7 +61,7 @@ fn functions(source: &Source, module: &Module, facts: &Facts, chosen: Option<&st
     if own.contains(&index) {
         return Ok(index..index + 1);
     }
-    let what = if index < imported { "is imported and has no body" } else { "does not exist" };
+    let what = if index < own.start { "is imported and has no body" } else { "does not exist" };
     Err(Failure::usage(format!("no such function: {path}: function {index} {what}")).help(format!(
         "the module's own functions are {} to {}",
         own.start,

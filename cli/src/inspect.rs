@@ -90,7 +90,7 @@ fn imports(module: &Module) -> String {
             }
             None => "not provided by this command".to_owned(),
         };
-        rows.push(vec![import.module().to_owned(), import.name().to_owned(), extern_text(&import.ty()), needs]);
+        rows.push(vec![import.module().to_owned(), import.name().to_owned(), extern_text(import.ty()), needs]);
     }
     if rows.is_empty() {
         return "imports: none; the module asks for nothing\n".to_owned();
@@ -102,7 +102,7 @@ fn imports(module: &Module) -> String {
 }
 
 fn exports(module: &Module) -> String {
-    let rows: Vec<_> = module.exports().map(|e| vec![e.name().to_owned(), extern_text(&e.ty())]).collect();
+    let rows: Vec<_> = module.exports().map(|e| vec![e.name().to_owned(), extern_text(e.ty())]).collect();
     if rows.is_empty() {
         return "exports: none\n".to_owned();
     }

@@ -70,13 +70,15 @@ impl<'a> Program<'a> {
         linker.host_functions(aura_wasi::FUNCTIONS, |wasi| wasi).map_err(internal)?;
         match args.unknown_imports {
             UnknownImports::Refuse => refuse_unknown(path, module)?,
-            UnknownImports::Trap => linker.define_unknown_imports_as_traps(module).map_err(internal)?,
+            UnknownImports::Trap => {
+                linker.define_unknown_imports_as_traps(module).map_err(internal)?;
+            }
             UnknownImports::Default => {
-                linker.define_unknown_imports_as_default_values(&mut store, module).map_err(internal)?;
+                linker.define_unknown_imports_as_default_values(module).map_err(internal)?;
             }
         }
         if let Some(bytes) = args.max_memory {
-            store.limits(StoreLimits::new().memory_bytes(bytes));
+            store.set_limits(StoreLimits { memory_bytes: bytes, ..StoreLimits::default() });
         }
         if let Some(fuel) = args.fuel {
             store.set_fuel(fuel).map_err(internal)?;
@@ -146,7 +148,7 @@ impl<'a> Program<'a> {
 
     fn exported_function(&self, name: &str) -> Option<FuncType> {
         self.module.exports().find(|e| e.name() == name).and_then(|e| match e.ty() {
-            ExternType::Func(ty) => Some(ty),
+            ExternType::Func(ty) => Some(ty.clone()),
             _ => None,
         })
     }
@@ -244,12 +246,12 @@ fn refuse_unknown(path: &Path, module: &Module) -> Result<(), Failure> {
     for import in module.imports() {
         let (ty, name) = (import.ty(), format!("{}.{}", import.module(), import.name()));
         match wasi_function(import.module(), import.name()) {
-            None => wrong.push(format!("\n  {name}: {}: not provided", extern_text(&ty))),
+            None => wrong.push(format!("\n  {name}: {}: not provided", extern_text(ty))),
             Some(function) => {
                 let provided =
                     ExternType::Func(FuncType::new(function.params.iter().copied(), function.results.iter().copied()));
-                if ty != provided {
-                    let (asked, provided) = (extern_text(&ty), extern_text(&provided));
+                if *ty != provided {
+                    let (asked, provided) = (extern_text(ty), extern_text(&provided));
                     wrong.push(format!("\n  {name}: {asked}: provided is a {provided}"));
                 }
             }

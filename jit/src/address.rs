@@ -16,15 +16,14 @@
 
 use std::mem::offset_of;
 
-use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{MEMORY_GUARD, MEMORY_RESERVATION, VmMemory, VmMemoryRef};
 use aura_validator::code::{MemArg, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 
 use crate::body::Body;
 use crate::compiler::Bounds;
-use crate::emit::{clif_trap, offset, plain};
+use crate::emit::{guest, offset, plain};
 
 const _: () = assert!(MEMORY_RESERVATION == 1 << 32, "every 32-bit index lies in the reservation");
 const _: () = assert!(MEMORY_GUARD <= i32::MAX as u64 + 1, "a guarded offset fits an instruction");
@@ -42,7 +41,7 @@ impl Body<'_> {
     pub(crate) fn host_address(&mut self, arg: MemArg, index: Slot, size: u32) -> HostAddress {
         let index = self.get_index(self.is_memory64(arg.memory), index);
         let end = arg.offset.checked_add(u64::from(size));
-        let flags = access_flags();
+        let flags = guest();
         let base = self.memory_base(arg.memory);
         match end {
             Some(end) if self.is_guarded(arg.memory) && end <= MEMORY_GUARD => {
@@ -105,10 +104,4 @@ impl Body<'_> {
         }
         self.emit.ins().load(types::I64, plain(), base, at)
     }
-}
-
-/// Little-endian, at any alignment, with the trap code of a memory.
-fn access_flags() -> MemFlagsData {
-    let trap = Some(clif_trap(TrapCode::MemoryOutOfBounds));
-    MemFlagsData::new().with_endianness(Endianness::Little).with_trap_code(trap)
 }

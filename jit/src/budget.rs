@@ -10,12 +10,17 @@ use aura_validator::ops::{Op, RowKind};
 
 use crate::compiler::CompileError;
 
+/// Most instructions of `Code` a function may have: Cranelift takes time and memory for each.
+pub const MAX_INSTRUCTIONS: u64 = 1 << 19;
 /// Most SSA values a function may come to, block parameters included.
-pub const MAX_VALUES: u64 = 1 << 23;
+pub const MAX_VALUES: u64 = 1 << 22;
 /// Most arguments its branches may carry.
-pub const MAX_BRANCH_ARGUMENTS: u64 = 1 << 24;
+pub const MAX_BRANCH_ARGUMENTS: u64 = 1 << 21;
 /// Most cells in the table (variable, block) that SSA construction keeps.
 pub const MAX_DEFINITIONS: u64 = 1 << 26;
+/// Most that loops may cost: the sum over loops of depth times the square of the values that the loop
+/// carries. The register allocator's time follows it, far beyond linear in the body.
+pub const MAX_LOOP_COST: u64 = 1 << 26;
 
 /// SSA values that one instruction comes to at most, apart from calls and block parameters; generous on average.
 const VALUES_PER_INST: u64 = 4;
@@ -23,6 +28,7 @@ const VALUES_PER_INST: u64 = 4;
 /// What a function is estimated to cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
+    pub instructions: u64,
     pub values: u64,
     pub branch_arguments: u64,
     pub definitions: u64,
@@ -41,8 +47,10 @@ impl Estimate {
             edges += more_edges;
             blocks += more_blocks;
         }
-        let values = code.insts.len() as u64 * VALUES_PER_INST + code.operands.len() as u64;
+        let instructions = code.insts.len() as u64;
+        let values = instructions * VALUES_PER_INST + code.operands.len() as u64;
         Self {
+            instructions,
             values: values.saturating_add(variables.saturating_mul(code.labels.len() as u64)),
             branch_arguments: variables.saturating_mul(edges),
             definitions: variables.saturating_mul(blocks),
@@ -55,6 +63,7 @@ impl Estimate {
     /// [`CompileError::TooLarge`] if a bound is exceeded.
     pub fn check(&self) -> Result<(), CompileError> {
         let bounds = [
+            ("instructions", self.instructions, MAX_INSTRUCTIONS),
             ("values", self.values, MAX_VALUES),
             ("branch arguments", self.branch_arguments, MAX_BRANCH_ARGUMENTS),
             ("definitions", self.definitions, MAX_DEFINITIONS),
@@ -64,6 +73,14 @@ impl Estimate {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses a body whose loops are over the budget. Known only once it is CLIF, before it is compiled.
+pub(crate) fn check_loops(cost: u64) -> Result<(), CompileError> {
+    if cost > MAX_LOOP_COST {
+        return Err(CompileError::TooLarge { what: "loop cost", estimate: cost, limit: MAX_LOOP_COST });
+    }
+    Ok(())
 }
 
 /// Edges to labels and blocks beyond labels that an instruction makes.

@@ -39,9 +39,10 @@ pub enum ModuleCodeError {
 
 /// The executable code of one module. Dropping it frees the memory.
 pub struct ModuleCode {
+    /// Dropped first: addresses are forgotten before another mapping can have them.
+    registration: Registration,
     module: Mutex<JITModule>,
     range: Range<usize>,
-    registration: Registration,
 }
 
 impl std::fmt::Debug for ModuleCode {
@@ -85,7 +86,7 @@ impl ModuleCode {
     /// batch took is not used again.
     pub fn publish(&self, batch: &[(CodeKind, &CompiledFunction)]) -> Result<Vec<NonNull<()>>, ModuleCodeError> {
         let mut module = self.module.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids = define(&mut module, batch).map_err(Box::new)?;
+        let ids = define(&mut module, batch)?;
         let mut addresses = Vec::with_capacity(batch.len());
         for (&id, &(kind, function)) in ids.iter().zip(batch) {
             let address = module.get_finalized_function(id);
@@ -108,7 +109,7 @@ impl ModuleCode {
     }
 }
 
-fn define(module: &mut JITModule, batch: &[(CodeKind, &CompiledFunction)]) -> ModuleResult<Vec<FuncId>> {
+fn define(module: &mut JITModule, batch: &[(CodeKind, &CompiledFunction)]) -> Result<Vec<FuncId>, Box<ModuleError>> {
     let native = Signature::new(module.isa().default_call_conv());
     let mut ids = Vec::with_capacity(batch.len());
     for (_, function) in batch {

@@ -166,7 +166,10 @@ impl Compiler {
     /// If the compiler failed.
     pub fn compile_slots_to_regs(&self, ty: &FuncType) -> Result<CompiledFunction, CompileError> {
         self.run(
-            |function, builder| stubs::slots_to_regs(function, builder, self.isa(), ty),
+            |function, builder| {
+                stubs::slots_to_regs(function, builder, self.isa(), ty);
+                Ok(())
+            },
             |context| finish::compile(context, self.isa()),
         )
     }
@@ -179,7 +182,10 @@ impl Compiler {
     /// If the compiler failed.
     pub fn compile_regs_to_slots(&self, ty: &FuncType) -> Result<CompiledFunction, CompileError> {
         self.run(
-            |function, builder| stubs::regs_to_slots(function, builder, self.isa(), ty),
+            |function, builder| {
+                stubs::regs_to_slots(function, builder, self.isa(), ty);
+                Ok(())
+            },
             |context| finish::compile(context, self.isa()),
         )
     }
@@ -220,14 +226,14 @@ impl Compiler {
     /// Builds a function and makes something of it, with buffers from the pool. A panic loses them.
     fn run<T>(
         &self,
-        build: impl FnOnce(&mut Function, &mut FunctionBuilderContext),
+        build: impl FnOnce(&mut Function, &mut FunctionBuilderContext) -> Result<(), CompileError>,
         then: impl FnOnce(&mut Context) -> Result<T, CompileError>,
     ) -> Result<T, CompileError> {
         let mut buffers = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(Buffers::new);
         let result = catch_unwind(AssertUnwindSafe(|| {
             buffers.context.func.name = UserFuncName::default();
-            build(&mut buffers.context.func, &mut buffers.builder);
-            let result = then(&mut buffers.context);
+            let built = build(&mut buffers.context.func, &mut buffers.builder);
+            let result = built.and_then(|()| then(&mut buffers.context));
             buffers.context.clear();
             (buffers, result)
         }));

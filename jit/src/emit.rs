@@ -14,9 +14,12 @@ use aura_host_abi::TrapCode;
 use aura_host_abi::services::{Service, ServiceClass};
 use aura_host_abi::vm::{VmCtx, VmStore};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, SigRef, Type, Value, types};
+use cranelift_codegen::ir::{
+    self, AliasRegion, AliasRegionData, Block, Endianness, Function, InstBuilder, MemFlagsData, SigRef, Signature,
+    Type, Value, types,
+};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
-use cranelift_frontend::{FuncInstBuilder, FunctionBuilder};
+use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext};
 
 use crate::rows::RowCx;
 use crate::signature;
@@ -29,10 +32,21 @@ pub(crate) const fn constant() -> MemFlagsData {
     MemFlagsData::trusted().with_readonly().with_can_move()
 }
 
-/// Flags of an access to an engine structure at a place that matters.
-pub(crate) const fn plain() -> MemFlagsData {
-    MemFlagsData::trusted()
+/// Flags of an access to an engine structure (a global and a table's element are that too) at a place that matters.
+pub(crate) fn plain() -> MemFlagsData {
+    MemFlagsData::trusted().with_alias_region(Some(AliasRegion::from_u32(0)))
 }
+
+/// Flags of an access to a guest's memory: little-endian, at any alignment, and a fault is a trap.
+pub(crate) fn guest() -> MemFlagsData {
+    MemFlagsData::new()
+        .with_endianness(Endianness::Little)
+        .with_trap_code(Some(clif_trap(TrapCode::MemoryOutOfBounds)))
+        .with_alias_region(Some(AliasRegion::from_u32(1)))
+}
+
+/// What is never the same memory, in the order of the regions' numbers: what the engine keeps, and all guest memories.
+const REGIONS: [&str; 2] = ["engine", "guest"];
 
 /// An offset inside an engine structure.
 pub(crate) fn offset(bytes: usize) -> i32 {
@@ -49,15 +63,36 @@ pub(crate) struct Emit<'a> {
     pub(crate) builder: FunctionBuilder<'a>,
     pub(crate) vmctx: Value,
     native: CallConv,
-    canonical_nans: bool,
+    /// Rows make the NaNs they produce canonical.
+    pub(crate) canonical_nans: bool,
+    /// What is emitted now is out of line.
+    is_cold: bool,
     /// Signatures of services by number of parameters.
     service_sigs: [Option<SigRef>; 8],
 }
 
 impl<'a> Emit<'a> {
-    /// Starts emitting for a function whose instance is `vmctx`.
-    pub(crate) fn new(builder: FunctionBuilder<'a>, vmctx: Value, isa: &dyn TargetIsa, canonical_nans: bool) -> Self {
-        Self { builder, vmctx, native: isa.default_call_conv(), canonical_nans, service_sigs: [None; 8] }
+    /// Starts an empty function of this signature, whose first parameter is the instance. Returns
+    /// the parameters too.
+    pub(crate) fn start(
+        function: &'a mut Function,
+        context: &'a mut FunctionBuilderContext,
+        isa: &dyn TargetIsa,
+        sig: Signature,
+    ) -> (Self, Vec<Value>) {
+        function.signature = sig;
+        for (user_id, name) in (0..).zip(REGIONS) {
+            function.dfg.alias_regions.insert(AliasRegionData { user_id, description: name.into() });
+        }
+        let mut builder = FunctionBuilder::new(function, context);
+        let entry = builder.create_block();
+        builder.append_block_params_for_function_params(entry);
+        builder.switch_to_block(entry);
+        builder.seal_block(entry);
+        let params = builder.block_params(entry).to_vec();
+        let native = isa.default_call_conv();
+        let (canonical_nans, is_cold, service_sigs) = (false, false, [None; 8]);
+        (Self { builder, vmctx: params[0], canonical_nans, native, is_cold, service_sigs }, params)
     }
 
     pub(crate) fn ins(&mut self) -> FuncInstBuilder<'_, 'a> {
@@ -139,30 +174,34 @@ impl<'a> Emit<'a> {
 
     /// Runs `cold`, which must not return, out of line if `condition` is not zero.
     fn cold_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
-        let next = self.branch_cold(condition);
-        cold(self);
-        self.begin(next);
+        self.branch_cold(condition, |emit, _| cold(emit));
     }
 
     /// Runs `cold` out of line if `condition` is not zero, and goes on.
-    pub(crate) fn detour_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
-        let next = self.branch_cold(condition);
-        cold(self);
-        self.ins().jump(next, &[]);
+    fn detour_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
+        self.branch_cold(condition, |emit, next| {
+            cold(emit);
+            emit.ins().jump(next, &[]);
+        });
+    }
+
+    /// Ends the block with a branch; `cold` fills its one way, and the other becomes the current block.
+    fn branch_cold(&mut self, condition: Value, cold: impl FnOnce(&mut Self, Block)) {
+        let (side, next) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(side);
+        if self.is_cold {
+            self.builder.set_cold_block(next);
+        }
+        self.ins().brif(condition, side, &[], next, &[]);
+        self.begin(side);
+        let was_cold = std::mem::replace(&mut self.is_cold, true);
+        cold(self, next);
+        self.is_cold = was_cold;
         self.begin(next);
     }
 
-    /// Ends the block with a branch to a cold block, which becomes the current one; returns the other way.
-    fn branch_cold(&mut self, condition: Value) -> ir::Block {
-        let (cold, next) = (self.builder.create_block(), self.builder.create_block());
-        self.builder.set_cold_block(cold);
-        self.ins().brif(condition, cold, &[], next, &[]);
-        self.begin(cold);
-        next
-    }
-
     /// Makes a block current whose predecessors are all there.
-    pub(crate) fn begin(&mut self, block: ir::Block) {
+    pub(crate) fn begin(&mut self, block: Block) {
         self.builder.switch_to_block(block);
         self.builder.seal_block(block);
     }

@@ -9,14 +9,16 @@
 //! structures, every engine service it calls stands in their table. It relocates nothing and looks
 //! no symbol up.
 //!
-//! Reading order: [`compiler`], [`signature`], [`budget`], [`emit`], [`rows`], [`body`], [`address`],
-//! [`stubs`], [`finish`], [`code_memory`], [`registry`], [`disassemble`].
+//! Reading order: [`compiler`], `signature`, [`budget`], `emit`, `rows`, `body`, `address`, `stubs`,
+//! `finish`, `code_memory`, [`registry`], `disassemble`.
 //!
 //! # Conventions
 //! - A compiled function has Cranelift's `tail` convention with the hidden parameters `(vmctx, entry)`.
 //!   A normal return means that nothing trapped: traps reset the stack in `raise` and `propagate`.
-//! - Frames keep the frame pointer chain. The frame of a function is at most [`MAX_FRAME`] bytes and
-//!   is below the stack limit by at most that when its entry check looks.
+//! - Frames keep the frame pointer chain. The frame of a function is at most [`MAX_FRAME`] bytes. It
+//!   looks at the stack limit when the frame is there, and not at all if it calls no function; so the
+//!   stack below the limit holds two such frames, a stub's (as large as its type's values) and what
+//!   services need.
 //! - Before a service is called nothing is recorded: whoever fills [`VmServices`] wraps each service so that
 //!   it notes the frame pointer and the return address, which lie in the compiled function.
 //!   [`Compiler::compile_regs_to_slots`] notes both itself, in the same sense.

@@ -14,7 +14,7 @@
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aura_host_abi::TrapCode;
 
@@ -187,16 +187,16 @@ fn find<T>(pc: usize, answer: impl Fn(&CodeTable, &CodeInfo) -> Option<T>) -> Op
 #[derive(Debug)]
 pub(crate) struct Registration {
     record: &'static Record,
-    table: Box<CodeTable>,
+    table: Arc<CodeTable>,
 }
 
 impl Registration {
     /// Makes the table known as the one for these addresses.
     pub(crate) fn new(range: Range<usize>, table: CodeTable) -> Self {
-        let table = Box::new(table);
+        let table = Arc::new(table);
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let record = free.pop().unwrap_or_else(link_record);
-        record.change(range, ptr::from_ref(&*table).cast_mut());
+        record.change(range, Arc::as_ptr(&table).cast_mut());
         Self { record, table }
     }
 

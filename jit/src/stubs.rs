@@ -12,11 +12,9 @@ use std::mem::offset_of;
 
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore};
 use aura_host_abi::{FuncType, ValType};
-use cranelift_codegen::ir::{
-    Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
-};
+use cranelift_codegen::ir::{Function, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_frontend::FunctionBuilderContext;
 
 use crate::emit::{Emit, offset, plain};
 use crate::signature;
@@ -28,7 +26,7 @@ pub(crate) fn slots_to_regs(
     isa: &dyn TargetIsa,
     ty: &FuncType,
 ) {
-    let (mut emit, params) = start(function, context, isa, signature::slots(isa.default_call_conv()));
+    let (mut emit, params) = Emit::start(function, context, isa, signature::slots(isa.default_call_conv()));
     let (entry, slots) = (params[1], params[2]);
     let callee = emit.load_atomic(entry, offset_of!(VmFuncEntry, regs_entry));
     let mut args = vec![emit.vmctx, entry];
@@ -49,7 +47,7 @@ pub(crate) fn regs_to_slots(
     isa: &dyn TargetIsa,
     ty: &FuncType,
 ) {
-    let (mut emit, params) = start(function, context, isa, signature::registers(ty));
+    let (mut emit, params) = Emit::start(function, context, isa, signature::registers(ty));
     let entry = params[1];
     let size = u32::try_from(ty.call_slots() * size_of::<u64>()).expect("limits of types keep slots small");
     let array = StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4);
@@ -80,22 +78,6 @@ fn note_exit(emit: &mut Emit<'_>) {
     let pc = emit.ins().get_return_address(types::I64);
     emit.ins().store(plain(), caller_frame, activation, offset(offset_of!(VmActivation, exit_fp)));
     emit.ins().store(plain(), pc, activation, offset(offset_of!(VmActivation, exit_pc)));
-}
-
-fn start<'a>(
-    function: &'a mut Function,
-    context: &'a mut FunctionBuilderContext,
-    isa: &dyn TargetIsa,
-    sig: Signature,
-) -> (Emit<'a>, Vec<Value>) {
-    function.signature = sig;
-    let mut builder = FunctionBuilder::new(function, context);
-    let entry = builder.create_block();
-    builder.append_block_params_for_function_params(entry);
-    builder.switch_to_block(entry);
-    builder.seal_block(entry);
-    let params = builder.block_params(entry).to_vec();
-    (Emit::new(builder, params[0], isa, false), params)
 }
 
 fn load_slots(emit: &mut Emit<'_>, slots: Value, types: &[ValType]) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! The way from the host into guest code: the one function every call of the host passes.
 
-use aura_host_abi::trap::Status;
 use aura_host_abi::TrapCode;
+use aura_host_abi::trap::Status;
 use aura_host_abi::vm::VmFuncRef;
 
 use crate::error::{Error, Result};

@@ -39,6 +39,7 @@ pub struct Config {
     pub(crate) canonicalize_nans: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) tier_up_threshold: u32,
+    pub(crate) segments_checked_first: bool,
 }
 
 impl Default for Config {
@@ -53,6 +54,7 @@ impl Default for Config {
             canonicalize_nans: false,
             max_wasm_stack: 512 << 10,
             tier_up_threshold: 1000,
+            segments_checked_first: false,
         }
     }
 }
@@ -115,6 +117,13 @@ impl Config {
     /// With [`Strategy::Auto`], how many entries into a function and its loops make it hot.
     pub fn tier_up_threshold(&mut self, entries: u32) -> &mut Self {
         self.tier_up_threshold = entries;
+        self
+    }
+
+    /// Whether instantiation checks all active segments before it writes any, and refuses a module with one that does
+    /// not fit as unlinkable. WebAssembly 1.0 was first published with this rule; since bulk memory a misfit is a trap.
+    pub fn segments_checked_first(&mut self, on: bool) -> &mut Self {
+        self.segments_checked_first = on;
         self
     }
 }
@@ -284,7 +293,8 @@ impl Default for Engine {
     /// that interprets.
     fn default() -> Self {
         Self::new(&Config::new()).unwrap_or_else(|_| {
-            Self::new(Config::new().strategy(Strategy::Interpreter)).expect("an interpreter needs nothing of the machine")
+            Self::new(Config::new().strategy(Strategy::Interpreter))
+                .expect("an interpreter needs nothing of the machine")
         })
     }
 }

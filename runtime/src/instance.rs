@@ -6,9 +6,10 @@
 //! already name its functions; nobody else can reach it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use aura_host_abi::trap::Status;
 use aura_host_abi::ValType;
+use aura_host_abi::trap::Status;
 use aura_validator::module::{ConstExpr, ConstOp, ElementItems, ExternType, Import, SegmentMode};
 use aura_validator::ops::{self, Value, v128};
 
@@ -163,6 +164,9 @@ pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports
     init_globals(&data.instances[index as usize]);
     let elements = evaluate_elements(&data.instances[index as usize]);
     data.instances[index as usize].elements = elements;
+    if data.engine.config().segments_checked_first {
+        check_segments(&data.instances[index as usize])?;
+    }
     // SAFETY: nothing of the store is borrowed past this point; the instance is linked.
     unsafe { run_segments(store, module, vmctx) }?;
     if let Some(start) = module.validated().start() {
@@ -311,9 +315,7 @@ fn evaluate(instance: &InstanceData, expr: &ConstExpr) -> [u64; 2] {
                 ([bits as u64, (bits >> 64) as u64], ValType::V128)
             }
             ConstOp::RefNull(ty) => ([0, 0], ValType::Ref(ty)),
-            ConstOp::RefFunc(func) => {
-                ([instance.func_ref(func).expose_provenance() as u64, 0], ValType::FUNCREF)
-            }
+            ConstOp::RefFunc(func) => ([instance.func_ref(func).expose_provenance() as u64, 0], ValType::FUNCREF),
             ConstOp::GlobalGet(index) => {
                 // SAFETY: the instance is linked; validation allows globals that are set before only.
                 let cell = unsafe { &(*instance.global(index)).bits };
@@ -355,6 +357,36 @@ fn from_value(value: Value) -> ([u64; 2], ValType) {
             ([bits as u64, (bits >> 64) as u64], ValType::V128)
         }
     }
+}
+
+/// Checks that every active segment fits, for [`crate::Config::segments_checked_first`].
+fn check_segments(instance: &InstanceData) -> Result<()> {
+    let validated = instance.module.validated();
+    let fits = |mode: &SegmentMode, len: u64, room: &dyn Fn(u32) -> u64| match mode {
+        SegmentMode::Active { target, offset } => {
+            u64::from(evaluate(instance, offset)[0] as u32).checked_add(len).is_some_and(|end| end <= room(*target))
+        }
+        SegmentMode::Passive | SegmentMode::Declared => true,
+    };
+    // SAFETY: a linked instance's tables are live, and no guest of the store runs.
+    let table_len = |table| unsafe { *(*instance.table(table)).length.get() };
+    // SAFETY: a linked instance's memories are live.
+    let memory_len = |memory| unsafe { (*instance.memory(memory)).length.load(Ordering::Relaxed) };
+    for segment in validated.elements() {
+        let len = match &segment.items {
+            ElementItems::Funcs(funcs) => funcs.len(),
+            ElementItems::Exprs(exprs) => exprs.len(),
+        };
+        if !fits(&segment.mode, len as u64, &table_len) {
+            return Err(Error::link("elements segment does not fit"));
+        }
+    }
+    for segment in validated.data() {
+        if !fits(&segment.mode, segment.bytes.len() as u64, &memory_len) {
+            return Err(Error::link("data segment does not fit"));
+        }
+    }
+    Ok(())
 }
 
 /// Copies active segments in, elements first, and drops them.

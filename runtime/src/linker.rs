@@ -159,12 +159,7 @@ impl<T: 'static> Linker<T> {
     ///
     /// # Errors
     /// If a name is taken.
-    pub fn instance(
-        &mut self,
-        store: impl AsContext<Data = T>,
-        module: &str,
-        instance: Instance,
-    ) -> Result<&mut Self> {
+    pub fn instance(&mut self, store: impl AsContext<Data = T>, module: &str, instance: Instance) -> Result<&mut Self> {
         for (name, item) in instance.exports(store) {
             self.insert(module, &name, Resolved::Extern(item))?;
         }

@@ -125,9 +125,8 @@ impl Module {
     /// If the file cannot be read, or as [`Module::new`].
     pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = crate::files::read(path).map_err(|error| {
-            Error::new(ErrorKind::Io, format!("cannot read {}: {error}", path.display()))
-        })?;
+        let bytes = crate::files::read(path)
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {}: {error}", path.display())))?;
         Self::new(engine, bytes)
     }
 

@@ -57,9 +57,7 @@ impl Val {
     #[must_use]
     pub fn matches(&self, ty: ValType) -> bool {
         match (self, ty) {
-            (Self::FuncRef(func), ValType::Ref(r)) => {
-                r.heap == RefType::FUNCREF.heap && (r.nullable || func.is_some())
-            }
+            (Self::FuncRef(func), ValType::Ref(r)) => r.heap == RefType::FUNCREF.heap && (r.nullable || func.is_some()),
             (Self::ExternRef(value), ValType::Ref(r)) => {
                 r.heap == RefType::EXTERNREF.heap && (r.nullable || value.is_some())
             }
@@ -138,7 +136,9 @@ impl ExternRef {
         let data = &mut store.as_context_mut().0.data;
         if data.externs.len() >= data.limits.extern_refs.min(u32::MAX as usize - 1) {
             let limit = data.limits.extern_refs;
-            return Err(Error::resource(format!("the store holds {limit} host values; raise StoreLimits::extern_refs")));
+            return Err(Error::resource(format!(
+                "the store holds {limit} host values; raise StoreLimits::extern_refs"
+            )));
         }
         data.externs.push(Box::new(value));
         Ok(Self { store: data.id, number: data.externs.len() as u32 })

@@ -70,6 +70,7 @@ impl Runner {
     pub fn new(options: Options) -> Result<Self, String> {
         let mut config = Config::new();
         config.strategy(options.strategy).bounds(options.bounds).features(options.edition.features()?);
+        config.segments_checked_first(options.edition.checks_segments_first());
         if let Some(threshold) = options.tier_up_threshold {
             config.tier_up_threshold(threshold);
         }
@@ -82,11 +83,11 @@ impl Runner {
     pub fn run(&self, name: &str, text: &str) -> FileOutcome {
         let (sender, receiver) = mpsc::channel();
         let deadline = Instant::now() + self.options.time_limit;
-        let script = (self.engine.clone(), text.to_owned(), self.options.edition);
+        let script = (self.engine.clone(), text.to_owned());
         let spawned = thread::Builder::new()
             .name("script".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || run_script(&script.0, &script.1, script.2, deadline, &sender));
+            .spawn(move || run_script(&script.0, &script.1, deadline, &sender));
         let edition = self.options.edition.to_string();
         match spawned {
             Ok(_) => self.collect(name, edition, &receiver, deadline),
@@ -136,7 +137,7 @@ fn line_at(directives: &[(usize, &'static str)], index: usize) -> usize {
 }
 
 /// The body of a script's thread. A receiver that is gone has stopped waiting: nothing is left to do then.
-fn run_script(engine: &Engine, text: &str, edition: Edition, deadline: Instant, sender: &Sender<Message>) {
+fn run_script(engine: &Engine, text: &str, deadline: Instant, sender: &Sender<Message>) {
     let unreadable = |error: &wast::Error| {
         let line = error.span().linecol_in(text).0 + 1;
         Message::Unreadable(line, format!("not a script: {}", error.message()))
@@ -155,7 +156,7 @@ fn run_script(engine: &Engine, text: &str, edition: Edition, deadline: Instant, 
     if sender.send(Message::Parsed(list)).is_err() {
         return;
     }
-    let mut script = match Script::new(engine, edition, deadline) {
+    let mut script = match Script::new(engine, deadline) {
         Ok(script) => script,
         Err(error) => return drop(sender.send(Message::Unreadable(1, format!("the host module: {error}")))),
     };

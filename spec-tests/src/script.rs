@@ -11,7 +11,6 @@ use wast::token::Id;
 use wast::{QuoteWat, QuoteWatTest, WastDirective, WastExecute, WastInvoke, Wat, parser};
 
 use crate::refusal::{Refusal, check_exhaustion, check_trap};
-use crate::sets::Edition;
 use crate::spectest;
 use crate::values::{argument, check_results};
 
@@ -52,8 +51,9 @@ pub(crate) struct Script {
 
 impl Script {
     /// A script in which nothing ran yet.
-    pub(crate) fn new(engine: &Engine, _edition: Edition, deadline: Instant) -> Result<Self, Error> {
+    pub(crate) fn new(engine: &Engine, deadline: Instant) -> Result<Self, Error> {
         let mut store = Store::new(engine, ());
+        store.set_deadline(deadline.saturating_duration_since(Instant::now()));
         let mut linker = Linker::new(engine);
         linker.allow_shadowing(true);
         spectest::define(&mut linker, &mut store)?;
@@ -71,11 +71,9 @@ impl Script {
 
     /// Runs one directive.
     pub(crate) fn run(&mut self, directive: WastDirective<'_>) -> Outcome {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if Instant::now() >= self.deadline {
             return Err("not run: the script's time is over".to_owned());
         }
-        self.store.set_deadline(left);
         match directive {
             WastDirective::Module(mut module) => self.module(&mut module),
             WastDirective::ModuleDefinition(mut module) => self.define(&mut module),

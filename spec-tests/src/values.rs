@@ -26,7 +26,9 @@ pub fn argument(mut store: impl AsContextMut, arg: &WastArg<'_>) -> Result<Val, 
         WastArgCore::RefNull(HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern }) => {
             Val::ExternRef(None)
         }
-        WastArgCore::RefExtern(number) => Val::ExternRef(Some(ExternRef::new(&mut store, *number))),
+        WastArgCore::RefExtern(number) => {
+            Val::ExternRef(Some(ExternRef::new(&mut store, *number).map_err(|e| e.to_string())?))
+        }
         other => return Err(format!("the engine has no value `{other:?}`")),
     })
 }
@@ -75,7 +77,7 @@ fn matches(store: &impl AsContext, actual: &Val, expected: &WastRetCore<'_>) -> 
 }
 
 fn host_number(store: &impl AsContext, reference: &ExternRef) -> Option<u32> {
-    reference.data(store).downcast_ref::<u32>().copied()
+    reference.data(store).ok()?.downcast_ref::<u32>().copied()
 }
 
 fn matches_f32(actual: u32, expected: NanPattern<F32>) -> bool {

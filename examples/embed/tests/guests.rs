@@ -242,7 +242,11 @@ fn disclosed_with(engine: &Engine, module: &Module, grants: &[&str]) -> Vec<Stri
     instance.get_typed_func::<(), u32>(&mut store, "run").expect("run").call(&mut store, ()).expect("it ends");
     let disclosed = instance.get_typed_func::<u32, u32>(&mut store, "disclosed").expect("disclosed");
     let names = module.imports().map(|import| import.name().to_owned()).take(45);
-    (0..).zip(names).filter(|(index, name)| disclosed.call(&mut store, *index).expect(name) != 0).map(|(_, name)| name).collect()
+    (0..)
+        .zip(names)
+        .filter(|(index, name)| disclosed.call(&mut store, *index).expect(name) != 0)
+        .map(|(_, name)| name)
+        .collect()
 }
 
 #[test]

@@ -18,6 +18,8 @@ struct Target {
     /// Branches not translated yet.
     pending: u32,
     is_bound: bool,
+    /// For a loop, how many loops it is in, itself included; else 0.
+    depth: u32,
 }
 
 /// The labels of a body.
@@ -27,8 +29,12 @@ pub(super) struct Labels {
     targets: Vec<Target>,
     /// Index into `targets` by label; labels that nothing branches to have none.
     by_label: Vec<Option<u32>>,
+    /// By target, the block through which the current table of branches goes to it; empty between tables.
+    steps: Vec<Option<Block>>,
     /// How many targets the pass has reached.
     bound: usize,
+    /// How many loops the pass is in.
+    depth: u32,
     /// The last block was ended, and no label followed yet.
     dead: bool,
 }
@@ -46,12 +52,19 @@ impl Labels {
         for label in used {
             let pc = code.labels[label].pc;
             if labels.targets.last().is_none_or(|last| last.pc != pc) {
-                labels.targets.push(Target { pc, block: builder.create_block(), pending: 0, is_bound: false });
+                labels.targets.push(Target {
+                    pc,
+                    block: builder.create_block(),
+                    pending: 0,
+                    is_bound: false,
+                    depth: 0,
+                });
             }
             let index = labels.targets.len() - 1;
             labels.targets[index].pending += branches[label];
             labels.by_label[label] = Some(index as u32);
         }
+        labels.steps = vec![None; labels.targets.len()];
         labels
     }
 
@@ -65,16 +78,14 @@ impl Labels {
         self.targets.get(self.bound).filter(|target| target.pc == pc).map(|target| target.block)
     }
 
-    fn target(&mut self, label: LabelId) -> &mut Target {
-        let index = self.by_label[label.0 as usize].expect("the branch was counted");
-        &mut self.targets[index as usize]
-    }
-
     /// Counts a branch; returns its block, and whether it is to be sealed behind the branch.
     fn branch(&mut self, label: LabelId) -> (Block, bool) {
-        let target = self.target(label);
+        let index = self.by_label[label.0 as usize].expect("the branch was counted");
+        let target = &mut self.targets[index as usize];
         target.pending -= 1;
-        (target.block, target.pending == 0 && target.is_bound)
+        let is_last = target.pending == 0 && target.is_bound;
+        self.depth -= u32::from(is_last);
+        (target.block, is_last)
     }
 }
 
@@ -89,6 +100,15 @@ fn targets_of<'a>(code: &'a Code, inst: &Inst) -> impl Iterator<Item = LabelId> 
 }
 
 impl Body<'_> {
+    /// What the loops of the finished body cost; see [`crate::budget::MAX_LOOP_COST`].
+    pub(super) fn loop_cost(&self) -> u64 {
+        let cost = |target: &Target| {
+            let carried = self.emit.builder.block_params(target.block).len() as u64;
+            carried.saturating_mul(carried).saturating_mul(target.depth.into())
+        };
+        self.labels.targets.iter().map(cost).fold(0, u64::saturating_add)
+    }
+
     /// Goes to the block of the label at `pc`, if there is one.
     pub(super) fn bind_labels(&mut self, pc: u32) {
         let Some(block) = self.labels.next_at(pc) else { return };
@@ -101,6 +121,9 @@ impl Body<'_> {
         target.is_bound = true;
         if target.pending == 0 {
             self.emit.builder.seal_block(block);
+        } else {
+            self.labels.depth += 1;
+            target.depth = self.labels.depth;
         }
         self.labels.bound += 1;
     }
@@ -152,14 +175,13 @@ impl Body<'_> {
         let index = self.get_i32(index);
         let code = self.code;
         let labels = &code.targets[start as usize..][..len as usize];
-        let mut steps = vec![None; self.labels.targets.len()];
-        let mut order = Vec::new();
+        let mut steps = Vec::new();
         let mut calls = Vec::with_capacity(labels.len());
         for &label in labels {
             let target = self.labels.by_label[label.0 as usize].expect("the branch was counted") as usize;
-            let step = *steps[target].get_or_insert_with(|| {
+            let step = *self.labels.steps[target].get_or_insert_with(|| {
                 let step = self.emit.builder.create_block();
-                order.push((step, label));
+                steps.push((step, target));
                 step
             });
             calls.push(self.block_call(step));
@@ -167,9 +189,10 @@ impl Body<'_> {
         let default = calls.pop().expect("a table has a default");
         let table = self.emit.builder.create_jump_table(JumpTableData::new(default, &calls));
         self.emit.ins().br_table(index, table);
-        for (step, label) in order {
+        for (step, target) in steps {
+            self.labels.steps[target] = None;
             self.emit.begin(step);
-            let block = self.labels.target(label).block;
+            let block = self.labels.targets[target].block;
             self.emit.ins().jump(block, &[]);
         }
         for &label in labels {

@@ -19,11 +19,12 @@ use aura_validator::{Code, Module};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Value, types};
 use cranelift_codegen::isa::TargetIsa;
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_frontend::FunctionBuilderContext;
 
 use self::control::Labels;
 use self::variables::Variables;
-use crate::compiler::CompilerConfig;
+use crate::budget;
+use crate::compiler::{CompileError, CompilerConfig};
 use crate::emit::Emit;
 use crate::signature;
 
@@ -49,29 +50,34 @@ pub(crate) struct Body<'a> {
 }
 
 /// Builds the CLIF of `code` into an empty function.
-pub(crate) fn build(function: &mut Function, context: &mut FunctionBuilderContext, target: &Target<'_>, code: &Code) {
+///
+/// # Errors
+/// If its loops are over the budget.
+pub(crate) fn build(
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+    target: &Target<'_>,
+    code: &Code,
+) -> Result<(), CompileError> {
     let func = target.module.num_imported_funcs() + target.own_func;
-    function.signature = signature::registers(target.module.func_type(func));
-    let mut builder = FunctionBuilder::new(function, context);
-    let entry = builder.create_block();
-    builder.append_block_params_for_function_params(entry);
-    builder.switch_to_block(entry);
-    builder.seal_block(entry);
-    let params = builder.block_params(entry).to_vec();
+    let sig = signature::registers(target.module.func_type(func));
+    let (mut emit, params) = Emit::start(function, context, target.isa, sig);
+    emit.canonical_nans = target.config.deterministic;
     let mut body = Body {
-        emit: Emit::new(builder, params[0], target.isa, target.config.deterministic),
+        labels: Labels::of(code, &mut emit.builder),
+        emit,
         target,
         layout: target.module.layout(),
         code,
         variables: Variables::new(&code.frame),
-        labels: Labels::default(),
         signatures: call::Signatures::new(target.module.types().len()),
     };
-    body.labels = Labels::of(code, &mut body.emit.builder);
     body.enter(&params[2..]);
     body.run();
     body.emit.builder.seal_all_blocks();
+    let loop_cost = body.loop_cost();
     body.emit.builder.finalize(target.isa.frontend_config());
+    budget::check_loops(loop_cost)
 }
 
 impl Body<'_> {
@@ -90,6 +96,7 @@ impl Body<'_> {
         // A function that calls none is at most one frame below a check: the stack's reserve covers it.
         let calls = |inst: &Inst| matches!(inst, Inst::Call { .. } | Inst::CallIndirect { .. });
         if self.code.insts.iter().any(calls) {
+            self.emit.builder.set_srcloc(SourceLoc::new(self.code.offsets[0]));
             self.emit.check_stack();
         }
     }

@@ -275,7 +275,7 @@ impl Instance {
             self.entries.iter().map(|entry| VmFuncRef { entry, vmctx, type_id: entry.type_id, padding: 0 }).collect();
         for func in 0..counts.imported_funcs {
             unsafe {
-                at(layout.imports(func)).cast::<*const VmFuncRef>().write(&raw const self.func_refs[func as usize])
+                at(layout.imports(func)).cast::<*const VmFuncRef>().write(&raw const self.func_refs[func as usize]);
             };
         }
         for memory in 0..counts.memories {

@@ -7,9 +7,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use aura_host_abi::vm::{
-    VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmHostFunc, VmMemory, VmMemoryRef, VmTable,
-};
+use aura_host_abi::vm::{VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmHostFunc, VmMemory, VmMemoryRef, VmTable};
 use aura_validator::module::ExternIndex;
 
 use crate::externs::{Extern, Func, Global, Memory, Table};

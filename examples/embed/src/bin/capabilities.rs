@@ -30,7 +30,12 @@ fn main() -> Result<(), Error> {
     grant.revoke();
     show("revoked", &mut store, &ask)?;
     let capability = grant.capability();
-    println!("the grant `{}` was used {} times, refused {} times", capability.spec(), capability.uses(), capability.denials());
+    println!(
+        "the grant `{}` was used {} times, refused {} times",
+        capability.spec(),
+        capability.uses(),
+        capability.denials()
+    );
     for denial in store.denials() {
         println!("denied: {}.{}", denial.module, denial.name);
     }

@@ -94,14 +94,16 @@ fn link_callbacks(linker: &mut Linker<Parsed>) -> Result<(), Error> {
         ("wasm_on_body", "body"),
     ] {
         linker.func_wrap("env", name, move |mut caller: Caller<'_, Parsed>, _parser: u32, at: u32, length: u32| {
-            let piece = memory_of(&mut caller)?.data(&caller).get(at as usize..).and_then(|rest| rest.get(..length as usize));
+            let piece =
+                memory_of(&mut caller)?.data(&caller).get(at as usize..).and_then(|rest| rest.get(..length as usize));
             let piece = piece.ok_or_else(|| Error::host("llhttp named a piece outside of its memory"))?;
             let event = format!("{event}: {}", String::from_utf8_lossy(piece));
             caller.data_mut().events.push(event);
             Ok::<u32, Error>(0)
         })?;
     }
-    for (name, event) in [("wasm_on_message_begin", "message begins"), ("wasm_on_message_complete", "message complete")] {
+    for (name, event) in [("wasm_on_message_begin", "message begins"), ("wasm_on_message_complete", "message complete")]
+    {
         linker.func_wrap("env", name, move |mut caller: Caller<'_, Parsed>, _parser: u32| -> u32 {
             caller.data_mut().events.push(event.to_owned());
             0

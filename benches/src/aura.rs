@@ -1,0 +1,93 @@
+//! Aura as a contender: each engine with each kind of bounds check.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use aura_runtime::{Bounds, Config, Engine, Instance, Linker, Module, Store, Strategy};
+
+use crate::{Contender, Loaded, Outcome};
+
+struct Aura {
+    name: &'static str,
+    engine: Engine,
+}
+
+/// The interpreter and the JIT, with the guard and with explicit checks.
+pub(crate) fn contenders() -> Outcome<Vec<Box<dyn Contender>>> {
+    let configurations = [
+        ("aura interpreter, guard", Strategy::Interpreter, Bounds::Guard),
+        ("aura interpreter, explicit", Strategy::Interpreter, Bounds::Explicit),
+        ("aura jit, guard", Strategy::Jit, Bounds::Guard),
+        ("aura jit, explicit", Strategy::Jit, Bounds::Explicit),
+    ];
+    let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
+    for (name, strategy, bounds) in configurations {
+        let mut config = Config::new();
+        config.strategy(strategy).bounds(bounds);
+        contenders.push(Box::new(Aura { name, engine: Engine::new(&config)? }));
+    }
+    Ok(contenders)
+}
+
+struct Ready {
+    module: Module,
+    linker: Linker<()>,
+}
+
+impl Ready {
+    fn new(engine: &Engine, wasm: &[u8]) -> Outcome<Self> {
+        let module = Module::from_binary(engine, wasm)?;
+        let mut linker = Linker::new(engine);
+        linker.func_wrap("host", "next", |value: i32| value.wrapping_add(1))?;
+        linker.define_unknown_imports_as_traps(&module)?;
+        Ok(Self { module, linker })
+    }
+
+    fn instance(&self) -> Outcome<(Store<()>, Instance)> {
+        let mut store = Store::new(self.module.engine(), ());
+        let instance = self.linker.instantiate(&mut store, &self.module)?;
+        Ok((store, instance))
+    }
+}
+
+impl Contender for Aura {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn first_result(&self, wasm: &[u8], function: &str, argument: i32) -> Outcome<i32> {
+        let (mut store, instance) = Ready::new(&self.engine, wasm)?.instance()?;
+        let function = instance.get_typed_func::<i32, i32>(&mut store, function)?;
+        Ok(function.call(&mut store, argument)?)
+    }
+
+    fn first_instance(&self, wasm: &[u8]) -> Outcome<()> {
+        Ready::new(&self.engine, wasm)?.instance()?;
+        Ok(())
+    }
+
+    fn load(&self, wasm: &[u8]) -> Outcome<Box<dyn Loaded>> {
+        Ok(Box::new(Ready::new(&self.engine, wasm)?))
+    }
+}
+
+impl Loaded for Ready {
+    fn time_instantiations(&self, iterations: u64) -> Outcome<Duration> {
+        let start = Instant::now();
+        for _ in 0..iterations {
+            black_box(self.instance()?);
+        }
+        Ok(start.elapsed())
+    }
+
+    fn time_calls(&self, function: &str, argument: i32, iterations: u64) -> Outcome<Duration> {
+        let (mut store, instance) = self.instance()?;
+        let function = instance.get_typed_func::<i32, i32>(&mut store, function)?;
+        function.call(&mut store, argument)?;
+        let start = Instant::now();
+        for _ in 0..iterations {
+            black_box(function.call(&mut store, black_box(argument))?);
+        }
+        Ok(start.elapsed())
+    }
+}
