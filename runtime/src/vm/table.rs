@@ -13,8 +13,8 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ptr::NonNull;
 
-use aura_host_abi::vm::VmTable;
 use aura_host_abi::TableType;
+use aura_host_abi::vm::VmTable;
 
 use crate::vm::placed::Placed;
 
