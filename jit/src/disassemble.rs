@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::finish::{CompiledFunction, NO_OFFSET};
+use crate::finish::CompiledFunction;
 
 /// Disassembles a compiled function: one instruction per line, with a line for each change of the
 /// module offset and the trap that an instruction may cause behind it.
@@ -13,9 +13,7 @@ pub fn disassemble(function: &CompiledFunction) -> String {
     for (offset, instruction) in instructions(function) {
         while let Some(&&(_, at)) = srclocs.peek().filter(|(start, _)| *start <= offset) {
             srclocs.next();
-            if at != NO_OFFSET {
-                writeln!(text, "; module offset {at:#x}").expect("writing to a string");
-            }
+            writeln!(text, "; module offset {at:#x}").expect("writing to a string");
         }
         let trap = function.traps.binary_search_by_key(&offset, |trap| trap.0);
         let trap = trap.map(|i| format!("  ; trap: {}", function.traps[i].1)).unwrap_or_default();

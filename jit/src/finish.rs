@@ -19,15 +19,12 @@ pub struct CompiledFunction {
     pub bytes: Box<[u8]>,
     /// Instructions that may fault, by offset, and what their fault means.
     pub traps: Box<[(u32, TrapCode)]>,
-    /// From which offset on the code belongs to which offset in the module's bytes, [`NO_OFFSET`] for none.
+    /// From which offset on the code belongs to which offset in the module's bytes.
     pub srclocs: Box<[(u32, u32)]>,
     /// Bytes of the frame below the frame pointer, outgoing arguments included.
     pub frame_size: u32,
     pub alignment: u32,
 }
-
-/// Marks code that comes from no operator.
-pub const NO_OFFSET: u32 = u32::MAX;
 
 /// Compiles what `context` holds.
 pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<CompiledFunction, CompileError> {
@@ -43,7 +40,7 @@ pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<Comp
     Ok(CompiledFunction {
         bytes: buffer.data().into(),
         traps: buffer.traps().iter().filter_map(|trap| Some((trap.offset, trap_code(trap.code)?))).collect(),
-        srclocs: srclocs(buffer.get_srclocs_sorted().iter().map(|at| (at.start, at.end, at.loc))),
+        srclocs: srclocs(buffer.get_srclocs_sorted().iter().map(|at| (at.start, at.loc))),
         frame_size,
         alignment: buffer.alignment.max(isa.function_alignment().minimum),
     })
@@ -62,22 +59,16 @@ fn trap_code(code: ir::TrapCode) -> Option<TrapCode> {
     }
 }
 
-/// Turns ranges into starts; a gap starts an entry of its own.
-fn srclocs(ranges: impl Iterator<Item = (u32, u32, ir::SourceLoc)>) -> Box<[(u32, u32)]> {
+/// Turns ranges into starts. Code of which Cranelift does not know the operator (it makes new operators
+/// when it simplifies, and folds loads into them) belongs to the operator before it.
+fn srclocs(ranges: impl Iterator<Item = (u32, ir::SourceLoc)>) -> Box<[(u32, u32)]> {
     let mut starts: Vec<(u32, u32)> = Vec::new();
-    let mut end_of_last = 0;
-    let mut push = |at: u32, offset: u32| match starts.last_mut() {
-        Some(last) if last.0 == at => last.1 = offset,
-        Some(last) if last.1 == offset => {}
-        _ => starts.push((at, offset)),
-    };
-    for (start, end, loc) in ranges {
-        if start > end_of_last {
-            push(end_of_last, NO_OFFSET);
+    for (start, loc) in ranges.filter(|(_, loc)| !loc.is_default()) {
+        match starts.last_mut() {
+            Some(last) if last.0 == start => last.1 = loc.bits(),
+            Some(last) if last.1 == loc.bits() => {}
+            _ => starts.push((start, loc.bits())),
         }
-        push(start, if loc.is_default() { NO_OFFSET } else { loc.bits() });
-        end_of_last = end;
     }
-    push(end_of_last, NO_OFFSET);
     starts.into()
 }

@@ -18,8 +18,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aura_host_abi::TrapCode;
 
-use crate::finish::NO_OFFSET;
-
 /// What a piece of code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeKind {
@@ -56,7 +54,7 @@ pub fn lookup(pc: usize) -> Option<CodeLocation> {
     find(pc, |table, info| {
         let offset = (pc - info.range.start) as u32;
         let next = info.srclocs.partition_point(|entry| entry.0 <= offset);
-        let module_offset = next.checked_sub(1).map(|i| info.srclocs[i].1).filter(|&at| at != NO_OFFSET);
+        let module_offset = next.checked_sub(1).map(|i| info.srclocs[i].1);
         Some(CodeLocation { module: table.module, kind: info.kind, start: info.range.start, module_offset })
     })
 }

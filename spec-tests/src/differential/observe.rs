@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use aura_runtime::{
-    Caller, Engine, Error, Extern, ExternType, Func, Instance, Linker, Module, Store, TrapCode, Val, ValType,
+    Caller, Engine, Error, Extern, ExternType, Frame, Func, Instance, Linker, Module, Store, TrapCode, Val, ValType,
 };
 
 use super::case::Random;
@@ -119,7 +119,14 @@ impl Run {
                 if trap.code() == TrapCode::StackOverflow {
                     self.seen.stack_overflow_at.get_or_insert(self.seen.lines.len());
                 }
-                let innermost = trap.frames().first().map(|f| format!(" at {:?} {:?}", f.func_index, f.module_offset));
+                // Cranelift may fold a load into the operator that uses its result: compiled code then knows a
+                // fault by that operator's place.
+                let exact = trap.code() != TrapCode::MemoryOutOfBounds;
+                let place = |frame: &Frame| match frame.module_offset.filter(|_| exact) {
+                    Some(offset) => format!(" in function {} at {offset:#x}", frame.func_index),
+                    None => format!(" in function {}", frame.func_index),
+                };
+                let innermost = trap.frames().first().map(place);
                 format!("trap: {}{}", trap.code(), innermost.unwrap_or_default())
             }
             None => format!("{:?}: {error}", error.kind()),
