@@ -111,8 +111,10 @@ impl HostRecord {
         if unsafe { (*entry).index } != u32::MAX {
             return None;
         }
-        // SAFETY: the reference is live; host functions' contexts are records.
-        Some(unsafe { &*(*func).vmctx.cast::<Self>().cast_const() })
+        // SAFETY: the reference is live.
+        let record = unsafe { (*func).vmctx }.cast::<Self>();
+        // SAFETY: host functions' contexts are records, which live as long as their store.
+        Some(unsafe { &*record })
     }
 
     pub(crate) fn capabilities(&self) -> &[Arc<Capability>] {
@@ -163,8 +165,9 @@ impl HostRecord {
 
 /// Calls `body` with the [`HostCall`] of a context: the memory that the calling instance exports as `memory`.
 pub(crate) fn with_call<R>(context: HostContext, slots: &mut [u64], body: impl FnOnce(&mut HostCall<'_>) -> R) -> R {
-    // SAFETY: the store runs on this thread; only its deadline and flag are read here.
-    let (deadline, shared) = unsafe { ((*context.store).deadline, (*context.store).shared.clone()) };
+    // SAFETY: the store runs on this thread; the borrow ends with the next line.
+    let store = unsafe { &*context.store };
+    let (deadline, shared) = (store.deadline, store.shared.clone());
     let memory = match context.home.is_null() {
         true => None,
         // SAFETY: `home` is a live instance of the store.

@@ -21,6 +21,7 @@ use crate::module::Module;
 use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::vm::instance::InstanceData;
+use crate::vm::table::TableData;
 use crate::{grant, services};
 
 /// A linked instance of a module. A handle: the instance lives in its store.
@@ -368,8 +369,8 @@ fn check_segments(instance: &InstanceData) -> Result<()> {
         }
         SegmentMode::Passive | SegmentMode::Declared => true,
     };
-    // SAFETY: a linked instance's tables are live, and no guest of the store runs.
-    let table_len = |table| unsafe { *(*instance.table(table)).length.get() };
+    // SAFETY: a linked instance's tables are those of live records.
+    let table_len = |table| unsafe { TableData::from_vm(instance.table(table)) }.len();
     // SAFETY: a linked instance's memories are live.
     let memory_len = |memory| unsafe { (*instance.memory(memory)).length.load(Ordering::Relaxed) };
     for segment in validated.elements() {

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use aura_host_abi::vm::VmStore;
+use aura_host_abi::vm::{VmActivation, VmStore};
 
 use crate::thunks;
 
@@ -36,7 +36,7 @@ impl StoreShared {
                 stack_limit: AtomicUsize::new(0),
                 fuel: 0.into(),
                 services: thunks::services(),
-                activation: std::ptr::null_mut::<aura_host_abi::vm::VmActivation>().into(),
+                activation: std::ptr::null_mut::<VmActivation>().into(),
                 trap: 0.into(),
                 padding: 0,
                 fault_address: 0.into(),
@@ -96,6 +96,12 @@ impl StoreShared {
         if self.watch.load(SeqCst) == watch {
             self.interrupt();
         }
+    }
+
+    /// The innermost activation of compiled code, or null.
+    pub(crate) fn activation(&self) -> *mut VmActivation {
+        // SAFETY: the store's thread calls this.
+        unsafe { *self.vm.activation.get() }
     }
 
     pub(crate) fn fuel(&self) -> i64 {

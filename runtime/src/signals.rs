@@ -87,8 +87,10 @@ fn last_errno() -> i32 {
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid context for the time of the handler.
     let machine = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    // SAFETY: the kernel passes valid information, and faults carry an address.
-    let address = unsafe { (*info).si_addr() }.addr();
+    // SAFETY: the kernel passes valid information for the time of the handler.
+    let info_ref = unsafe { &*info };
+    // SAFETY: faults carry an address.
+    let address = unsafe { info_ref.si_addr() }.addr();
     if !claim(address, machine) {
         pass_on(signal, info, context);
     }
@@ -112,7 +114,9 @@ fn claim(address: usize, machine: &mut libc::ucontext_t) -> bool {
     // SAFETY: guest code runs, so the store is live and has an activation.
     let vm = unsafe { &*store };
     // SAFETY: the cell belongs to this thread.
-    let activation = unsafe { &mut **vm.activation.get() };
+    let activation = unsafe { *vm.activation.get() };
+    // SAFETY: while guest code runs, the innermost activation is live, and only this thread uses it.
+    let activation = unsafe { &mut *activation };
     activation.exit_fp = fp;
     // Backtraces look up the byte before a return address; a fault is at its own address.
     activation.exit_pc = pc + 1;

@@ -25,8 +25,10 @@ pub(crate) fn lowest_usable() -> usize {
 fn lowest_address() -> usize {
     // SAFETY: all zeros is a valid value to be initialised.
     let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
+    // SAFETY: has no preconditions.
+    let this_thread = unsafe { libc::pthread_self() };
     // SAFETY: the attributes are initialised by the call; the thread is this one.
-    if unsafe { libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) } != 0 {
+    if unsafe { libc::pthread_getattr_np(this_thread, &raw mut attributes) } != 0 {
         return 0;
     }
     let mut start = std::ptr::null_mut();

@@ -49,6 +49,7 @@ impl Default for StoreLimits {
 }
 
 /// What a store is without the host's data.
+#[allow(clippy::vec_box, reason = "machine code and handles point to what the boxes hold")]
 #[derive(Debug)]
 pub(crate) struct StoreData {
     pub(crate) shared: Arc<StoreShared>,

@@ -36,8 +36,10 @@ pub(crate) extern "C" fn interp_entry(vmctx: *mut VmCtx, entry: *const VmFuncEnt
 }
 
 unsafe fn enter_interpreter(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> Status {
-    // SAFETY: the instance is live, and so is its store.
-    let limit = unsafe { &(*(*vmctx).store).stack_limit };
+    // SAFETY: the instance is live.
+    let store = unsafe { (*vmctx).store };
+    // SAFETY: a live instance has a live store.
+    let limit = unsafe { &(*store).stack_limit };
     if arch::stack_pointer() < limit.load(Ordering::Relaxed) {
         // SAFETY: as for this function.
         let status = unsafe { services::stack_check_failed(vmctx) };

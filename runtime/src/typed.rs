@@ -161,7 +161,7 @@ macro_rules! arities {
 
 macro_rules! arity {
     ($($name:ident)*) => {
-        #[allow(non_snake_case, unused_variables, unused_assignments, unused_mut, reason = "names of type parameters; the empty list")]
+        #[allow(non_snake_case, unused_variables, unused_assignments, unused_mut, clippy::unused_unit, reason = "names of type parameters; the empty list")]
         impl<$($name: WasmTy),*> WasmList for ($($name,)*) {
             const SLOTS: usize = 0 $(+ <$name as WasmList>::SLOTS)*;
             fn types() -> Vec<ValType> {

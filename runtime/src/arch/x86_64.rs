@@ -242,7 +242,7 @@ pub(crate) unsafe fn caller_frame(fp: usize) -> (usize, usize) {
     // SAFETY: the caller vouches for the frame; its first word is the saved frame pointer.
     let saved_fp = unsafe { frame.read() };
     // SAFETY: as above; the second word is the return address.
-    let return_pc = unsafe { frame.add(1).read() };
+    let return_pc = unsafe { frame.wrapping_add(1).read() };
     (return_pc, saved_fp)
 }
 
