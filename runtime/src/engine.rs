@@ -216,7 +216,7 @@ impl Engine {
         let mut entries = self.inner.host_entries.lock().expect("holders of this lock do not panic");
         let entry = entries.entry(type_id).or_insert_with(|| {
             Box::new(VmFuncEntry {
-                regs_entry: AtomicPtr::new(arch::lazy_regs as *mut ()),
+                regs_entry: AtomicPtr::new(arch::lazy_regs(&self.inner.types.get(type_id))),
                 slots_entry: AtomicPtr::new(host::host_entry as *mut ()),
                 owner: std::ptr::from_ref(&*self.inner).cast(),
                 index: u32::MAX,

@@ -147,14 +147,17 @@ impl Module {
         let inner = Arc::new_cyclic(|this: &std::sync::Weak<Inner>| Inner {
             engine: engine.clone(),
             entries: (0..own)
-                .map(|index| VmFuncEntry {
-                    regs_entry: AtomicPtr::new(arch::lazy_regs as *mut ()),
-                    slots_entry: AtomicPtr::new(tier::interp_entry as *mut ()),
-                    owner: this.as_ptr().cast(),
-                    index,
-                    type_id: type_ids[validated.func_type_index(imported + index) as usize],
-                    heat: AtomicU32::new(0),
-                    padding: 0,
+                .map(|index| {
+                    let ty = validated.func_type_index(imported + index) as usize;
+                    VmFuncEntry {
+                        regs_entry: AtomicPtr::new(arch::lazy_regs(&validated.types()[ty])),
+                        slots_entry: AtomicPtr::new(tier::interp_entry as *mut ()),
+                        owner: this.as_ptr().cast(),
+                        index,
+                        type_id: type_ids[ty],
+                        heat: AtomicU32::new(0),
+                        padding: 0,
+                    }
                 })
                 .collect(),
             codes: (0..own).map(|_| OnceLock::new()).collect(),

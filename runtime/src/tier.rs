@@ -117,7 +117,17 @@ pub(crate) unsafe fn heat(entry: *const VmFuncEntry, amount: u32) -> bool {
 
 /// Finds the register entry for a function that compiled code calls for the first time.
 pub(crate) extern "C" fn resolve_regs(vmctx: *mut VmCtx, entry: *const VmFuncEntry) -> *const () {
-    // SAFETY: `lazy_regs` passes what compiled code called: a live instance and its function's entry.
+    resolve_or(vmctx, entry, arch::propagate as *const ())
+}
+
+/// As [`resolve_regs`], for a function whose results do not fit registers.
+pub(crate) extern "C" fn resolve_regs_with_area(vmctx: *mut VmCtx, entry: *const VmFuncEntry) -> *const () {
+    resolve_or(vmctx, entry, arch::propagate_with_area as *const ())
+}
+
+/// The register entry; where its stub cannot be made, `propagate`, which leads straight out of the activation.
+fn resolve_or(vmctx: *mut VmCtx, entry: *const VmFuncEntry, propagate: *const ()) -> *const () {
+    // SAFETY: `arch::lazy_regs` passes what compiled code called: a live instance and its function's entry.
     match unsafe { resolve(entry) } {
         Ok(code) => {
             // SAFETY: the entry is live.
@@ -130,14 +140,9 @@ pub(crate) extern "C" fn resolve_regs(vmctx: *mut VmCtx, entry: *const VmFuncEnt
             let data = unsafe { &mut *crate::store::StoreData::of(vmctx) };
             data.pending.error = Some(error);
             crate::trap::record(data, TrapCode::HostError);
-            propagate_stub()
+            propagate
         }
     }
-}
-
-/// Where a call goes whose stub could not be made: straight out of the activation.
-fn propagate_stub() -> *const () {
-    arch::propagate as *const ()
 }
 
 unsafe fn resolve(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error> {

@@ -14,6 +14,7 @@ use std::arch::naked_asm;
 use std::mem::offset_of;
 
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore};
+use aura_host_abi::{FuncType, ValType};
 
 /// Runs `code(vmctx, entry, slots)` in a new activation; returns its status, or [`aura_host_abi::trap::Status::Trap`] if it was unwound.
 ///
@@ -152,6 +153,17 @@ pub(crate) extern "C" fn propagate(vmctx: *mut VmCtx) -> u64 {
     )
 }
 
+/// As [`propagate`], where a function was called whose results do not fit registers.
+#[unsafe(naked)]
+pub(crate) extern "C" fn propagate_with_area(area: *mut u64, vmctx: *mut VmCtx) -> u64 {
+    naked_asm!(
+        "mov rdi, [rsi + {store}]",
+        "jmp {unwind}",
+        unwind = sym unwind,
+        store = const offset_of!(VmCtx, store),
+    )
+}
+
 /// Where the signal handler sends a guest access that faulted: `rdi` is the store, whose innermost
 /// activation already has the place of the fault. Runs on the guest's stack, outside the handler.
 #[unsafe(naked)]
@@ -169,59 +181,88 @@ pub(crate) unsafe extern "C" fn resume_fault(store: *mut VmStore) -> ! {
     )
 }
 
-/// The first `regs_entry` of every function: asks [`crate::tier::resolve_regs`] for the real one and
-/// jumps there with all argument registers as they were. Cranelift's `tail` convention passes
-/// arguments in the registers of System V and results may be returned through any register, so all
-/// that can carry an argument are kept.
-#[unsafe(naked)]
-pub(crate) unsafe extern "C" fn lazy_regs() {
-    naked_asm!(
-        "mov rax, [rdi + {store}]",
-        "mov rax, [rax + {activation}]",
-        "mov r10, [rsp]",
-        "mov [rax + {exit_fp}], rbp",
-        "mov [rax + {exit_pc}], r10",
-        "push rbp",
-        "mov rbp, rsp",
-        "sub rsp, 192",
-        "mov [rsp], rdi",
-        "mov [rsp + 8], rsi",
-        "mov [rsp + 16], rdx",
-        "mov [rsp + 24], rcx",
-        "mov [rsp + 32], r8",
-        "mov [rsp + 40], r9",
-        "movups [rsp + 48], xmm0",
-        "movups [rsp + 64], xmm1",
-        "movups [rsp + 80], xmm2",
-        "movups [rsp + 96], xmm3",
-        "movups [rsp + 112], xmm4",
-        "movups [rsp + 128], xmm5",
-        "movups [rsp + 144], xmm6",
-        "movups [rsp + 160], xmm7",
-        "call {resolve}",
-        "mov rdi, [rsp]",
-        "mov rsi, [rsp + 8]",
-        "mov rdx, [rsp + 16]",
-        "mov rcx, [rsp + 24]",
-        "mov r8, [rsp + 32]",
-        "mov r9, [rsp + 40]",
-        "movups xmm0, [rsp + 48]",
-        "movups xmm1, [rsp + 64]",
-        "movups xmm2, [rsp + 80]",
-        "movups xmm3, [rsp + 96]",
-        "movups xmm4, [rsp + 112]",
-        "movups xmm5, [rsp + 128]",
-        "movups xmm6, [rsp + 144]",
-        "movups xmm7, [rsp + 160]",
-        "mov rsp, rbp",
-        "pop rbp",
-        "jmp rax",
-        resolve = sym crate::tier::resolve_regs,
-        store = const offset_of!(VmCtx, store),
-        activation = const offset_of!(VmStore, activation),
-        exit_fp = const offset_of!(VmActivation, exit_fp),
-        exit_pc = const offset_of!(VmActivation, exit_pc),
-    )
+/// Makes a function that is the first `regs_entry` of others: it asks `$resolve` for the real one and jumps
+/// there with all argument registers as they were. Cranelift's `tail` convention passes arguments in the
+/// registers of System V and results may be returned through any register, so all that can carry an
+/// argument are kept.
+macro_rules! lazy_regs {
+    ($(#[$doc:meta])* $name:ident, $vmctx:literal, $entry:literal, $resolve:path) => {
+        $(#[$doc])*
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                concat!("mov rax, [", $vmctx, " + {store}]"),
+                "mov rax, [rax + {activation}]",
+                "mov r10, [rsp]",
+                "mov [rax + {exit_fp}], rbp",
+                "mov [rax + {exit_pc}], r10",
+                "push rbp",
+                "mov rbp, rsp",
+                "sub rsp, 192",
+                "mov [rsp], rdi",
+                "mov [rsp + 8], rsi",
+                "mov [rsp + 16], rdx",
+                "mov [rsp + 24], rcx",
+                "mov [rsp + 32], r8",
+                "mov [rsp + 40], r9",
+                "movups [rsp + 48], xmm0",
+                "movups [rsp + 64], xmm1",
+                "movups [rsp + 80], xmm2",
+                "movups [rsp + 96], xmm3",
+                "movups [rsp + 112], xmm4",
+                "movups [rsp + 128], xmm5",
+                "movups [rsp + 144], xmm6",
+                "movups [rsp + 160], xmm7",
+                concat!("mov rax, ", $entry),
+                concat!("mov rdi, ", $vmctx),
+                "mov rsi, rax",
+                "call {resolve}",
+                "mov rdi, [rsp]",
+                "mov rsi, [rsp + 8]",
+                "mov rdx, [rsp + 16]",
+                "mov rcx, [rsp + 24]",
+                "mov r8, [rsp + 32]",
+                "mov r9, [rsp + 40]",
+                "movups xmm0, [rsp + 48]",
+                "movups xmm1, [rsp + 64]",
+                "movups xmm2, [rsp + 80]",
+                "movups xmm3, [rsp + 96]",
+                "movups xmm4, [rsp + 112]",
+                "movups xmm5, [rsp + 128]",
+                "movups xmm6, [rsp + 144]",
+                "movups xmm7, [rsp + 160]",
+                "mov rsp, rbp",
+                "pop rbp",
+                "jmp rax",
+                resolve = sym $resolve,
+                store = const offset_of!(VmCtx, store),
+                activation = const offset_of!(VmStore, activation),
+                exit_fp = const offset_of!(VmActivation, exit_fp),
+                exit_pc = const offset_of!(VmActivation, exit_pc),
+            )
+        }
+    };
+}
+
+lazy_regs! {
+    /// For functions whose results fit registers: the instance and the entry come first.
+    lazy, "rdi", "rsi", crate::tier::resolve_regs
+}
+
+lazy_regs! {
+    /// For functions with more results: the place for those comes first, before instance and entry.
+    lazy_with_area, "rsi", "rdx", crate::tier::resolve_regs_with_area
+}
+
+/// Registers of each class that can hold results in Cranelift's `tail` convention.
+const RESULT_REGISTERS: usize = 8;
+
+/// The first `regs_entry` of every function of a type.
+pub(crate) fn lazy_regs(ty: &FuncType) -> *mut () {
+    let integer = |ty: &&ValType| !matches!(ty, ValType::F32 | ValType::F64 | ValType::V128);
+    let integers = ty.results().iter().filter(integer).count();
+    let fits = integers <= RESULT_REGISTERS && ty.results().len() - integers <= RESULT_REGISTERS;
+    (if fits { lazy } else { lazy_with_area }) as *mut ()
 }
 
 /// The current stack pointer, near enough for limits.
