@@ -157,11 +157,12 @@ impl Memory {
     pub(crate) fn make(data: &mut StoreData, ty: MemoryType) -> Result<Self> {
         let initial = ty.limits.min.saturating_mul(ty.page_size());
         let limit = data.memory_bytes_left();
+        let made = LinearMemory::new(ty, data.engine.config().bounds, limit);
+        let memory = made.map_err(|error| resource(&error))?;
+        // Counted when it exists, so that a memory that could not be made takes nothing of the limit.
         if !data.allow_memory_growth(0, initial) {
             return Err(resource(&MemoryError::Limit { bytes: initial, limit }));
         }
-        let made = LinearMemory::new(ty, data.engine.config().bounds, limit);
-        let memory = made.map_err(|error| resource(&error))?;
         let handle = Self::new_raw(data.id, memory.vm());
         data.memories.push(memory);
         Ok(handle)
@@ -305,12 +306,16 @@ impl Table {
     }
 
     pub(crate) fn make(data: &mut StoreData, ty: TableType, init: u64) -> Result<Self> {
-        let limit = data.limits.table_elements;
-        if !data.allow_table_growth(0, ty.limits.min) {
-            let min = ty.limits.min;
-            return Err(Error::resource(format!("a table of {min} elements passes the store's limit of {limit}")));
+        let (min, limit) = (ty.limits.min, data.limits.table_elements);
+        let refused = || Error::resource(format!("a table of {min} elements passes the store's limit of {limit}"));
+        if min > data.table_elements_left() {
+            return Err(refused());
         }
         let table = TableData::new(ty, init, limit).map_err(|error| resource(&error))?;
+        // Counted when it exists, so that a table that could not be made takes nothing of the limit.
+        if !data.allow_table_growth(0, min) {
+            return Err(refused());
+        }
         let handle = Self::new_raw(data.id, table.vm());
         data.tables.push(table);
         Ok(handle)

@@ -146,6 +146,10 @@ impl StoreData {
         self.limits.memory_bytes.saturating_sub(self.memory_bytes)
     }
 
+    pub(crate) fn table_elements_left(&self) -> u64 {
+        self.limits.table_elements.saturating_sub(self.table_elements)
+    }
+
     pub(crate) fn take_fault_address(&mut self) -> Option<u64> {
         let host = self.shared.take_fault_address()?;
         let memory = self.memories.iter().find(|memory| memory.contains_address(host))?;

@@ -51,7 +51,7 @@ pub struct LinearMemory {
 /// A memory could not be made, or host memory not mapped into it.
 #[derive(Debug)]
 pub enum MemoryError {
-    /// The memory is bigger than the limit at the start.
+    /// The memory is bigger at the start than a limit, or than a memory of its type can be.
     Limit { bytes: u64, limit: u64 },
     /// The system refused the address space or the memory.
     System { bytes: u64, source: region::Error },
@@ -81,7 +81,7 @@ impl LinearMemory {
     /// creation; in explicit mode it also bounds the reservation, and so all later growth.
     ///
     /// # Errors
-    /// If the limit forbids the initial size, or the system has no room.
+    /// If the limit or the type's own maximum forbids the initial size, or the system has no room.
     pub fn new(ty: MemoryType, bounds: Bounds, limit_bytes: u64) -> Result<Box<Self>, MemoryError> {
         let initial = ty.limits.min.saturating_mul(ty.page_size());
         if initial > limit_bytes {
@@ -89,9 +89,12 @@ impl LinearMemory {
         }
         let bounds = effective_bounds(&ty, bounds);
         let declared = max_bytes(&ty);
+        if initial > declared {
+            return Err(MemoryError::Limit { bytes: initial, limit: declared });
+        }
         let (before, capacity, after) = match bounds {
             Bounds::Guard => (MEMORY_GUARD, SPACE_32, MEMORY_GUARD),
-            Bounds::Explicit => (0, declared.min(limit_bytes).max(initial), region::page::size() as u64),
+            Bounds::Explicit => (0, declared.min(limit_bytes), region::page::size() as u64),
         };
         let reservation = reserve(before, capacity, after)?;
         let base = reservation.as_ptr::<u8>().cast_mut().wrapping_add(before as usize);

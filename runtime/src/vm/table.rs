@@ -68,6 +68,9 @@ impl TableData {
         }
         let index_max = if ty.table64 { u64::MAX } else { u64::from(u32::MAX) };
         let max = ty.limits.max.unwrap_or(u64::MAX).min(index_max);
+        if elements > max {
+            return Err(TableError::Limit { elements, limit: max });
+        }
         let base = UnsafeCell::new(std::ptr::null_mut());
         let mut table = Box::<Self>::new_uninit();
         let vm = VmTable { base, length: UnsafeCell::new(0), host: table.as_mut_ptr().cast() };
