@@ -76,6 +76,7 @@ run() {
 check() {
     local start=$SECONDS out="third_party/output/$1.$2"
     mkdir -p third_party/output
+    : >"$out.diff"
     run "$1" "$2" >"$out" 2>"$out.stderr"
     local code=$?
     if [ $code -eq 0 ] && diff -u "$here/$1.expected" "$out" >"$out.diff"; then

@@ -99,7 +99,7 @@ functions! {
         fd_filestat_set_times [I32 I64 I64 I32] CHANGES, NOTCAPABLE, fd::filestat_set_times;
         fd_pread [I32 I32 I32 I64 I32] HANDLES, NOTCAPABLE, fd::pread;
         fd_prestat_get [I32 I32] FILES, NO_SUCH_FD, dir::prestat_get;
-        fd_prestat_dir_name [I32 I32 I32] FILES, NO_SUCH_FD, dir::prestat_dir_name;
+        fd_prestat_dir_name [I32 I32 I32] FILES, NOTCAPABLE, dir::prestat_dir_name;
         fd_pwrite [I32 I32 I32 I64 I32] HANDLES, NOTCAPABLE, fd::pwrite;
         fd_read [I32 I32 I32 I32] HANDLES, NOTCAPABLE, fd::read;
         fd_readdir [I32 I32 I32 I64 I32] FILES, NOTCAPABLE, dir::read;

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType as HostFileType, Mode, OFlags, Timestamps};
 use crate::beneath::{self, Place};
 use crate::ctx::WasiCtx;
 use crate::errno::{Errno, Fail, Outcome};
-use crate::table::{Entry, File, WRITING};
+use crate::table::{Entry, File, WISH_TO_WRITE};
 use crate::types::{FdFlags, FileStat, LookupFlags, OpenFlags, Rights, flags16};
 
 /// What a guest asks of `path_open`.
@@ -48,7 +48,7 @@ impl Wanted {
 
     /// Whether the file is to be written; a directory never is.
     fn writes(&self) -> bool {
-        self.rights.intersects(WRITING) && !self.open.contains(OpenFlags::DIRECTORY)
+        self.rights.intersects(WISH_TO_WRITE) && !self.open.contains(OpenFlags::DIRECTORY)
     }
 
     fn host_flags(&self) -> Result<OFlags, Errno> {

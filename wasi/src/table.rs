@@ -62,10 +62,12 @@ const FILE: Rights = Rights::FD_SEEK
     .with(Rights::FD_FILESTAT_SET_TIMES)
     .with(Rights::POLL_FD_READWRITE);
 
-/// What opening for writing adds. Asking for any of these is asking to write: C programs mask their
-/// wish with what the directory hands down, and of a read-only one only `FD_DATASYNC` survives.
-pub(crate) const WRITING: Rights =
-    Rights::FD_WRITE.with(Rights::FD_DATASYNC).with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE);
+/// What asks to write. C programs mask their wish with what the directory hands down, and of a
+/// read-only one only `FD_DATASYNC` survives.
+pub(crate) const WISH_TO_WRITE: Rights = Rights::FD_WRITE.with(Rights::FD_DATASYNC).with(Rights::FD_ALLOCATE);
+
+/// What opening for writing adds. `FD_FILESTAT_SET_SIZE` is no wish: Go asks for it to read, too.
+const WRITING: Rights = WISH_TO_WRITE.with(Rights::FD_FILESTAT_SET_SIZE);
 
 const STREAM: Rights = Rights::FD_FDSTAT_SET_FLAGS.with(Rights::FD_FILESTAT_GET).with(Rights::POLL_FD_READWRITE);
 

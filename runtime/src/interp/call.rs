@@ -91,8 +91,10 @@ impl Machine {
             // SAFETY: the instance is live; the frames below have their positions saved.
             Err(code) => return Err(unsafe { services::trap(self.vmctx, code) }),
         };
+        // SAFETY: code of an interpreted function lives as long as its module.
+        let params = unsafe { &(*code).frame.params };
         // SAFETY: the slot array holds the parameters of the function; the frame is fresh.
-        unsafe { regs.take_array(&(*code).frame.params, self.results) };
+        unsafe { regs.take_array(params, self.results) };
         let frame = *self.state().current();
         Ok(Some(self.resume(&frame)))
     }

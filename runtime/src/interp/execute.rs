@@ -141,7 +141,9 @@ unsafe fn select(regs: Regs, ty: SlotType, dst: Slot, cond: Slot, [a, b]: [Slot;
 /// The slots are those of the running code.
 unsafe fn shuffle(regs: Regs, dst: Slot, a: Slot, b: Slot, lanes: [u8; 16]) {
     // SAFETY: said by the caller.
-    let (a, b): (v128, v128) = unsafe { (regs.get(a), regs.get(b)) };
+    let a: v128 = unsafe { regs.get(a) };
+    // SAFETY: said by the caller.
+    let b: v128 = unsafe { regs.get(b) };
     // SAFETY: said by the caller.
     unsafe { regs.set(dst, sem::shuffle(a, b, lanes)) };
 }

@@ -58,7 +58,6 @@ pub(super) struct Frame {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BacktraceFrame {
     pub(crate) vmctx: *mut VmCtx,
-    pub(crate) entry: *const VmFuncEntry,
     /// Index in the function space of the module.
     pub(crate) func_index: u32,
     /// Offset in the module's bytes of the operator it stands at.
@@ -190,7 +189,6 @@ impl Frame {
         let current = (self.pc as usize).saturating_sub(1);
         BacktraceFrame {
             vmctx: self.vmctx,
-            entry: self.entry,
             func_index: instance.layout.counts().imported_funcs + own_index,
             module_offset: offsets.get(current).copied().unwrap_or_default(),
             run,

@@ -77,13 +77,13 @@ impl LinearMemory {
     /// Reserves a memory and makes its first `limits.min` pages accessible. It reads as zeros.
     ///
     /// Guard mode serves memories of 32-bit addresses and 64 KiB pages; others get explicit bounds
-    /// whatever `bounds` says ([`LinearMemory::bounds`] tells). `limit_bytes` is the store's limit at
+    /// whatever `bounds` says. `limit_bytes` is the store's limit at
     /// creation; in explicit mode it also bounds the reservation, and so all later growth.
     ///
     /// # Errors
     /// If the limit forbids the initial size, or the system has no room.
     pub fn new(ty: MemoryType, bounds: Bounds, limit_bytes: u64) -> Result<Box<Self>, MemoryError> {
-        let initial = ty.limits.min.checked_mul(ty.page_size()).unwrap_or(u64::MAX);
+        let initial = ty.limits.min.saturating_mul(ty.page_size());
         if initial > limit_bytes {
             return Err(MemoryError::Limit { bytes: initial, limit: limit_bytes });
         }
@@ -153,12 +153,6 @@ impl LinearMemory {
     #[must_use]
     pub fn ty(&self) -> &MemoryType {
         &self.ty
-    }
-
-    /// How compiled code must check accesses.
-    #[must_use]
-    pub fn bounds(&self) -> Bounds {
-        self.bounds
     }
 
     /// Whether a host address lies in the reservation, guards included.
@@ -286,13 +280,13 @@ mod tests {
     fn byte(memory: &LinearMemory, at: u64) -> u8 {
         assert!(at < memory.byte_len());
         // SAFETY: inside the length.
-        unsafe { memory.base().add(at as usize).read_volatile() }
+        unsafe { memory.base().wrapping_add(at as usize).read_volatile() }
     }
 
     fn set_byte(memory: &LinearMemory, at: u64, value: u8) {
         assert!(at < memory.byte_len());
         // SAFETY: inside the length.
-        unsafe { memory.base().add(at as usize).write_volatile(value) }
+        unsafe { memory.base().wrapping_add(at as usize).write_volatile(value) }
     }
 
     #[test]
@@ -355,12 +349,12 @@ mod tests {
     fn small_pages_and_64_bit_addresses_are_explicit() {
         let small = MemoryType { page_size_log2: 0, ..ty(5, Some(70_000)) };
         let memory = made(small, Bounds::Guard);
-        assert_eq!((memory.bounds(), memory.byte_len(), memory.size_pages()), (Bounds::Explicit, 5, 5));
+        assert_eq!((memory.bounds, memory.byte_len(), memory.size_pages()), (Bounds::Explicit, 5, 5));
         assert_eq!(memory.grow(69_995, |_, _| true), Some(5));
         assert_eq!(memory.grow(1, |_, _| true), None);
         assert_eq!(byte(&memory, 69_999), 0);
         let wide = made(MemoryType { memory64: true, ..ty(1, Some(1 << 48)) }, Bounds::Guard);
-        assert_eq!(wide.bounds(), Bounds::Explicit);
+        assert_eq!(wide.bounds, Bounds::Explicit);
         assert_eq!(wide.grow(1 << 47, |_, _| true), None);
         assert_eq!(wide.grow(1, |_, _| true), Some(1));
     }

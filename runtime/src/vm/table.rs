@@ -13,8 +13,8 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ptr::NonNull;
 
+use aura_host_abi::TableType;
 use aura_host_abi::vm::VmTable;
-use aura_host_abi::{SlotType, TableType, ValType};
 
 use crate::vm::placed::Placed;
 
@@ -112,23 +112,11 @@ impl TableData {
         &self.ty
     }
 
-    /// The class of the elements.
-    #[must_use]
-    pub fn element(&self) -> SlotType {
-        ValType::Ref(self.ty.element).slot_type()
-    }
-
     /// The number of elements.
     #[must_use]
     pub fn len(&self) -> u64 {
         // SAFETY: one thread at a time works with the store; no reference to the word exists.
         unsafe { *self.vm.length.get() }
-    }
-
-    /// Whether it has no elements.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// An element, if the table has it.
