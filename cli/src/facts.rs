@@ -175,6 +175,7 @@ fn memory_text(ty: &wasmparser::MemoryType) -> String {
 
 fn limits(initial: u64, maximum: Option<u64>, unit: &str) -> String {
     match maximum {
+        Some(maximum) if maximum == initial => format!("{initial} {unit}"),
         Some(maximum) => format!("{initial} to {maximum} {unit}"),
         None => format!("{initial} or more {unit}"),
     }

@@ -113,7 +113,7 @@ fn exports(module: &Module) -> String {
 pub(crate) fn extern_text(ty: &ExternType) -> String {
     match ty {
         ExternType::Func(ty) => format!("function {ty}"),
-        ExternType::Table(ty) => format!("table of {} {}", ty.element, limits_text(ty.limits)),
+        ExternType::Table(ty) => format!("table of {} elements of {}", limits_text(ty.limits), ty.element),
         ExternType::Memory(ty) => format!("memory of {} pages", limits_text(ty.limits)),
         ExternType::Global(ty) if ty.mutable => format!("global (mut {})", ty.content),
         ExternType::Global(ty) => format!("global {}", ty.content),
@@ -122,8 +122,9 @@ pub(crate) fn extern_text(ty: &ExternType) -> String {
 
 fn limits_text(limits: Limits64) -> String {
     match limits.max {
-        Some(max) => format!("{}..{max}", limits.min),
-        None => format!("{}..", limits.min),
+        Some(max) if max == limits.min => max.to_string(),
+        Some(max) => format!("{} to {max}", limits.min),
+        None => format!("{} or more", limits.min),
     }
 }
 

@@ -59,6 +59,16 @@ fn a_trap_is_134_with_names_and_offsets() {
     }
 }
 
+/// The compiler folds the first load into the address of the second, for which it makes a new operator.
+#[test]
+fn a_load_that_was_folded_away_has_a_place() {
+    let text = r#"(module (memory 1) (func (export "_start")
+        (drop (v128.load16x4_s (i32.load8_u (i32.const -1868799178))))))"#;
+    for engine in ["interpreter", "jit"] {
+        run_wat(text, &["--engine", engine], &[]).fails(134, &["out of bounds memory access", " 0x"]);
+    }
+}
+
 #[test]
 fn a_trap_at_instantiation_is_134() {
     run_wat("(module (start $go) (func $go unreachable) (func (export \"_start\")))", &[], &[])

@@ -30,6 +30,20 @@ fn check_shard(shard: u64) {
     assert!(modules >= expected, "only {modules} of {} seeds made a module", count() / SHARDS);
 }
 
+/// Damaged modules: each is refused with an error, or runs the same everywhere; never a panic.
+#[test]
+fn damaged_modules() {
+    on_large_stack(|| {
+        let differential = Differential::new().expect("engines");
+        for seed in 0..4 * count() {
+            let Some(wasm) = Case::new(seed).damaged_module() else { continue };
+            if let Some(difference) = differential.check_module(&wasm, seed) {
+                panic!("seed {seed}, damaged, differs:\n{difference}");
+            }
+        }
+    });
+}
+
 /// Runs on a thread with a stack larger than what guests may use.
 fn on_large_stack(work: impl FnOnce() + Send + 'static) {
     let bytes = aura_spec_tests::differential::STACK_BYTES + (64 << 20);

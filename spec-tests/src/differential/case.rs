@@ -63,7 +63,25 @@ impl Case {
     #[must_use]
     pub fn module(&self) -> Option<Vec<u8>> {
         let mut source = arbitrary::Unstructured::new(&self.bytes);
-        Some(Module::new(config(), &mut source).ok()?.to_bytes())
+        Some(Module::new(config(self.seed), &mut source).ok()?.to_bytes())
+    }
+
+    /// The module's bytes with a few faults: changed, lost or cut off. Most are no valid module any more.
+    #[must_use]
+    pub fn damaged_module(&self) -> Option<Vec<u8>> {
+        let mut wasm = self.module()?;
+        let mut random = Random::new(self.seed ^ 0xda_3a6e);
+        for _ in 0..=random.below(3) {
+            let at = random.below(wasm.len() as u64) as usize;
+            match random.below(8) {
+                0 => wasm.truncate(at.max(1)),
+                1 if wasm.len() > 1 => drop(wasm.remove(at)),
+                2 => wasm.insert(at, random.number() as u8),
+                3 => wasm[at] = random.number() as u8,
+                _ => wasm[at] ^= 1 << random.below(8),
+            }
+        }
+        Some(wasm)
     }
 
     /// The smallest case that can be found from this one for which `fails` holds.
@@ -89,11 +107,14 @@ impl Case {
 }
 
 /// What modules are made of: all of version 2.0, bounded so that a run is short.
-fn config() -> Config {
+///
+/// Modules of even seeds have checks around all that could trap, so that they run further.
+fn config(seed: u64) -> Config {
     let imports = wat::parse_str(IMPORTS).expect("the list of imports is well formed");
     Config {
         available_imports: Some(imports),
         export_everything: true,
+        disallow_traps: seed.is_multiple_of(2),
         min_funcs: 1,
         max_funcs: 12,
         max_imports: 4,

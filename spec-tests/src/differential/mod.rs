@@ -113,3 +113,36 @@ fn compare(a: (Mode, &Observation), b: (Mode, &Observation)) -> Option<Differenc
     let before = left[..same].iter().rev().take(5).rev().cloned().collect();
     Some(Difference { modes: (a.0, b.0), before, observed: (l.cloned(), r.cloned()) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observation(lines: &[&str], stack_overflow_at: Option<usize>) -> Observation {
+        Observation { lines: lines.iter().map(|&line| line.to_owned()).collect(), stack_overflow_at }
+    }
+
+    fn differ(a: &Observation, b: &Observation) -> Option<Difference> {
+        let mode = |strategy| Mode::new(strategy, Bounds::Guard);
+        compare((mode(Strategy::Interpreter), a), (mode(Strategy::Jit), b))
+    }
+
+    #[test]
+    fn the_first_line_that_differs_is_reported() {
+        let a = observation(&["x", "y", "z"], None);
+        assert!(differ(&a, &a).is_none());
+        let difference = differ(&a, &observation(&["x", "other"], None)).expect("they differ");
+        assert_eq!(difference.before, ["x"]);
+        assert_eq!(difference.observed, (Some("y".to_owned()), Some("other".to_owned())));
+        assert!(difference.to_string().contains("jit/guard: other"), "{difference}");
+        let shorter = differ(&a, &observation(&["x", "y"], None)).expect("they differ");
+        assert_eq!(shorter.observed, (Some("z".to_owned()), None));
+    }
+
+    #[test]
+    fn where_a_stack_ran_out_the_comparison_ends() {
+        let full = observation(&["x", "stack"], Some(1));
+        assert!(differ(&full, &observation(&["x", "y", "z"], None)).is_none());
+        assert!(differ(&full, &observation(&["other", "y"], None)).is_some());
+    }
+}

@@ -6,13 +6,18 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use aura_runtime::{
-    Caller, Engine, Error, Extern, ExternType, Frame, Func, Instance, Linker, Module, Store, TrapCode, Val, ValType,
+    Caller, Engine, Error, Extern, ExternType, Frame, Func, Instance, Linker, Module, Store, StoreLimits, TrapCode,
+    Val, ValType,
 };
 
 use super::case::Random;
 
 /// The fuel each call may use: enough for loops to get hot, little enough for a run to be short.
 const FUEL: u64 = 20_000;
+
+/// What a module may take: a mutated one may ask for much more than a generated one.
+const LIMITS: StoreLimits =
+    StoreLimits { memory_bytes: 64 << 20, table_elements: 100_000, instances: 10, extern_refs: 1000 };
 
 /// What was seen of a run.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +49,7 @@ impl Host {
 #[must_use]
 pub fn observe(engine: &Engine, wasm: &[u8], seed: u64) -> Observation {
     let mut run = Run { store: Store::new(engine, Host::default()), seen: Observation::default() };
+    run.store.set_limits(LIMITS);
     match run.start(engine, wasm) {
         Ok(Some((module, instance))) => run.finish(&module, instance, seed),
         Ok(None) => {}
