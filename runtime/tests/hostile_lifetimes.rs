@@ -394,8 +394,11 @@ fn mixed_values(types: &[ValType]) -> Vec<Val> {
 #[test]
 fn t10_calls_of_up_to_a_thousand_values_in_both_directions() {
     everywhere(|name, engine| {
-        for count in COUNTS {
-            let types = mixed_types(count);
+        // One class of values alone, around the number of registers that hold results of that class.
+        let uniform = [ValType::I32, ValType::I64, ValType::F32, ValType::V128].into_iter();
+        let uniform = uniform.flat_map(|ty| (7..=10).map(move |count| vec![ty; count]));
+        for types in COUNTS.into_iter().map(mixed_types).chain(uniform) {
+            let count = types.len();
             let ty = FuncType::new(types.clone(), types.iter().rev().copied());
             let list = |types: &mut dyn Iterator<Item = &ValType>| {
                 types.fold(String::new(), |mut text, ty| {
