@@ -33,7 +33,7 @@ pub struct TableData {
 /// A table could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableError {
-    /// The table is bigger than the limit at the start.
+    /// The table is bigger at the start than a limit, or than its maximum.
     Limit { elements: u64, limit: u64 },
     /// The system has no memory for the elements.
     NoMemory { elements: u64 },
@@ -60,7 +60,7 @@ impl TableData {
     /// Makes a table of `limits.min` elements, each `init`.
     ///
     /// # Errors
-    /// If the minimum passes `limit` or the system has no memory.
+    /// If the minimum passes `limit` or the maximum, or the system has no memory.
     pub fn new(ty: TableType, init: u64, limit: u64) -> Result<Box<Self>, TableError> {
         let elements = ty.limits.min;
         if elements > limit {
