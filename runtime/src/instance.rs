@@ -21,7 +21,6 @@ use crate::module::Module;
 use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::vm::instance::InstanceData;
-use crate::vm::table::TableData;
 use crate::{grant, services};
 
 /// A linked instance of a module. A handle: the instance lives in its store.
@@ -369,10 +368,17 @@ fn check_segments(instance: &InstanceData) -> Result<()> {
         }
         SegmentMode::Passive | SegmentMode::Declared => true,
     };
-    // SAFETY: a linked instance's tables are those of live records.
-    let table_len = |table| unsafe { TableData::from_vm(instance.table(table)) }.len();
-    // SAFETY: a linked instance's memories are live.
-    let memory_len = |memory| unsafe { (*instance.memory(memory)).length.load(Ordering::Relaxed) };
+    let table_len = |table| {
+        // SAFETY: a linked instance's tables are live.
+        let table = unsafe { &*instance.table(table) };
+        // SAFETY: no guest of the store runs that could write the length.
+        unsafe { *table.length.get() }
+    };
+    let memory_len = |memory| {
+        // SAFETY: a linked instance's memories are live.
+        let memory = unsafe { &*instance.memory(memory) };
+        memory.length.load(Ordering::Relaxed)
+    };
     for segment in validated.elements() {
         let len = match &segment.items {
             ElementItems::Funcs(funcs) => funcs.len(),
