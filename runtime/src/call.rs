@@ -1,4 +1,8 @@
 //! The way from the host into guest code: the one function every call of the host passes.
+//!
+//! # Safety
+//! Trusts: a handle that passed its store's check points to a live function. Gives: while guest code runs, no Rust
+//! reference into the store is alive; the store is reached through one raw pointer, and borrowed again after the call.
 
 use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;

@@ -1,4 +1,8 @@
 //! `Config` and `Engine`: what all modules of a process part have in common.
+//!
+//! # Safety
+//! Trusts: entries that name an engine are used while a store of it lives, which keeps the engine. Gives: addresses of
+//! stubs and of host entries stay valid for as long as the engine; what threads share is atomic or locked.
 
 use std::collections::HashMap;
 use std::fmt;

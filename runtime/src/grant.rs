@@ -4,6 +4,10 @@
 //! [`Store::grant`] makes a capability and patches the entries it opens: each is a pointer to an
 //! immutable record, replaced as a whole, so that no call ever sees half a change. Revoking is a store to the
 //! capability's state, which every call through it reads.
+//!
+//! # Safety
+//! Trusts: import cells hold live references of their own store. Gives: a cell is replaced by one store of a pointer to
+//! a complete record, and records stay until the store is dropped.
 
 use std::sync::Arc;
 

@@ -4,6 +4,10 @@
 //! tables, globals and segments, link, then run active segments and the start function. An instance
 //! that fails in one of the last two steps stays in its store, because tables it was given may
 //! already name its functions; nobody else can reach it.
+//!
+//! # Safety
+//! Trusts: the caller's store is live, on this thread, and not borrowed. Gives: an instance is linked, every part of its
+//! block set, before any service or guest code sees it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,8 @@
 //! `Linker`: names for what modules import.
+//!
+//! # Safety
+//! Trusts: a linker of `T` instantiates in stores of `T` only, which its signatures hold; so a body may take the store
+//! it is called with as one of `T`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

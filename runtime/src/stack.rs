@@ -1,4 +1,8 @@
 //! The native stack of this thread: how low guest code may go on it.
+//!
+//! # Safety
+//! Trusts: the C library's description of this thread's stack. Gives: attributes are initialised before they are read
+//! and destroyed once.
 
 use std::cell::Cell;
 

@@ -1,4 +1,7 @@
 //! The engine services as compiled code calls them: a thunk that notes where the code left, then the body.
+//!
+//! # Safety
+//! Trusts: compiled code calls a service with its own instance, live and linked.
 
 use std::sync::OnceLock;
 

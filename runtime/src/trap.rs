@@ -3,6 +3,9 @@
 //! A trap is recorded in the store at the moment it happens, while the frames still stand
 //! ([`record_raised`] for compiled code, [`record`] for everything else); it is taken out where the
 //! outermost call returns to the host.
+//!
+//! # Safety
+//! Trusts: the thunks pass the store of the running instance, and nothing of it is borrowed while guest code runs.
 
 use std::fmt;
 

@@ -2,6 +2,10 @@
 //!
 //! [`WasmTy`] says how one Rust type lies in slots; tuples of such types are parameter and result
 //! lists; closures over them are host functions ([`IntoFunc`]).
+//!
+//! # Safety
+//! Trusts: closures over `T` are registered with stores and linkers of `T` only, which signatures hold; during a host
+//! call the engine holds no borrow of the store. Gives: slots are as long as the checked type needs.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,8 @@
 //! Values as the host sees them, and as slots hold them.
+//!
+//! # Safety
+//! Trusts: function references in slots were put there by the engine for the same store. Gives: a host value is followed
+//! only through its own store, which never removes one.
 
 use std::any::Any;
 

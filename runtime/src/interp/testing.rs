@@ -1,4 +1,7 @@
 //! Instances for unit tests whose functions are called with raw slots, on any tier.
+//!
+//! # Safety
+//! Test support: worlds are torn down after the last call, and instances of a world outlive the references to them.
 
 use aura_host_abi::SlotType;
 
