@@ -1,7 +1,7 @@
 //! Writes what criterion measured as Markdown: the machine, the versions, and a table of medians
 //! for each group of a bench.
 //!
-//!     cargo run --release -p aura-benches --bin record -- first > benches/record/DATE-first.md
+//!     cargo run --release -p aura-benches --bin record -- first [NOTE] > benches/record/DATE-first.md
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,10 +24,10 @@ struct Measured {
 
 fn main() -> ExitCode {
     let Some(bench) = env::args().nth(1) else {
-        eprintln!("usage: record BENCH");
+        eprintln!("usage: record BENCH [NOTE]");
         return ExitCode::from(2);
     };
-    match record(&bench) {
+    match record(&bench, env::args().nth(2).as_deref()) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn record(bench: &str) -> Result<String, Box<dyn Error>> {
+fn record(bench: &str, note: Option<&str>) -> Result<String, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let mut measured = Vec::new();
@@ -49,6 +49,10 @@ fn record(bench: &str) -> Result<String, Box<dyn Error>> {
     }
     let mut out = format!("# Bench `{bench}`\n\n");
     machine(&mut out, &root)?;
+    let _ = writeln!(out, "| command | `cargo bench -p aura-benches --bench {bench}` |");
+    if let Some(note) = note {
+        let _ = writeln!(out, "| note | {note} |");
+    }
     out.push_str("\nMedians; in brackets the bounds of their 95 % confidence intervals.\n");
     let mut groups: BTreeMap<&str, Vec<&Measured>> = BTreeMap::new();
     for one in &measured {
