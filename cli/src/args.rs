@@ -125,7 +125,7 @@ pub(crate) struct RunArgs {
     /// Grant the program a right; may be repeated
     #[arg(long = "grant", value_name = "ACTION[=RESOURCE]")]
     pub(crate) grants: Vec<GrantSpec>,
-    /// Short for --grant fs.write=HOST[::GUEST]
+    /// Short for a grant of fs.write on the directory
     #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
     pub(crate) dirs: Vec<GrantSpec>,
     /// Short for --grant env=NAME[=VALUE]

@@ -1,6 +1,6 @@
 //! Random modules on every tier and in every bounds mode: nothing observable may differ.
 //!
-//! [`case`] makes a module from bytes, and shrinks the bytes; [`observe`] runs a module and writes
+//! [`case`] makes a module from bytes, and shrinks the bytes; [`mod@observe`] runs a module and writes
 //! down everything a host can see of the run; this file compares what the modes wrote. Numbers are
 //! compared bit for bit: the engines run with canonical NaNs.
 
