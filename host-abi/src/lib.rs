@@ -6,9 +6,10 @@
 //! sees. One fact, one place: compiled code takes every offset from these structures with
 //! [`core::mem::offset_of`], the interpreter uses the structures themselves.
 //!
-//! Reading order: [`types`], [`trap`], [`vm`], [`services`], [`capability`], [`host`].
+//! Reading order: [`types`], [`gc`], [`trap`], [`vm`], [`services`], [`capability`], [`host`].
 
 pub mod capability;
+pub mod gc;
 pub mod host;
 pub mod memory;
 pub mod services;

@@ -5,7 +5,8 @@
 //!
 //! Result classes: `value` is the result itself and the service cannot fail; `status` is a
 //! [`crate::trap::Status`], after [`Status::Trap`](crate::trap::Status::Trap) the caller must leave
-//! by `propagate`; `never` does not return. All integer parameters are 64-bit, zero-extended where
+//! by `propagate`; `object` is a reference to an object, after 0 the caller must leave the same way;
+//! `never` does not return. A service of the class `object` may move every object of the heap. All integer parameters are 64-bit, zero-extended where
 //! the operand was narrower.
 
 use crate::vm::VmCtx;
@@ -29,6 +30,9 @@ macro_rules! for_each_service {
             elem_drop(segment: u64) -> value;
             /// `ref.func`: a pointer to the function's `VmFuncRef`.
             ref_func(function: u64) -> value;
+            /// Makes an object with this tag ([`crate::gc::tag`]), length word and size in bytes, a multiple of 8; its
+            /// other bytes are zero. It is young if the size is at most [`crate::gc::YOUNG_SIZE_MAX`].
+            heap_alloc(tag: u64, length: u64, size: u64) -> object;
             /// The stack check failed: a real overflow, or an interrupt. May return `Ok` if the interrupt was withdrawn.
             stack_check_failed() -> status;
             /// Ends the activation with the trap of this code (`TrapCode` as a number).
@@ -73,6 +77,7 @@ macro_rules! service_table {
     };
     (@class value) => { ServiceClass::Value };
     (@class status) => { ServiceClass::Status };
+    (@class object) => { ServiceClass::Object };
     (@class never) => { ServiceClass::Never };
 }
 
@@ -81,6 +86,7 @@ macro_rules! service_table {
 pub enum ServiceClass {
     Value,
     Status,
+    Object,
     Never,
 }
 

@@ -54,6 +54,8 @@ trap_codes! {
     Poisoned = 17, "instance is poisoned";
     /// The function was found invalid at its first call (lazy validation only).
     InvalidFunction = 18, "function failed validation";
+    /// The heap's limit is reached by objects that are in use.
+    HeapExhausted = 19, "out of memory for the garbage-collected heap";
 }
 
 impl fmt::Display for TrapCode {

@@ -8,6 +8,7 @@
 //! +0   store ────────────────────▶  +0  stack_limit  (atomic)        +0  regs_entry   (atomic)
 //! +8   entries ─▶ [VmFuncEntry]     +8  fuel                         +8  slots_entry  (atomic)
 //! +16  host (engine's own data)     +16 services ─▶ VmServices       ...
+//!                                   ... heap, and where in it the next object goes
 //! then, at offsets from VmCtxLayout:
 //!      imports  [*VmFuncRef]   the import vector: one pointer per imported function
 //!      memories [VmMemoryRef]  imported ones first, as everywhere
@@ -54,6 +55,15 @@ pub struct VmStore {
     pub fault_address: UnsafeCell<usize>,
     /// The store's own data, for the engine only.
     pub host: UnsafeCell<*mut ()>,
+    /// The base of the heap, set before the first instance is linked; see [`crate::gc`].
+    pub heap: AtomicPtr<u8>,
+    /// Offset in the heap of the next young object. From here to `heap_limit` all bytes are zero.
+    pub heap_next: UnsafeCell<u64>,
+    /// Where the bytes for young objects end that may be taken without asking the engine.
+    pub heap_limit: UnsafeCell<u64>,
+    /// The exception on its way to a handler, 0 if none: a place the collector knows.
+    pub exception: UnsafeCell<u32>,
+    pub padding2: u32,
 }
 
 /// One entry from Rust into compiled code, on the native stack, chained to the one before it.

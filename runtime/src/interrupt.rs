@@ -41,6 +41,11 @@ impl StoreShared {
                 padding: 0,
                 fault_address: 0.into(),
                 host: std::ptr::null_mut::<()>().into(),
+                heap: std::ptr::null_mut::<u8>().into(),
+                heap_next: 0.into(),
+                heap_limit: 0.into(),
+                exception: 0.into(),
+                padding2: 0,
             },
             interrupted: AtomicBool::new(false),
             watch: AtomicU64::new(0),
@@ -128,6 +133,28 @@ impl StoreShared {
         // SAFETY: as in `fuel`; the signal handler that writes the word has returned.
         let address = unsafe { self.vm.fault_address.get().replace(0) };
         (address != 0).then_some(address)
+    }
+}
+
+/// Where in the heap compiled code makes young objects.
+impl StoreShared {
+    pub(crate) fn set_heap(&self, base: *mut u8) {
+        self.vm.heap.store(base, SeqCst);
+    }
+
+    /// The offset of the next young object, and where the zeroed bytes for such objects end.
+    pub(crate) fn young_room(&self) -> (u64, u64) {
+        // SAFETY: as in `fuel`.
+        let next = unsafe { *self.vm.heap_next.get() };
+        // SAFETY: as in `fuel`.
+        (next, unsafe { *self.vm.heap_limit.get() })
+    }
+
+    pub(crate) fn set_young_room(&self, next: u64, limit: u64) {
+        // SAFETY: as in `fuel`.
+        unsafe { *self.vm.heap_next.get() = next };
+        // SAFETY: as in `fuel`.
+        unsafe { *self.vm.heap_limit.get() = limit };
     }
 }
 

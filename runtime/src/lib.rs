@@ -25,6 +25,7 @@
 //! | `call`, `tier`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
 //! | `interp` | the interpreter |
 //! | `services`, `vm` | engine services; memories, tables, instance data |
+//! | `gc` | the heap of a store, collections |
 //! | `trap`, `signals`, [`backtrace`] | why and where guest code stopped |
 
 mod arch;
@@ -34,6 +35,8 @@ mod engine;
 mod error;
 mod externs;
 mod files;
+#[allow(dead_code, reason = "the collector follows")]
+mod gc;
 mod grant;
 mod host;
 pub mod inspect;
@@ -66,6 +69,7 @@ pub use aura_validator::{Features, Limits};
 pub use engine::{Config, Engine, Strategy};
 pub use error::{Error, ErrorKind, Result};
 pub use externs::{Extern, Func, Global, Memory, Table};
+pub use gc::GC_HEAP_MAX;
 pub use grant::{DeniedImport, Grant, Subject};
 pub use instance::Instance;
 pub use interrupt::InterruptHandle;

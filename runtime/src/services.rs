@@ -17,6 +17,7 @@ use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmStore};
 use aura_validator::fuel::{BULK_BYTES_PER_FUEL, BULK_ELEMENTS_PER_FUEL};
 
+use crate::gc;
 use crate::store::StoreData;
 use crate::vm::access;
 use crate::vm::instance::InstanceData;
@@ -148,6 +149,10 @@ impl Guest {
 
     fn ref_func(&mut self, function: u64) -> u64 {
         self.instance().func_ref(function as u32).addr() as u64
+    }
+
+    fn heap_alloc(&mut self, tag: u64, length: u64, size: u64) -> Result<u32, TrapCode> {
+        gc::allocate(self.store_data(), tag as u32, length as u32, size)
     }
 
     fn stack_check_failed(&mut self) -> Result<(), TrapCode> {
@@ -286,6 +291,23 @@ macro_rules! service {
                 Ok(()) => Status::Ok,
                 // SAFETY: as for this function; interpreted callers save their positions before they call.
                 Err(code) => unsafe { trap(vmctx, code) },
+            }
+        }
+    };
+    ($(#[$doc:meta])* $name:ident($($param:ident: $ty:ty),*) -> object) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// `vmctx` is a live, linked instance of the store that runs on this thread. Every reference that is used
+        /// afterwards is in a place the collector knows.
+        pub(crate) unsafe fn $name(vmctx: *mut VmCtx $(, $param: $ty)*) -> u64 {
+            match (Guest { vmctx }).$name($($param),*) {
+                Ok(reference) => reference.into(),
+                Err(code) => {
+                    // SAFETY: as for this function; interpreted callers save their positions before they call.
+                    unsafe { trap(vmctx, code) };
+                    0
+                }
             }
         }
     };

@@ -19,6 +19,7 @@ use aura_host_abi::vm::{VmCtx, VmStore};
 use crate::engine::{Engine, Strategy};
 use crate::error::{Error, Result};
 use crate::externs::{Extern, GlobalRecord};
+use crate::gc::Heap;
 use crate::grant::{DeniedImport, Standing};
 use crate::host::HostRecord;
 use crate::interp::InterpState;
@@ -40,11 +41,20 @@ pub struct StoreLimits {
     pub instances: usize,
     /// Host values that guests hold references to.
     pub extern_refs: usize,
+    /// Bytes of objects in the garbage-collected heap, at most [`crate::GC_HEAP_MAX`]; less than 64 KiB counts as that.
+    /// While objects are moved, the system may have to give as much again.
+    pub gc_heap_bytes: u64,
 }
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { memory_bytes: 1 << 40, table_elements: TABLE_ELEMENTS_LIMIT, instances: 10_000, extern_refs: 1_000_000 }
+        Self {
+            memory_bytes: 1 << 40,
+            table_elements: TABLE_ELEMENTS_LIMIT,
+            instances: 10_000,
+            extern_refs: 1_000_000,
+            gc_heap_bytes: 1 << 30,
+        }
     }
 }
 
@@ -70,6 +80,7 @@ pub(crate) struct StoreData {
     pub(crate) globals: Vec<Box<GlobalRecord>>,
     pub(crate) host_records: Vec<Box<HostRecord>>,
     pub(crate) externs: Vec<Box<dyn Any + Send + Sync>>,
+    pub(crate) heap: Heap,
     pub(crate) grants: Vec<Standing>,
     pub(crate) denied: Vec<DeniedImport>,
 }
@@ -91,8 +102,10 @@ impl StoreData {
         let mut interp = InterpState::new(config.max_wasm_stack);
         interp.auto_tier = config.strategy != Strategy::Interpreter;
         interp.canonical_nans = config.canonicalize_nans;
+        let shared = Arc::new(StoreShared::new());
         Self {
-            shared: Arc::new(StoreShared::new()),
+            heap: Heap::new(&shared),
+            shared,
             id: StoreId::next(),
             engine: engine.clone(),
             consume_fuel: config.consume_fuel,

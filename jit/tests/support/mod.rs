@@ -205,6 +205,11 @@ impl Instance {
             padding: 0,
             fault_address: UnsafeCell::new(0),
             host: UnsafeCell::new(ptr::null_mut()),
+            heap: AtomicPtr::default(),
+            heap_next: UnsafeCell::new(0),
+            heap_limit: UnsafeCell::new(0),
+            exception: UnsafeCell::new(0),
+            padding2: 0,
         });
         let activation =
             Box::new(VmActivation { previous: ptr::null_mut(), entry_sp: 0, exit_fp: 0, exit_pc: 0, entry_fp: 0 });

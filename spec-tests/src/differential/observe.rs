@@ -16,8 +16,13 @@ use super::case::Random;
 const FUEL: u64 = 20_000;
 
 /// What a module may take: a mutated one may ask for much more than a generated one.
-const LIMITS: StoreLimits =
-    StoreLimits { memory_bytes: 64 << 20, table_elements: 100_000, instances: 10, extern_refs: 1000 };
+const LIMITS: StoreLimits = StoreLimits {
+    memory_bytes: 64 << 20,
+    table_elements: 100_000,
+    instances: 10,
+    extern_refs: 1000,
+    gc_heap_bytes: 64 << 20,
+};
 
 /// What was seen of a run.
 #[derive(Clone, Debug, Default)]
