@@ -72,4 +72,7 @@ pub enum Status {
     Ok = 0,
     /// The reason is in [`crate::vm::VmStore::trap`] (and, for host errors, beside it in the store).
     Trap = 1,
+    /// The function ends by a tail call: whoever called it calls [`crate::vm::VmStore::tail`] in its
+    /// place, whose results are the results.
+    TailCall = 2,
 }

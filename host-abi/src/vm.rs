@@ -53,6 +53,8 @@ pub struct VmStore {
     pub padding: u32,
     /// For a memory fault, the host address that faulted.
     pub fault_address: UnsafeCell<usize>,
+    /// The tail call that is on its way out of the interpreter; see [`crate::trap::Status::TailCall`].
+    pub tail: UnsafeCell<VmTail>,
     /// The store's own data, for the engine only.
     pub host: UnsafeCell<*mut ()>,
     /// The base of the heap, set before the first instance is linked; see [`crate::gc`].
@@ -64,6 +66,18 @@ pub struct VmStore {
     /// The exception on its way to a handler, 0 if none: a place the collector knows.
     pub exception: UnsafeCell<u32>,
     pub padding2: u32,
+}
+
+/// A tail call that the interpreter leaves to whoever called it: whom to call, with what.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmTail {
+    pub vmctx: *mut VmCtx,
+    pub entry: *const VmFuncEntry,
+    /// The entry's `tail_entry`, for callers that are compiled code.
+    pub code: *const (),
+    /// The arguments in slots; null until the first such call.
+    pub args: *mut u64,
 }
 
 /// One entry from Rust into compiled code, on the native stack, chained to the one before it.
@@ -131,6 +145,8 @@ pub struct VmHostFunc {
 pub struct VmFuncEntry {
     pub regs_entry: AtomicPtr<()>,
     pub slots_entry: AtomicPtr<()>,
+    /// Null until first needed. Then as `regs_entry` without arguments: it takes those from [`VmTail::args`], and is to be tail-called.
+    pub tail_entry: AtomicPtr<()>,
     /// What the engine knows of the function's module; null for host functions.
     pub owner: *const (),
     /// Index among the module's own functions.

@@ -190,6 +190,21 @@ impl Compiler {
         )
     }
 
+    /// Compiles the tail entry of functions of a type: it takes the arguments from [`aura_host_abi::vm::VmTail`]
+    /// and calls the entry's `regs_entry` in its place.
+    ///
+    /// # Errors
+    /// If the compiler failed.
+    pub fn compile_tail_entry(&self, ty: &FuncType) -> Result<CompiledFunction, CompileError> {
+        self.run(
+            |function, builder| {
+                stubs::tail_entry(function, builder, self.isa(), ty);
+                Ok(())
+            },
+            |context| finish::compile(context, self.isa()),
+        )
+    }
+
     /// The CLIF of a function before optimisation, as text.
     ///
     /// # Errors

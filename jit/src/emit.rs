@@ -152,7 +152,12 @@ impl<'a> Emit<'a> {
 
     /// Leaves with the recorded trap if `status` is not zero.
     pub(crate) fn propagate_if(&mut self, status: Value) {
-        self.cold_if(status, |emit| emit.call_never(Service::propagate, &[]));
+        self.cold_if(status, Self::propagate);
+    }
+
+    /// Leaves with the recorded trap. The current block is over.
+    pub(crate) fn propagate(&mut self) {
+        self.call_never(Service::propagate, &[]);
     }
 
     /// Leaves with this trap if `condition` is not zero.
@@ -173,7 +178,7 @@ impl<'a> Emit<'a> {
     }
 
     /// Runs `cold`, which must not return, out of line if `condition` is not zero.
-    fn cold_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
+    pub(crate) fn cold_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
         self.branch_cold(condition, |emit, _| cold(emit));
     }
 

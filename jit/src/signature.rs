@@ -27,6 +27,13 @@ pub(crate) fn registers(ty: &FuncType) -> Signature {
     sig
 }
 
+/// The signature of tail entries of functions of this type: `(vmctx, entry) -> results`.
+pub(crate) fn tail(ty: &FuncType) -> Signature {
+    let mut sig = registers(ty);
+    sig.params.truncate(2);
+    sig
+}
+
 /// The signature of every slot entry: `(vmctx, entry, slots) -> status`.
 pub(crate) fn slots(native: CallConv) -> Signature {
     let mut sig = Signature::new(native);

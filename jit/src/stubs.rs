@@ -3,6 +3,8 @@
 //! ```text
 //! Rust ── slots_entry: slots_to_regs ──▶ regs_entry: compiled body
 //! compiled body ── regs_entry: regs_to_slots ──▶ slots_entry: interpreter, host function
+//!                  regs_to_slots ◀── status TailCall ── interpreter
+//!                  regs_to_slots ── tail_entry: tail_entry ──▶ regs_entry, both by tail calls
 //! ```
 //!
 //! Both take the callee's entry as a hidden parameter and load the other word from it at the call,
@@ -10,8 +12,10 @@
 
 use std::mem::offset_of;
 
-use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore};
+use aura_host_abi::trap::Status;
+use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore, VmTail};
 use aura_host_abi::{FuncType, ValType};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Function, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
@@ -61,9 +65,46 @@ pub(crate) fn regs_to_slots(
     let vmctx = emit.vmctx;
     let call = emit.ins().call_indirect(sig, callee, &[vmctx, entry, slots]);
     let status = emit.builder.inst_results(call)[0];
-    emit.propagate_if(status);
+    emit.cold_if(status, |emit| leave(emit, status, ty));
     let results: Vec<_> = load_slots(&mut emit, slots, ty.results());
     emit.ins().return_(&results);
+    emit.builder.finalize(isa.frontend_config());
+}
+
+/// What a status other than `Ok` asks for.
+fn leave(emit: &mut Emit<'_>, status: Value, ty: &FuncType) {
+    let is_tail_call = emit.ins().icmp_imm_u(IntCC::Equal, status, i64::from(Status::TailCall as u32));
+    emit.cold_if(is_tail_call, |emit| {
+        let store = emit.store();
+        let at = |field| offset(offset_of!(VmStore, tail) + field);
+        let mut load = |field| emit.ins().load(types::I64, plain(), store, at(field));
+        let vmctx = load(offset_of!(VmTail, vmctx));
+        let entry = load(offset_of!(VmTail, entry));
+        let code = load(offset_of!(VmTail, code));
+        // The callee's type may be another one, but its results are those of this type.
+        let sig = emit.builder.import_signature(signature::tail(ty));
+        emit.ins().return_call_indirect(sig, code, &[vmctx, entry]);
+    });
+    emit.propagate();
+}
+
+/// The tail entry of functions of a type: takes the arguments of a tail call that left the interpreter.
+pub(crate) fn tail_entry(
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+    isa: &dyn TargetIsa,
+    ty: &FuncType,
+) {
+    let (mut emit, params) = Emit::start(function, context, isa, signature::tail(ty));
+    let entry = params[1];
+    let store = emit.store();
+    let at = offset(offset_of!(VmStore, tail) + offset_of!(VmTail, args));
+    let slots = emit.ins().load(types::I64, plain(), store, at);
+    let mut args = vec![emit.vmctx, entry];
+    args.extend(load_slots(&mut emit, slots, ty.params()));
+    let callee = emit.load_atomic(entry, offset_of!(VmFuncEntry, regs_entry));
+    let sig = emit.builder.import_signature(signature::registers(ty));
+    emit.ins().return_call_indirect(sig, callee, &args);
     emit.builder.finalize(isa.frontend_config());
 }
 

@@ -152,6 +152,7 @@ struct Jit {
     stubs: ModuleCode,
     regs_to_slots: Mutex<HashMap<u32, NonNull<()>>>,
     slots_to_regs: Mutex<HashMap<u32, NonNull<()>>>,
+    tail_entries: Mutex<HashMap<u32, NonNull<()>>>,
 }
 
 // SAFETY: the pointers are addresses of code that lives as long as the engine; code has no thread.
@@ -222,6 +223,7 @@ impl Engine {
             Box::new(VmFuncEntry {
                 regs_entry: AtomicPtr::new(arch::lazy_regs(&self.inner.types.get(type_id))),
                 slots_entry: AtomicPtr::new(host::host_entry as *mut ()),
+                tail_entry: AtomicPtr::default(),
                 owner: std::ptr::from_ref(&*self.inner).cast(),
                 index: u32::MAX,
                 type_id,
@@ -234,29 +236,63 @@ impl Engine {
 
     /// The stub that lets compiled code call functions of a type that are not compiled.
     pub(crate) fn regs_to_slots(&self, type_id: u32) -> Result<NonNull<()>> {
-        let jit = self.inner.jit.as_ref().expect("compiled code runs in engines that have a compiler");
-        jit.stub(&jit.regs_to_slots, type_id, &self.inner.types, Compiler::compile_regs_to_slots)
+        self.inner.regs_to_slots(type_id)
+    }
+
+    /// The stub that compiled code tail-calls for a tail call that left the interpreter.
+    pub(crate) fn tail_entry(&self, type_id: u32) -> Result<NonNull<()>> {
+        self.inner.tail_entry(type_id)
     }
 
     /// The stub that calls compiled functions of a type with arguments in slots.
     pub(crate) fn slots_to_regs(&self, type_id: u32) -> Result<NonNull<()>> {
-        let jit = self.inner.jit.as_ref().expect("functions are compiled in engines that have a compiler");
+        let jit = self.inner.jit();
         jit.stub(&jit.slots_to_regs, type_id, &self.inner.types, Compiler::compile_slots_to_regs)
     }
 
-    /// The engine that a host function's entry belongs to.
+    /// As [`Engine::regs_to_slots`], for the type and in the engine of a host function's entry.
     ///
     /// # Safety
     /// `entry` came from [`Engine::host_entry`] of an engine that lives.
     pub(crate) unsafe fn stub_for_host_entry(entry: *const VmFuncEntry) -> Result<NonNull<()>> {
+        // SAFETY: said by the caller.
+        let (inner, type_id) = unsafe { Self::of_host_entry(entry) };
+        inner.regs_to_slots(type_id)
+    }
+
+    /// As [`Engine::tail_entry`], for the type and in the engine of a host function's entry.
+    ///
+    /// # Safety
+    /// As [`Engine::stub_for_host_entry`].
+    pub(crate) unsafe fn tail_entry_for_host(entry: *const VmFuncEntry) -> Result<NonNull<()>> {
+        // SAFETY: said by the caller.
+        let (inner, type_id) = unsafe { Self::of_host_entry(entry) };
+        inner.tail_entry(type_id)
+    }
+
+    unsafe fn of_host_entry<'a>(entry: *const VmFuncEntry) -> (&'a Inner, u32) {
         // SAFETY: the caller vouches that the entry lives.
         let owner = unsafe { (*entry).owner };
         // SAFETY: `host_entry` set the owner to the engine, which lives.
         let inner = unsafe { &*owner.cast::<Inner>() };
         // SAFETY: as the first.
-        let type_id = unsafe { (*entry).type_id };
-        let jit = inner.jit.as_ref().expect("compiled code runs in engines that have a compiler");
-        jit.stub(&jit.regs_to_slots, type_id, &inner.types, Compiler::compile_regs_to_slots)
+        (inner, unsafe { (*entry).type_id })
+    }
+}
+
+impl Inner {
+    fn jit(&self) -> &Jit {
+        self.jit.as_ref().expect("compiled code runs in engines that have a compiler")
+    }
+
+    fn regs_to_slots(&self, type_id: u32) -> Result<NonNull<()>> {
+        let jit = self.jit();
+        jit.stub(&jit.regs_to_slots, type_id, &self.types, Compiler::compile_regs_to_slots)
+    }
+
+    fn tail_entry(&self, type_id: u32) -> Result<NonNull<()>> {
+        let jit = self.jit();
+        jit.stub(&jit.tail_entries, type_id, &self.types, Compiler::compile_tail_entry)
     }
 }
 
@@ -270,7 +306,8 @@ impl Jit {
         })
         .map_err(|error| Error::resource(error.to_string()))?;
         let stubs = ModuleCode::new(&compiler, 0, STUBS_RESERVATION).map_err(|e| Error::resource(e.to_string()))?;
-        Ok(Self { compiler, stubs, regs_to_slots: Mutex::default(), slots_to_regs: Mutex::default() })
+        let (regs_to_slots, slots_to_regs, tail_entries) = Default::default();
+        Ok(Self { compiler, stubs, regs_to_slots, slots_to_regs, tail_entries })
     }
 
     fn stub(

@@ -451,6 +451,7 @@ unsafe fn succeed(store: *mut StoreData, status: Status) -> Result<()> {
         Status::Ok => Ok(()),
         // SAFETY: as for this function.
         Status::Trap => Err(crate::trap::take(unsafe { &mut *store })),
+        Status::TailCall => unreachable!("services call nothing"),
     }
 }
 

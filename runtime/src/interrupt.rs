@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use aura_host_abi::vm::{VmActivation, VmStore};
+use aura_host_abi::vm::{VmActivation, VmStore, VmTail};
 
 use crate::thunks;
 
@@ -40,6 +40,13 @@ impl StoreShared {
                 trap: 0.into(),
                 padding: 0,
                 fault_address: 0.into(),
+                tail: VmTail {
+                    vmctx: std::ptr::null_mut(),
+                    entry: std::ptr::null(),
+                    code: std::ptr::null(),
+                    args: std::ptr::null_mut(),
+                }
+                .into(),
                 host: std::ptr::null_mut::<()>().into(),
                 heap: std::ptr::null_mut::<u8>().into(),
                 heap_next: 0.into(),

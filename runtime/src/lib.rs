@@ -49,6 +49,7 @@ mod services;
 mod signals;
 mod stack;
 mod store;
+mod tail;
 mod thunks;
 mod tier;
 mod trap;

@@ -152,6 +152,7 @@ impl Module {
                     VmFuncEntry {
                         regs_entry: AtomicPtr::new(arch::lazy_regs(&validated.types()[ty])),
                         slots_entry: AtomicPtr::new(tier::interp_entry as *mut ()),
+                        tail_entry: AtomicPtr::default(),
                         owner: this.as_ptr().cast(),
                         index,
                         type_id: type_ids[ty],

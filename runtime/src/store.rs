@@ -68,6 +68,8 @@ pub(crate) struct StoreData {
     pub(crate) consume_fuel: bool,
     pub(crate) interp: InterpState,
     pub(crate) pending: Pending,
+    /// What [`aura_host_abi::vm::VmTail::args`] points to, once it is needed.
+    pub(crate) tail_args: Box<[u64]>,
     pub(crate) limits: StoreLimits,
     memory_bytes: u64,
     table_elements: u64,
@@ -111,6 +113,7 @@ impl StoreData {
             consume_fuel: config.consume_fuel,
             interp,
             pending: Pending::default(),
+            tail_args: Box::default(),
             limits: StoreLimits::default(),
             memory_bytes: 0,
             table_elements: 0,

@@ -20,7 +20,7 @@ use aura_jit::{CodeKind, ModuleCode};
 use aura_validator::Code;
 
 use crate::engine::{Engine, Strategy};
-use crate::{arch, host, interp, module, services};
+use crate::{arch, host, interp, module, services, tail};
 
 /// Address space per module for machine code.
 const CODE_RESERVATION: usize = ModuleCode::DEFAULT_RESERVATION;
@@ -28,11 +28,15 @@ const CODE_RESERVATION: usize = ModuleCode::DEFAULT_RESERVATION;
 /// Heat of a function that was compiled or cannot be: never offered to the compiler again.
 const SETTLED: u32 = u32::MAX;
 
-/// The slot entry of functions that are not compiled.
+/// The slot entry of functions that are not compiled, for compiled callers.
 pub(crate) extern "C" fn interp_entry(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> Status {
     // SAFETY: whoever calls an entry word passes the callee's live instance, the entry itself, and
     // slots as its type needs; that is the contract of `VmFuncEntry`.
-    unsafe { enter_interpreter(vmctx, entry, slots) }
+    match unsafe { enter_interpreter(vmctx, entry, slots) } {
+        // SAFETY: the call was left pending just now.
+        Status::TailCall => unsafe { tail::complete(vmctx) },
+        status => status,
+    }
 }
 
 unsafe fn enter_interpreter(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> Status {
@@ -53,7 +57,7 @@ unsafe fn enter_interpreter(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots:
         // SAFETY: as above.
         if unsafe { compile_once(entry) } {
             // SAFETY: the entry word now holds compiled code for the same type.
-            return unsafe { call_slots(vmctx, entry, slots) };
+            return unsafe { tail::restart(vmctx, entry, slots) };
         }
     }
     // SAFETY: as for this function.
@@ -66,13 +70,27 @@ unsafe fn enter_interpreter(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots:
 /// `vmctx` and `entry` belong together, the instance is live and its store runs on this thread;
 /// `slots` has room for the type's arguments and results.
 pub(crate) unsafe fn call_slots(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> Status {
+    // SAFETY: as for this function.
+    match unsafe { call_once(vmctx, entry, slots) } {
+        // SAFETY: as for this function.
+        Status::TailCall => unsafe { tail::follow(vmctx, entry, slots) },
+        status => status,
+    }
+}
+
+/// As [`call_slots`], but leaves a tail call that the function ends with to the caller.
+///
+/// # Safety
+/// As [`call_slots`].
+pub(crate) unsafe fn call_once(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> Status {
     // SAFETY: the entry is live.
     let code = unsafe { &(*entry).slots_entry }.load(Ordering::Acquire);
     if code == host::host_entry as *mut () {
         return host::host_entry(vmctx, entry, slots);
     }
     if code == interp_entry as *mut () {
-        return interp_entry(vmctx, entry, slots);
+        // SAFETY: as for this function.
+        return unsafe { enter_interpreter(vmctx, entry, slots) };
     }
     let mut activation =
         VmActivation { previous: std::ptr::null_mut(), entry_sp: 0, exit_fp: 0, exit_pc: 0, entry_fp: 0 };
@@ -161,6 +179,22 @@ unsafe fn resolve(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error
     }
     // SAFETY: as above.
     module.engine().regs_to_slots(unsafe { (*entry).type_id })
+}
+
+/// The code to which compiled code jumps to tail-call a function whose arguments are in the store.
+///
+/// # Safety
+/// `entry` is live.
+pub(crate) unsafe fn tail_entry(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error> {
+    // SAFETY: said by the caller.
+    if unsafe { (*entry).index } == u32::MAX {
+        // SAFETY: entries with this index are those of host functions.
+        return unsafe { Engine::tail_entry_for_host(entry) };
+    }
+    // SAFETY: other entries are those of modules' own functions.
+    let module = unsafe { module_of(entry) };
+    // SAFETY: said by the caller.
+    module.engine().tail_entry(unsafe { (*entry).type_id })
 }
 
 /// The module of a function's entry.

@@ -326,6 +326,17 @@ pub enum Inst {
         index: Slot,
         call: CallId,
     },
+    /// Calls in place of the running function: its frame is over when the callee's begins.
+    ReturnCall {
+        func: u32,
+        args: Operands,
+    },
+    ReturnCallIndirect {
+        table: u32,
+        type_index: u32,
+        index: Slot,
+        args: Operands,
+    },
     Return {
         values: Operands,
     },

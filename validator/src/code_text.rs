@@ -191,6 +191,10 @@ impl InstText<'_> {
                 let (args, results) = self.code.call(call);
                 write!(f, "{}call_indirect {table} [{index}] type {type_index}{}", Results(results), Args(args))
             }
+            Inst::ReturnCall { func, args } => write!(f, "return_call {func}{}", Args(self.operands(args))),
+            Inst::ReturnCallIndirect { table, type_index, index, args } => {
+                write!(f, "return_call_indirect {table} [{index}] type {type_index}{}", Args(self.operands(args)))
+            }
             Inst::Return { values } => write!(f, "return{}", Args(self.operands(values))),
             Inst::Trap { code } => write!(f, "trap {code:?}"),
             ref other => write!(f, "{other:?}"),

@@ -104,7 +104,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     proposal("simd", WasmFeatures::SIMD, true),
     proposal("extended-const", WasmFeatures::EXTENDED_CONST, true),
     proposal("relaxed-simd", WasmFeatures::RELAXED_SIMD, false),
-    proposal("tail-call", WasmFeatures::TAIL_CALL, false),
+    proposal("tail-call", WasmFeatures::TAIL_CALL, true),
     proposal("multi-memory", WasmFeatures::MULTI_MEMORY, false),
     proposal("memory64", WasmFeatures::MEMORY64, false),
     proposal("exception-handling", WasmFeatures::EXCEPTIONS, false),

@@ -44,6 +44,7 @@ fn h15_proposals_that_are_off_are_named() {
         ("multi-value", "(module (func (result i32 i32) i32.const 1 i32.const 2))"),
         ("bulk-memory", "(module (memory 1) (func (param i32) local.get 0 local.get 0 local.get 0 memory.fill))"),
         ("reference-types", "(module (func (param externref)))"),
+        ("tail-call", "(module (func $f return_call $f))"),
     ] {
         refused_as(proposal, module, Features::V1);
         let on = Features::V1.with(proposal, true).expect("implemented");
@@ -52,7 +53,6 @@ fn h15_proposals_that_are_off_are_named() {
     for (proposal, module) in [
         ("extended-const", "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))"),
         ("relaxed-simd", "(module (func (param v128) (result v128) local.get 0 local.get 0 i8x16.relaxed_swizzle))"),
-        ("tail-call", "(module (func $f return_call $f))"),
         ("multi-memory", "(module (memory 1) (memory 1))"),
         ("memory64", "(module (memory i64 1))"),
         ("exception-handling", "(module (tag))"),

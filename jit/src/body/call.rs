@@ -8,7 +8,7 @@ use std::mem::offset_of;
 
 use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef};
-use aura_validator::code::{CallId, Inst, Slot};
+use aura_validator::code::{CallId, Inst, Operands, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, SigRef, Value, types};
 
@@ -25,6 +25,14 @@ impl Signatures {
     }
 }
 
+/// Whether an instruction calls a function that checks the stack.
+pub(super) fn is_call(inst: &Inst) -> bool {
+    matches!(
+        inst,
+        Inst::Call { .. } | Inst::CallIndirect { .. } | Inst::ReturnCall { .. } | Inst::ReturnCallIndirect { .. }
+    )
+}
+
 impl Body<'_> {
     pub(super) fn call(&mut self, inst: &Inst) {
         match *inst {
@@ -38,6 +46,21 @@ impl Body<'_> {
             }
             ref inst => unreachable!("{inst:?} is not a call"),
         }
+    }
+
+    pub(super) fn tail_call(&mut self, inst: &Inst) {
+        match *inst {
+            Inst::ReturnCall { func, args } => {
+                let (vmctx, entry) = self.callee(func);
+                self.tail_call_entry(self.target.module.func_type_index(func), vmctx, entry, args);
+            }
+            Inst::ReturnCallIndirect { table, type_index, index, args } => {
+                let (vmctx, entry) = self.indirect_callee(table, type_index, index);
+                self.tail_call_entry(type_index, vmctx, entry, args);
+            }
+            ref inst => unreachable!("{inst:?} is not a tail call"),
+        }
+        self.end_block();
     }
 
     /// Instance and entry of a function of this module.
@@ -89,6 +112,15 @@ impl Body<'_> {
             let value = self.emit.builder.inst_results(call)[i];
             self.set(result.ty, result.slot, value);
         }
+    }
+
+    fn tail_call_entry(&mut self, type_index: u32, vmctx: Value, entry: Value, args: Operands) {
+        let args = self.code.operands(args);
+        let mut values = vec![vmctx, entry];
+        values.extend(args.iter().map(|arg| self.get(arg.ty, arg.slot)));
+        let callee = self.emit.load_atomic(entry, offset_of!(VmFuncEntry, regs_entry));
+        let sig = self.signature(type_index);
+        self.emit.ins().return_call_indirect(sig, callee, &values);
     }
 
     fn signature(&mut self, type_index: u32) -> SigRef {

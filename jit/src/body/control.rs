@@ -150,6 +150,11 @@ impl Body<'_> {
         }
     }
 
+    /// Says that the last instruction ended its block.
+    pub(super) fn end_block(&mut self) {
+        self.labels.dead = true;
+    }
+
     fn trap(&mut self, code: TrapCode) {
         self.emit.raise(code);
         self.labels.dead = true;

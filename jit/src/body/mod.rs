@@ -94,8 +94,7 @@ impl Body<'_> {
             run.slots().for_each(|slot| self.set(run.ty, slot, zero));
         }
         // A function that calls none is at most one frame below a check: the stack's reserve covers it.
-        let calls = |inst: &Inst| matches!(inst, Inst::Call { .. } | Inst::CallIndirect { .. });
-        if self.code.insts.iter().any(calls) {
+        if self.code.insts.iter().any(call::is_call) {
             self.emit.builder.set_srcloc(SourceLoc::new(self.code.offsets[0]));
             self.emit.check_stack();
         }
@@ -185,6 +184,7 @@ impl Body<'_> {
             | Inst::MemoryInit { .. }
             | Inst::DataDrop { .. } => self.memory(inst),
             Inst::Call { .. } | Inst::CallIndirect { .. } => self.call(inst),
+            Inst::ReturnCall { .. } | Inst::ReturnCallIndirect { .. } => self.tail_call(inst),
             Inst::LoopHeader { .. } => self.emit.check_stack(),
             Inst::Fuel { cost } => self.emit.charge(cost),
             Inst::Br { .. }

@@ -13,7 +13,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use aura_host_abi::services::VmServices;
-use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmFuncRef, VmMemory, VmMemoryRef, VmStore, VmTable};
+use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmFuncRef, VmMemory, VmMemoryRef, VmStore, VmTable, VmTail};
 use aura_host_abi::{FuncType, TrapCode, for_each_service};
 use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
 use aura_validator::{Code, Features, Limits, LowerOptions, Module};
@@ -210,6 +210,12 @@ impl Instance {
             heap_limit: UnsafeCell::new(0),
             exception: UnsafeCell::new(0),
             padding2: 0,
+            tail: UnsafeCell::new(VmTail {
+                vmctx: ptr::null_mut(),
+                entry: ptr::null(),
+                code: ptr::null(),
+                args: ptr::null_mut(),
+            }),
         });
         let activation =
             Box::new(VmActivation { previous: ptr::null_mut(), entry_sp: 0, exit_fp: 0, exit_pc: 0, entry_fp: 0 });
@@ -251,6 +257,7 @@ impl Instance {
             self.entries.push(VmFuncEntry {
                 regs_entry: AtomicPtr::new(regs),
                 slots_entry: AtomicPtr::new(slots),
+                tail_entry: AtomicPtr::default(),
                 owner: ptr::null(),
                 index: func,
                 type_id: ids[self.module.func_type_index(func) as usize],

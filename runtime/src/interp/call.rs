@@ -15,10 +15,11 @@ use aura_validator::code::{CallId, Operand, Operands, Slot};
 use std::sync::atomic::Ordering;
 
 use super::execute::execute;
+use super::frame::Mark;
 use super::machine::{Cursor, Machine, address_mask};
 use super::slots::Regs;
 use crate::vm::access;
-use crate::{services, tier};
+use crate::{services, tail, tier};
 
 /// Runs an interpreted function for a caller outside the interpreter.
 ///
@@ -35,7 +36,7 @@ pub(crate) unsafe fn run(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *m
         // SAFETY: `start` entered the function.
         Ok(Some(cursor)) => unsafe { execute(&mut machine, cursor) },
         // SAFETY: said by the caller; the function was compiled just now.
-        Ok(None) => unsafe { tier::call_slots(vmctx, entry, slots) },
+        Ok(None) => unsafe { tail::restart(vmctx, entry, slots) },
         Err(status) => status,
     };
     let mark = machine.mark;
@@ -104,20 +105,33 @@ impl Machine {
     /// # Safety
     /// `cursor` is behind a call instruction of the running code with these operands.
     pub(super) unsafe fn call(&mut self, cursor: Cursor, func: u32, call: CallId) -> Result<Cursor, Status> {
+        let callee = self.callee(func);
+        // SAFETY: the callee is live and validated to have the type of the operands.
+        unsafe { self.enter(cursor, callee, call) }
+    }
+
+    /// `return_call`.
+    ///
+    /// # Safety
+    /// As [`Machine::call`].
+    pub(super) unsafe fn return_call(&mut self, cursor: Cursor, func: u32, args: Operands) -> Result<Cursor, Status> {
+        let callee = self.callee(func);
+        // SAFETY: the callee is live and validated to have the type of the operands.
+        unsafe { self.replace(cursor, callee, args) }
+    }
+
+    /// A function of the running instance.
+    fn callee(&self, func: u32) -> Callee {
         let layout = &self.instance().layout;
-        let imported = layout.counts().imported_funcs;
-        let callee = if func < imported {
+        let Some(own) = func.checked_sub(layout.counts().imported_funcs) else {
             // SAFETY: the instance is live and linked; `layout` is its own.
             let func = unsafe { access::import(self.vmctx, layout, func) };
             // SAFETY: import cells of linked instances hold live references.
-            unsafe { Callee::of(func) }
-        } else {
-            // SAFETY: the instance is live; its entries cover the module's own functions.
-            let entries = unsafe { (*self.vmctx).entries };
-            Callee { entry: entries.wrapping_add((func - imported) as usize), vmctx: self.vmctx }
+            return unsafe { Callee::of(func) };
         };
-        // SAFETY: the callee is live and validated to have the type of the operands.
-        unsafe { self.enter(cursor, callee, call) }
+        // SAFETY: the instance is live; its entries cover the module's own functions.
+        let entries = unsafe { (*self.vmctx).entries };
+        Callee { entry: entries.wrapping_add(own as usize), vmctx: self.vmctx }
     }
 
     /// `call_indirect`.
@@ -132,6 +146,35 @@ impl Machine {
         index: Slot,
         call: CallId,
     ) -> Result<Cursor, Status> {
+        // SAFETY: as for this function.
+        let callee = unsafe { self.element(cursor, table, type_index, index) }?;
+        // SAFETY: the callee is live and was checked to have the type of the operands.
+        unsafe { self.enter(cursor, callee, call) }
+    }
+
+    /// `return_call_indirect`.
+    ///
+    /// # Safety
+    /// As [`Machine::call_indirect`].
+    pub(super) unsafe fn return_call_indirect(
+        &mut self,
+        cursor: Cursor,
+        table: u32,
+        type_index: u32,
+        index: Slot,
+        args: Operands,
+    ) -> Result<Cursor, Status> {
+        // SAFETY: as for this function.
+        let callee = unsafe { self.element(cursor, table, type_index, index) }?;
+        // SAFETY: the callee is live and was checked to have the type of the operands.
+        unsafe { self.replace(cursor, callee, args) }
+    }
+
+    /// The function of a type that a table holds at an index.
+    ///
+    /// # Safety
+    /// `index` is a slot of the running code.
+    unsafe fn element(&mut self, cursor: Cursor, table: u32, type_index: u32, index: Slot) -> Result<Callee, Status> {
         // SAFETY: the slot is one of the running code.
         let index = unsafe { cursor.regs.get::<u64>(index) };
         let elements = self.table(table);
@@ -146,9 +189,7 @@ impl Machine {
             return Err(self.trap(cursor, TrapCode::IndirectCallTypeMismatch));
         }
         // SAFETY: as above.
-        let callee = unsafe { Callee::of(func) };
-        // SAFETY: the callee is live and was checked to have the type of the operands.
-        unsafe { self.enter(cursor, callee, call) }
+        Ok(unsafe { Callee::of(func) })
     }
 
     /// Calls with operands of the running frame.
@@ -183,6 +224,64 @@ impl Machine {
         Ok(self.resume(&frame))
     }
 
+    /// Calls with operands of the running frame, in its place.
+    ///
+    /// # Safety
+    /// The callee is live and has the type of the operands, and the results of the running function.
+    unsafe fn replace(&mut self, cursor: Cursor, callee: Callee, args: Operands) -> Result<Cursor, Status> {
+        self.save(cursor);
+        if self.is_interrupted() {
+            // SAFETY: said by the caller.
+            unsafe { self.interrupt(cursor) }?;
+        }
+        let args = self.code().operands(args);
+        // SAFETY: the store is live and runs on this thread.
+        let buffer = unsafe { tail::args(self.store) };
+        // SAFETY: the operands are the running code's; the buffer has room for any function's arguments.
+        unsafe { cursor.regs.to_array(args, buffer) };
+        if !callee.is_interpreted() || self.heat(callee) {
+            // SAFETY: said by the caller; the arguments are in the buffer.
+            return unsafe { self.replace_out(callee, slots_of(args)) };
+        }
+        let code = self.code_of(callee)?;
+        let regs = match self.state().replace(code, callee.vmctx, callee.entry) {
+            Ok(regs) => regs,
+            Err(code) => return Err(self.trap(cursor, code)),
+        };
+        // SAFETY: code of an interpreted function lives as long as its module.
+        let params = unsafe { &(*code).frame.params };
+        // SAFETY: the buffer holds the arguments; the frame is fresh.
+        unsafe { regs.take_array(params, buffer) };
+        let frame = *self.state().current();
+        Ok(self.resume(&frame))
+    }
+
+    /// Ends the running frame by a call of a function that is not interpreted.
+    ///
+    /// # Safety
+    /// As for [`Machine::replace`]; the first `slots` slots of the buffer are the arguments.
+    unsafe fn replace_out(&mut self, callee: Callee, slots: usize) -> Result<Cursor, Status> {
+        if self.state().depth() == self.mark.depth + 1 {
+            // SAFETY: the callee is live.
+            return Err(unsafe { tail::leave(self.store, callee.vmctx, callee.entry) });
+        }
+        let (_, caller) = self.state().pop();
+        let cursor = self.resume(&caller);
+        let results = self.code().operands(caller.results);
+        let mark = self.state().mark();
+        let array = match self.state().push_array(slots.max(slots_of(results))) {
+            Ok(array) => array,
+            Err(code) => return Err(self.trap(cursor, code)),
+        };
+        // SAFETY: the store is live and runs on this thread.
+        let buffer = unsafe { tail::args(self.store) };
+        // SAFETY: the arguments are in the buffer; the array has room for them.
+        unsafe { std::ptr::copy_nonoverlapping(buffer, array, slots) };
+        // SAFETY: the callee is live; its results are those that the caller waits for.
+        unsafe { self.call_array(cursor, callee, array, results, mark) }?;
+        Ok(cursor)
+    }
+
     /// Calls a function that is not interpreted.
     ///
     /// # Safety
@@ -202,6 +301,22 @@ impl Machine {
         // SAFETY: the operands are the running code's; the array has room for them.
         unsafe { cursor.regs.to_array(args, array) };
         // SAFETY: the callee is live and has the type of the operands; the array is its slot array.
+        unsafe { self.call_array(cursor, callee, array, results, mark) }
+    }
+
+    /// Calls a function that is not interpreted, with its arguments in an array above `mark`.
+    ///
+    /// # Safety
+    /// `results` are operands of the running code, of the types of the callee's results; the array has room for these.
+    unsafe fn call_array(
+        &mut self,
+        cursor: Cursor,
+        callee: Callee,
+        array: *mut u64,
+        results: &[Operand],
+        mark: Mark,
+    ) -> Result<(), Status> {
+        // SAFETY: said by the caller.
         let status = unsafe { tier::call_slots(callee.vmctx, callee.entry, array) };
         if status == Status::Ok {
             // SAFETY: the callee put its results into the array.

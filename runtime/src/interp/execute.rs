@@ -17,7 +17,7 @@ use super::machine::{Cursor, Machine};
 use super::slots::Regs;
 use super::{address, rows};
 
-/// Runs from `cursor` until the outermost function returns or traps.
+/// Runs from `cursor` until the outermost function returns, traps or ends by a tail call.
 ///
 /// # Safety
 /// `cursor` is at the start of the function that `machine` was entered at.
@@ -93,6 +93,10 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
             Inst::Call { func, call } => go!(|at| m.call(at, func, call)),
             Inst::CallIndirect { table, type_index, index, call } => {
                 go!(|at| m.call_indirect(at, table, type_index, index, call));
+            }
+            Inst::ReturnCall { func, args } => go!(|at| m.return_call(at, func, args)),
+            Inst::ReturnCallIndirect { table, type_index, index, args } => {
+                go!(|at| m.return_call_indirect(at, table, type_index, index, args));
             }
             Inst::Return { values } => match plain!(m.leave(regs, values)) {
                 Some(cursor) => Cursor { next, regs } = cursor,

@@ -144,12 +144,34 @@ impl InterpState {
         Ok(regs)
     }
 
+    /// Gives the innermost frame to another function, as [`InterpState::push`] opens one. On an error the frame stands as it was.
+    pub(super) fn replace(
+        &mut self,
+        code: *const Code,
+        vmctx: *mut VmCtx,
+        entry: *const VmFuncEntry,
+    ) -> Result<Regs, TrapCode> {
+        let Frame { code: before, run, .. } = *self.current();
+        let base = self.top - Self::slots_of(before);
+        if Self::slots_of(code) > self.stack.len() - base {
+            return Err(TrapCode::StackOverflow);
+        }
+        self.frames.pop();
+        self.top = base;
+        self.push(code, vmctx, entry, run)
+    }
+
+    /// How many slots a frame of this code takes.
+    fn slots_of(code: *const Code) -> usize {
+        // SAFETY: frames' code, and code that a frame is about to get, lives as long as its module.
+        let layout = unsafe { &(*code).frame };
+        (layout.ref_slots + layout.value_slots) as usize
+    }
+
     /// Closes the innermost frame and returns it with the one below.
     pub(super) fn pop(&mut self) -> (Frame, Frame) {
         let frame = self.frames.pop().expect("a function that returns has a frame");
-        // SAFETY: as in `push`.
-        let layout = unsafe { &(*frame.code).frame };
-        self.top -= (layout.ref_slots + layout.value_slots) as usize;
+        self.top -= Self::slots_of(frame.code);
         (frame, *self.current())
     }
 

@@ -30,6 +30,14 @@ pub fn everywhere(test: impl Fn(&str, &Engine)) {
     }
 }
 
+/// Runs `test` on every engine and bounds mode, configured so.
+#[allow(dead_code, reason = "not every test file needs another configuration")]
+pub fn everywhere_with(configure: impl Fn(&mut Config), test: impl Fn(&str, &Engine)) {
+    for (name, engine) in engines(configure) {
+        test(&name, &engine);
+    }
+}
+
 /// A store with an instance of `wat` that imports nothing.
 #[allow(dead_code, reason = "not every test file needs it")]
 pub fn instantiate(engine: &Engine, wat: &str) -> (Store<()>, Instance) {

@@ -126,6 +126,12 @@ impl Lowering<'_> {
         CallId(self.code.calls.len() as u32 - 1)
     }
 
+    /// The arguments of a tail call. Code is dead behind it, so that they need not be popped.
+    pub(super) fn tail_operands(&mut self, type_index: u32) -> Operands {
+        let count = self.module.types[type_index as usize].params().len();
+        self.list_top(count)
+    }
+
     /// The id of a memory access's static part.
     pub(super) fn memarg(&mut self, memarg: &wasmparser::MemArg) -> MemArgId {
         let wasmparser::MemArgTarget::Memory(memory) = memarg.target else {

@@ -29,6 +29,8 @@ macro_rules! visit_rows {
     (@one Return $($rest:tt)*) => {};
     (@one Call $($rest:tt)*) => {};
     (@one CallIndirect $($rest:tt)*) => {};
+    (@one ReturnCall $($rest:tt)*) => {};
+    (@one ReturnCallIndirect $($rest:tt)*) => {};
     (@one Drop $($rest:tt)*) => {};
     (@one Select $($rest:tt)*) => {};
     (@one TypedSelect $($rest:tt)*) => {};
@@ -174,6 +176,23 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
             let index = self.pop();
             let call = self.call_operands(type_index);
             self.emit(Inst::CallIndirect { table, type_index, index, call });
+        }
+    }
+
+    fn visit_return_call(&mut self, func: u32) {
+        if self.begin(Op::ReturnCall) {
+            let args = self.tail_operands(self.module.funcs[func as usize]);
+            self.emit(Inst::ReturnCall { func, args });
+            self.die();
+        }
+    }
+
+    fn visit_return_call_indirect(&mut self, type_index: u32, table: u32) {
+        if self.begin(Op::ReturnCallIndirect) {
+            let index = self.pop();
+            let args = self.tail_operands(type_index);
+            self.emit(Inst::ReturnCallIndirect { table, type_index, index, args });
+            self.die();
         }
     }
 

@@ -62,7 +62,7 @@ fn check_locals(body: &FunctionBody<'_>, limits: &Limits) -> Result<(), Stop> {
 /// Whether an opcode is of an operator that carries as many values as some type says: blocks,
 /// branches, returns and calls.
 const fn is_control(opcode: u8) -> bool {
-    matches!(opcode, 0x02..=0x05 | 0x0b..=0x11)
+    matches!(opcode, 0x02..=0x05 | 0x0b..=0x13)
 }
 
 const BR_TABLE: u8 = 0x0e;

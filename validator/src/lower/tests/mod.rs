@@ -12,7 +12,7 @@ use crate::{Features, Limits, Module};
 /// Lowers every function twice: beside wasmparser's validator with the heights of both operand
 /// stacks compared at each operator, and with fuel, whose result must be the same but for charges.
 fn check(bytes: &[u8]) {
-    let features = Features::V2;
+    let features = features();
     let module = match Module::new(bytes, &features, &Limits::default()) {
         Ok(module) => module,
         Err(error) => panic!("{error}"),
@@ -61,7 +61,12 @@ fn peek<'a>(reader: &OperatorsReader<'a>) -> Operator<'a> {
     reader.clone().read().expect("valid")
 }
 
-/// A random module of 2.0.
+/// Version 2.0 and what else the random modules use.
+fn features() -> Features {
+    Features::V2.with("tail-call", true).expect("implemented")
+}
+
+/// A random module.
 fn smith(seed: u64, bytes: usize) -> Result<Vec<u8>, TestCaseError> {
     let config = wasm_smith::Config {
         bulk_memory_enabled: true,
@@ -75,7 +80,7 @@ fn smith(seed: u64, bytes: usize) -> Result<Vec<u8>, TestCaseError> {
         gc_enabled: false,
         memory64_enabled: false,
         threads_enabled: false,
-        tail_call_enabled: false,
+        tail_call_enabled: true,
         extended_const_enabled: false,
         custom_page_sizes_enabled: false,
         wide_arithmetic_enabled: false,
@@ -124,7 +129,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        if Module::new(bytes.as_slice(), &Features::V2, &Limits::default()).is_ok() {
+        if Module::new(bytes.as_slice(), &features(), &Limits::default()).is_ok() {
             check(&bytes);
         }
     }

@@ -124,6 +124,7 @@ impl Step {
                 let results = module.func_type(module.num_imported_funcs() + own).results();
                 assert_eq!(classes(&self.reads), results.iter().map(|t| t.slot_type()).collect::<Vec<_>>());
             }
+            Inst::ReturnCall { args, .. } | Inst::ReturnCallIndirect { args, .. } => self.reads = operands(args),
             Inst::Call { call, .. } | Inst::CallIndirect { call, .. } => {
                 let (args, results) = code.call(call);
                 self.reads = args.to_vec();
@@ -131,10 +132,18 @@ impl Step {
             }
             _ => {}
         }
-        if let Inst::CallIndirect { index, .. } = *inst {
+        if let Inst::CallIndirect { index, .. } | Inst::ReturnCallIndirect { index, .. } = *inst {
             self.read(&[(index, I32)]);
         }
-        self.ends = matches!(inst, Inst::Br { .. } | Inst::BrTable { .. } | Inst::Return { .. } | Inst::Trap { .. });
+        self.ends = matches!(
+            inst,
+            Inst::Br { .. }
+                | Inst::BrTable { .. }
+                | Inst::ReturnCall { .. }
+                | Inst::ReturnCallIndirect { .. }
+                | Inst::Return { .. }
+                | Inst::Trap { .. }
+        );
     }
 
     fn row(&mut self, inst: &Inst) {
