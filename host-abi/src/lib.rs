@@ -6,9 +6,10 @@
 //! sees. One fact, one place: compiled code takes every offset from these structures with
 //! [`core::mem::offset_of`], the interpreter uses the structures themselves.
 //!
-//! Reading order: [`types`], [`gc`], [`trap`], [`vm`], [`services`], [`capability`], [`host`].
+//! Reading order: [`types`], [`composite`], [`gc`], [`trap`], [`vm`], [`services`], [`capability`], [`host`].
 
 pub mod capability;
+pub mod composite;
 pub mod gc;
 pub mod host;
 pub mod memory;
@@ -18,7 +19,11 @@ pub mod types;
 pub mod vm;
 
 pub use capability::{Action, Capability, GrantSpec, GrantSpecError, Resource};
+pub use composite::{ArrayType, CompositeType, FieldType, StorageType, StructType, SubType};
 pub use host::{Denial, HostCall, HostError, HostFn};
 pub use memory::{GuestMemory, OutOfBounds};
 pub use trap::TrapCode;
-pub use types::{FuncType, GlobalType, HeapType, Limits64, MemoryType, RefType, SlotType, TableType, ValType};
+pub use types::{
+    CompositeKind, ConcreteType, FuncType, GlobalType, HeapType, Limits64, MemoryType, RefType, SlotType, TableType,
+    TypeIndex, ValType,
+};

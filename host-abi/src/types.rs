@@ -1,6 +1,6 @@
 //! Types of values, functions, tables, memories and globals.
 //!
-//! The names are those of the specification (core 2.0, section 2.3). [`SlotType`] is the one
+//! The names are those of the specification (core 3.0, section 2.3). [`SlotType`] is the one
 //! addition: the class of machine storage a value needs, which is all that frames, calls and
 //! compiled code have to know of a type.
 
@@ -23,6 +23,8 @@ impl ValType {
     pub const FUNCREF: Self = Self::Ref(RefType::FUNCREF);
     /// The nullable reference to a value of the host.
     pub const EXTERNREF: Self = Self::Ref(RefType::EXTERNREF);
+    /// The nullable reference to anything but functions, host values and exceptions.
+    pub const ANYREF: Self = Self::Ref(RefType::ANYREF);
 
     /// The class of storage a value of this type takes.
     #[must_use]
@@ -33,9 +35,9 @@ impl ValType {
             Self::F32 => SlotType::F32,
             Self::F64 => SlotType::F64,
             Self::V128 => SlotType::V128,
-            Self::Ref(r) => match r.heap {
+            Self::Ref(r) => match r.heap.top() {
                 HeapType::Func => SlotType::Func,
-                HeapType::Extern => SlotType::Ref,
+                _ => SlotType::Ref,
             },
         }
     }
@@ -44,6 +46,38 @@ impl ValType {
     #[must_use]
     pub const fn is_ref(self) -> bool {
         matches!(self, Self::Ref(_))
+    }
+
+    /// Whether places of this type can begin as zero or null (specification 3.2.3).
+    #[must_use]
+    pub const fn is_defaultable(self) -> bool {
+        !matches!(self, Self::Ref(RefType { nullable: false, .. }))
+    }
+
+    /// Whether every value of this type is one of `other` (specification 3.3.5). `is_subtype` compares two defined types.
+    pub fn matches(self, other: Self, is_subtype: impl FnOnce(TypeIndex, TypeIndex) -> bool) -> bool {
+        match (self, other) {
+            (Self::Ref(a), Self::Ref(b)) => a.matches(b, is_subtype),
+            (a, b) => a == b,
+        }
+    }
+
+    /// The defined type that a type names, if it names one.
+    #[must_use]
+    pub const fn concrete(self) -> Option<ConcreteType> {
+        match self {
+            Self::Ref(RefType { heap: HeapType::Concrete(concrete), .. }) => Some(concrete),
+            _ => None,
+        }
+    }
+
+    /// The same type with another name for the defined type in it.
+    #[must_use]
+    pub fn map_index(self, map: impl FnOnce(TypeIndex) -> TypeIndex) -> Self {
+        match self {
+            Self::Ref(ty) => Self::Ref(ty.map_index(map)),
+            other => other,
+        }
     }
 }
 
@@ -60,7 +94,7 @@ impl fmt::Display for ValType {
     }
 }
 
-/// A reference type (specification 2.3.3).
+/// A reference type (specification 2.3.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RefType {
     pub nullable: bool,
@@ -70,23 +104,153 @@ pub struct RefType {
 impl RefType {
     pub const FUNCREF: Self = Self { nullable: true, heap: HeapType::Func };
     pub const EXTERNREF: Self = Self { nullable: true, heap: HeapType::Extern };
+    pub const ANYREF: Self = Self { nullable: true, heap: HeapType::Any };
+    pub const EXNREF: Self = Self { nullable: true, heap: HeapType::Exn };
+
+    /// Whether every value of this type is one of `other` (specification 3.3.4). `is_subtype` compares two defined types.
+    pub fn matches(self, other: Self, is_subtype: impl FnOnce(TypeIndex, TypeIndex) -> bool) -> bool {
+        (other.nullable || !self.nullable) && self.heap.matches(other.heap, is_subtype)
+    }
+
+    /// The same type with another name for the defined type in it.
+    #[must_use]
+    pub fn map_index(self, map: impl FnOnce(TypeIndex) -> TypeIndex) -> Self {
+        match self.heap {
+            HeapType::Concrete(ConcreteType { kind, index }) => {
+                Self { heap: HeapType::Concrete(ConcreteType { kind, index: map(index) }), ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 impl fmt::Display for RefType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let heap = match self.heap {
-            HeapType::Func => "func",
-            HeapType::Extern => "extern",
-        };
-        if self.nullable { write!(f, "{heap}ref") } else { write!(f, "(ref {heap})") }
+        match (self.heap, self.nullable) {
+            (HeapType::Concrete(_), true) => write!(f, "(ref null {})", self.heap),
+            (HeapType::NoFunc | HeapType::NoExtern | HeapType::NoExn, true) => {
+                write!(f, "null{}ref", &self.heap.name()[2..])
+            }
+            (HeapType::None, true) => f.write_str("nullref"),
+            (heap, true) => write!(f, "{heap}ref"),
+            (heap, false) => write!(f, "(ref {heap})"),
+        }
     }
 }
 
-/// What a reference refers to.
+/// What a reference refers to (specification 2.3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HeapType {
     Func,
+    NoFunc,
     Extern,
+    NoExtern,
+    Any,
+    Eq,
+    I31,
+    Struct,
+    Array,
+    None,
+    Exn,
+    NoExn,
+    /// A type that somebody defined.
+    Concrete(ConcreteType),
+}
+
+/// A defined type, by where it is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConcreteType {
+    pub kind: CompositeKind,
+    pub index: TypeIndex,
+}
+
+/// What a defined type is a type of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CompositeKind {
+    Func,
+    Struct,
+    Array,
+}
+
+/// The name of a defined type, which means something in one place only: indices of two spaces never compare equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TypeIndex {
+    /// In the type section of the module at hand.
+    Module(u32),
+    /// In the recursion group at hand.
+    Group(u32),
+    /// The canonical number `id` of the engine `engine`: equal types have equal numbers.
+    Engine { engine: u32, id: u32 },
+}
+
+impl HeapType {
+    /// The greatest type of the same hierarchy (specification 3.2.1): every reference is of one of four.
+    #[must_use]
+    pub const fn top(self) -> Self {
+        match self {
+            Self::Func | Self::NoFunc | Self::Concrete(ConcreteType { kind: CompositeKind::Func, .. }) => Self::Func,
+            Self::Extern | Self::NoExtern => Self::Extern,
+            Self::Exn | Self::NoExn => Self::Exn,
+            _ => Self::Any,
+        }
+    }
+
+    /// The least abstract type that a type is or is of.
+    const fn abstracted(self) -> Self {
+        match self {
+            Self::Concrete(ConcreteType { kind: CompositeKind::Func, .. }) => Self::Func,
+            Self::Concrete(ConcreteType { kind: CompositeKind::Struct, .. }) => Self::Struct,
+            Self::Concrete(ConcreteType { kind: CompositeKind::Array, .. }) => Self::Array,
+            other => other,
+        }
+    }
+
+    /// Whether no value but null is of this type.
+    #[must_use]
+    pub const fn is_bottom(self) -> bool {
+        matches!(self, Self::NoFunc | Self::NoExtern | Self::None | Self::NoExn)
+    }
+
+    /// Whether this is a subtype of `other` (specification 3.3.3). `is_subtype` compares two defined types.
+    pub fn matches(self, other: Self, is_subtype: impl FnOnce(TypeIndex, TypeIndex) -> bool) -> bool {
+        match (self, other) {
+            (Self::Concrete(a), Self::Concrete(b)) => a.kind == b.kind && is_subtype(a.index, b.index),
+            (a, b) if a.top() != b.top() => false,
+            (a, b) if a.is_bottom() || b == b.top() => true,
+            (_, Self::Concrete(_)) => false,
+            (a, Self::Eq) => a != Self::Any,
+            (a, b) => a.abstracted() == b,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Func => "func",
+            Self::NoFunc => "nofunc",
+            Self::Extern => "extern",
+            Self::NoExtern => "noextern",
+            Self::Any => "any",
+            Self::Eq => "eq",
+            Self::I31 => "i31",
+            Self::Struct => "struct",
+            Self::Array => "array",
+            Self::None => "none",
+            Self::Exn => "exn",
+            Self::NoExn => "noexn",
+            Self::Concrete(_) => "a defined type",
+        }
+    }
+}
+
+impl fmt::Display for HeapType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Concrete(ConcreteType { index: TypeIndex::Module(n), .. }) => write!(f, "{n}"),
+            Self::Concrete(ConcreteType { index: TypeIndex::Group(n), .. }) => write!(f, "rec.{n}"),
+            Self::Concrete(ConcreteType { index: TypeIndex::Engine { id, .. }, .. }) => write!(f, "type#{id}"),
+            abstract_type => f.write_str(abstract_type.name()),
+        }
+    }
 }
 
 /// The class of storage a value takes in a frame, an argument list or a machine register.
@@ -139,6 +303,16 @@ impl FuncType {
     #[must_use]
     pub fn results(&self) -> &[ValType] {
         &self.results
+    }
+
+    /// The same type with other names for the defined types in it.
+    #[must_use]
+    pub fn map_index(&self, map: impl Fn(TypeIndex) -> TypeIndex) -> Self {
+        let list = |types: &Arc<[ValType]>| match types.iter().any(|ty| ty.concrete().is_some()) {
+            true => types.iter().map(|ty| ty.map_index(&map)).collect(),
+            false => types.clone(),
+        };
+        Self { params: list(&self.params), results: list(&self.results) }
     }
 
     /// Number of 64-bit slots the parameters take when passed in memory.

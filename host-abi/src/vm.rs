@@ -66,6 +66,8 @@ pub struct VmStore {
     /// The exception on its way to a handler, 0 if none: a place the collector knows.
     pub exception: UnsafeCell<u32>,
     pub padding2: u32,
+    /// The engine's types: number `n` is in chunk `n / TYPES_PER_CHUNK`. Only numbers that the engine gave are looked up.
+    pub types: *const AtomicPtr<VmTypeChunk>,
 }
 
 /// A tail call that the interpreter leaves to whoever called it: whom to call, with what.
@@ -79,6 +81,30 @@ pub struct VmTail {
     /// The arguments in slots; null until the first such call.
     pub args: *mut u64,
 }
+
+/// As many types with consecutive canonical numbers, null where there is none yet.
+pub type VmTypeChunk = [AtomicPtr<VmType>; TYPES_PER_CHUNK];
+
+/// A power of two.
+pub const TYPES_PER_CHUNK: usize = 1 << 10;
+
+/// A defined type as casts and checked calls look at it. Immutable once published.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmType {
+    /// Canonical numbers of its supertypes, the top one first, and at `depth` its own; at least
+    /// [`DISPLAY_MIN`] numbers, filled up with [`NO_TYPE`].
+    pub ancestors: *const u32,
+    /// How many supertypes it has.
+    pub depth: u32,
+    pub padding: u32,
+}
+
+/// Length of the shortest [`VmType::ancestors`]: what lies below this depth is compared without a look at the depth.
+pub const DISPLAY_MIN: usize = 8;
+
+/// The canonical number of no type.
+pub const NO_TYPE: u32 = u32::MAX;
 
 /// One entry from Rust into compiled code, on the native stack, chained to the one before it.
 #[repr(C)]

@@ -92,7 +92,8 @@ impl Func {
         // SAFETY: `StoreData` is the first field of the store; nothing else of it is borrowed.
         let data = unsafe { &mut (*data).data };
         data.check(self.store, "the function")?;
-        let ty = data.engine.types().get(self.type_id());
+        let engine = data.engine.clone();
+        let ty = engine.types().func(self.type_id());
         let expect = |what: &str, given: usize, wanted: usize| match given == wanted {
             true => Ok(()),
             false => Err(Error::usage(format!("{given} {what} given, the function {ty} has {wanted}"))),

@@ -10,8 +10,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 use std::sync::{Arc, Mutex};
 
-use aura_host_abi::FuncType;
 use aura_host_abi::vm::VmFuncEntry;
+use aura_host_abi::{FuncType, ValType};
 use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
 use aura_validator::{Features, Limits};
 
@@ -208,6 +208,15 @@ impl Engine {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
+    /// Whether every value of type `value` may stand where `place` is expected (specification 3.3.5).
+    ///
+    /// # Errors
+    /// If one of the types names a defined type of another engine.
+    pub fn is_subtype(&self, value: ValType, place: ValType) -> Result<bool> {
+        [value, place].into_iter().try_for_each(|ty| self.types().check(ty))?;
+        Ok(self.types().matches(value, place))
+    }
+
     pub(crate) fn types(&self) -> &TypeRegistry {
         &self.inner.types
     }
@@ -221,7 +230,7 @@ impl Engine {
         let mut entries = self.inner.host_entries.lock().expect("holders of this lock do not panic");
         let entry = entries.entry(type_id).or_insert_with(|| {
             Box::new(VmFuncEntry {
-                regs_entry: AtomicPtr::new(arch::lazy_regs(&self.inner.types.get(type_id))),
+                regs_entry: AtomicPtr::new(arch::lazy_regs(self.inner.types.func(type_id))),
                 slots_entry: AtomicPtr::new(host::host_entry as *mut ()),
                 tail_entry: AtomicPtr::default(),
                 owner: std::ptr::from_ref(&*self.inner).cast(),
@@ -321,7 +330,7 @@ impl Jit {
         if let Some(code) = known.get(&type_id) {
             return Ok(*code);
         }
-        let compiled = compile(&self.compiler, &types.get(type_id)).map_err(|e| Error::resource(e.to_string()))?;
+        let compiled = compile(&self.compiler, types.func(type_id)).map_err(|e| Error::resource(e.to_string()))?;
         let published = self.stubs.publish(&[(CodeKind::Stub, &compiled)]);
         let code = published.map_err(|error| Error::resource(error.to_string()))?[0];
         known.insert(type_id, code);

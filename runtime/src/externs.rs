@@ -136,7 +136,7 @@ impl Func {
     }
 
     pub(crate) fn ty_in(&self, data: &StoreData) -> FuncType {
-        (*data.engine.types().get(self.type_id())).clone()
+        data.engine.types().func(self.type_id()).clone()
     }
 
     pub(crate) fn type_id(&self) -> u32 {
@@ -301,6 +301,7 @@ impl Table {
     /// If `init` is of another type or store, or the table passes the store's limits.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Self> {
         let data = &mut store.as_context_mut().0.data;
+        data.engine.types().check(ValType::Ref(ty.element))?;
         let init = element_bits(init, &ty, data)?;
         Self::make(data, ty, init)
     }
@@ -392,7 +393,7 @@ impl Table {
 
 fn element_bits(value: Val, ty: &TableType, store: &StoreData) -> Result<u64> {
     let element = ValType::Ref(ty.element);
-    if !value.matches(element) {
+    if !value.fits(element, store)? {
         return Err(Error::usage(format!("an element is of type {}, expected {element}", value.ty())));
     }
     Ok(value.to_bits(store.id)?[0])
@@ -405,6 +406,7 @@ impl Global {
     /// If the value is of another type or store.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Self> {
         let data = &mut store.as_context_mut().0.data;
+        data.engine.types().check(ty.content)?;
         let bits = global_bits(value, ty, data)?;
         data.globals.push(Box::new(GlobalRecord { vm: VmGlobal { bits: bits.into() } }));
         let record = data.globals.last().expect("just pushed");
@@ -450,7 +452,7 @@ impl Global {
 }
 
 fn global_bits(value: Val, ty: GlobalType, store: &StoreData) -> Result<[u64; 2]> {
-    if !value.matches(ty.content) {
+    if !value.fits(ty.content, store)? {
         return Err(Error::usage(format!("the value is of type {}, the global holds {}", value.ty(), ty.content)));
     }
     value.to_bits(store.id)

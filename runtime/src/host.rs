@@ -89,7 +89,7 @@ impl HostRecord {
         home: *mut VmCtx,
         capabilities: Vec<Arc<Capability>>,
     ) -> *const VmFuncRef {
-        let type_id = store.engine.types().intern(&func.ty);
+        let type_id = store.engine.types().intern(&func.ty).expect("its type was checked when the function was made");
         let entry = store.engine.host_entry(type_id);
         let vm = VmHostFunc { store: store.vm(), entries: std::ptr::null(), func: std::ptr::null(), home };
         let func_ref = VmFuncRef { entry, vmctx: std::ptr::null_mut(), type_id, padding: 0 };

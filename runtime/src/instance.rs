@@ -12,9 +12,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aura_host_abi::ValType;
 use aura_host_abi::trap::Status;
-use aura_validator::module::{ConstExpr, ConstOp, ElementItems, ExternType, Import, SegmentMode};
+use aura_host_abi::{TableType, ValType};
+use aura_validator::module::{ConstExpr, ConstOp, ElementItems, ExternType, SegmentMode};
 use aura_validator::ops::{self, Value, v128};
 
 use crate::call::invoke;
@@ -24,6 +24,7 @@ use crate::host::{HostFunc, HostRecord};
 use crate::module::Module;
 use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
+use crate::types::TypeRegistry;
 use crate::vm::instance::InstanceData;
 use crate::{grant, services};
 
@@ -186,25 +187,45 @@ fn check_imports(store: &StoreData, module: &Module, imports: &[Resolved]) -> Re
         let (given, wanted) = (imports.len(), wanted.len());
         return Err(Error::link(format!("{given} imports given, the module has {wanted}")));
     }
-    for (wanted, given) in wanted.iter().zip(imports) {
-        let ty = match given {
-            Resolved::Extern(given) => given.ty_in(store)?,
-            Resolved::Host(func) => ExternType::Func(func.ty.clone()),
+    let types = store.engine.types();
+    let mut funcs = 0..;
+    for (wanted, given) in module.imports().zip(imports) {
+        let (given, type_id) = match given {
+            Resolved::Extern(given) => {
+                let ty = given.ty_in(store)?;
+                (ty, given.into_func().map(|func| func.type_id()))
+            }
+            Resolved::Host(func) => (ExternType::Func(func.ty.clone()), Some(types.intern(&func.ty)?)),
         };
-        check_import(wanted, &ty)?;
+        let matches = match (type_id, wanted.ty()) {
+            (Some(given), ExternType::Func(_)) => {
+                let func = funcs.next().expect("limits keep imports below 2^32");
+                types.is_subtype(given, module.type_id(module.validated().func_type_index(func)))
+            }
+            (_, wanted) => import_matches(types, &given, wanted),
+        };
+        if !matches {
+            return Err(Error::link(format!(
+                "incompatible import type for `{}.{}`: the module wants {}, it was given {}",
+                wanted.module(),
+                wanted.name(),
+                describe(wanted.ty()),
+                describe(&given)
+            )));
+        }
     }
     Ok(())
 }
 
-/// Whether something of type `given` may stand for an import (specification, section 4.5.3).
-fn check_import(wanted: &Import, given: &ExternType) -> Result<()> {
+/// Whether something of type `given` that is not a function may stand for an import (specification 3.0, section 3.3.8).
+fn import_matches(types: &TypeRegistry, given: &ExternType, wanted: &ExternType) -> bool {
     use aura_host_abi::Limits64;
     let fits = |given: Limits64, wanted: Limits64| {
         given.min >= wanted.min && wanted.max.is_none_or(|max| given.max.is_some_and(|given| given <= max))
     };
-    let matches = match (given, &wanted.ty) {
-        (ExternType::Func(a), ExternType::Func(b)) => a == b,
-        (ExternType::Global(a), ExternType::Global(b)) => a == b,
+    match (given, wanted) {
+        (ExternType::Global(a), ExternType::Global(b)) if a.mutable || b.mutable => a == b,
+        (ExternType::Global(a), ExternType::Global(b)) => types.matches(a.content, b.content),
         (ExternType::Table(a), ExternType::Table(b)) => {
             a.element == b.element && a.table64 == b.table64 && fits(a.limits, b.limits)
         }
@@ -213,16 +234,7 @@ fn check_import(wanted: &Import, given: &ExternType) -> Result<()> {
                 && fits(a.limits, b.limits)
         }
         _ => false,
-    };
-    if matches {
-        return Ok(());
     }
-    let (module, name) = (&wanted.module, &wanted.name);
-    Err(Error::link(format!(
-        "incompatible import type for `{module}.{name}`: the module wants {}, it was given {}",
-        describe(&wanted.ty),
-        describe(given)
-    )))
 }
 
 /// A type in words, for messages.
@@ -268,7 +280,8 @@ fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> 
         Memory::make(store, *ty)?;
     }
     for table in &validated.tables()[counts.imported_tables as usize..] {
-        Table::make(store, table.ty, 0)?;
+        let element = table.ty.element.map_index(|index| module.engine_index(index));
+        Table::make(store, TableType { element, ..table.ty }, 0)?;
     }
     // From here on nothing fails: the block of a linked instance lives as long as its store.
     for (own, memory) in (0..).zip(&mut store.memories[first_memory..]) {

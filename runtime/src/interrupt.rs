@@ -9,9 +9,9 @@
 //! threads use the atomic words only.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use aura_host_abi::vm::{VmActivation, VmStore, VmTail};
+use aura_host_abi::vm::{VmActivation, VmStore, VmTail, VmTypeChunk};
 
 use crate::thunks;
 
@@ -30,7 +30,7 @@ unsafe impl Send for StoreShared {}
 unsafe impl Sync for StoreShared {}
 
 impl StoreShared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(types: *const AtomicPtr<VmTypeChunk>) -> Self {
         Self {
             vm: VmStore {
                 stack_limit: AtomicUsize::new(0),
@@ -53,6 +53,7 @@ impl StoreShared {
                 heap_limit: 0.into(),
                 exception: 0.into(),
                 padding2: 0,
+                types,
             },
             interrupted: AtomicBool::new(false),
             watch: AtomicU64::new(0),

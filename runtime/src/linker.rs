@@ -99,7 +99,7 @@ impl<T: 'static> Linker<T> {
     /// Defines a host function over values of types known at run time only.
     ///
     /// # Errors
-    /// If the name is taken.
+    /// If the name is taken, or the type names defined types of another engine.
     pub fn func_new(
         &mut self,
         module: &str,
@@ -107,6 +107,7 @@ impl<T: 'static> Linker<T> {
         ty: FuncType,
         func: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     ) -> Result<&mut Self> {
+        ty.params().iter().chain(ty.results()).try_for_each(|ty| self.engine.types().check(*ty))?;
         let body = untyped(&ty, func);
         self.insert_host(module, name, (ty, body), None)
     }

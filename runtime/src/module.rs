@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use aura_host_abi::TypeIndex;
 use aura_host_abi::vm::VmFuncEntry;
 use aura_jit::ModuleCode;
-use aura_validator::module::ExternType;
+use aura_validator::module::{ExternIndex, ExternType};
 use aura_validator::{Code, LowerOptions};
 
 use crate::engine::Engine;
@@ -48,9 +49,10 @@ impl fmt::Debug for Module {
 }
 
 /// One import of a module.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ImportType<'a> {
     import: &'a aura_validator::module::Import,
+    ty: ExternType,
 }
 
 impl<'a> ImportType<'a> {
@@ -66,10 +68,10 @@ impl<'a> ImportType<'a> {
         &self.import.name
     }
 
-    /// What is imported.
+    /// What is imported. Defined types in it are the engine's.
     #[must_use]
-    pub fn ty(&self) -> &'a ExternType {
-        &self.import.ty
+    pub fn ty(&self) -> &ExternType {
+        &self.ty
     }
 }
 
@@ -87,7 +89,7 @@ impl<'a> ExportType<'a> {
         self.name
     }
 
-    /// What is exported.
+    /// What is exported. Defined types in it are the engine's.
     #[must_use]
     pub fn ty(&self) -> &ExternType {
         &self.ty
@@ -98,7 +100,8 @@ impl Module {
     /// Makes a module from its binary or its text form.
     ///
     /// # Errors
-    /// If the text does not parse, or the module is malformed, invalid, uses proposals that are off, or passes a limit.
+    /// If the text does not parse, or the module is malformed, invalid, uses proposals that are off, or passes a limit;
+    /// if the engine has no room for its types.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         let bytes = bytes.as_ref();
         match wat::parse_bytes(bytes) {
@@ -112,11 +115,11 @@ impl Module {
     /// Makes a module from its binary form.
     ///
     /// # Errors
-    /// If it is malformed, invalid, uses proposals that are off, or passes a limit.
+    /// If it is malformed, invalid, uses proposals that are off, or passes a limit; if the engine has no room for its types.
     pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Self> {
         let config = engine.config();
         let validated = aura_validator::Module::new(Arc::<[u8]>::from(bytes), &config.features, &config.limits)?;
-        Ok(Self::from_validated(engine, validated))
+        Self::from_validated(engine, validated)
     }
 
     /// Reads a module from a `.wasm` or `.wat` file.
@@ -140,22 +143,22 @@ impl Module {
         Ok(())
     }
 
-    fn from_validated(engine: &Engine, validated: aura_validator::Module) -> Self {
-        let type_ids: Box<[u32]> = validated.types().iter().map(|ty| engine.types().intern(ty)).collect();
+    fn from_validated(engine: &Engine, validated: aura_validator::Module) -> Result<Self> {
+        let type_ids = engine.types().intern_module(&validated)?;
         let own = validated.num_own_funcs();
         let imported = validated.num_imported_funcs();
         let inner = Arc::new_cyclic(|this: &std::sync::Weak<Inner>| Inner {
             engine: engine.clone(),
             entries: (0..own)
                 .map(|index| {
-                    let ty = validated.func_type_index(imported + index) as usize;
+                    let ty = validated.func_type_index(imported + index);
                     VmFuncEntry {
-                        regs_entry: AtomicPtr::new(arch::lazy_regs(&validated.types()[ty])),
+                        regs_entry: AtomicPtr::new(arch::lazy_regs(validated.func_type_at(ty))),
                         slots_entry: AtomicPtr::new(tier::interp_entry as *mut ()),
                         tail_entry: AtomicPtr::default(),
                         owner: this.as_ptr().cast(),
                         index,
-                        type_id: type_ids[ty],
+                        type_id: type_ids[ty as usize],
                         heat: AtomicU32::new(0),
                         padding: 0,
                     }
@@ -166,7 +169,7 @@ impl Module {
             type_ids,
             validated,
         });
-        Self { inner }
+        Ok(Self { inner })
     }
 
     /// The engine the module was made for.
@@ -189,13 +192,47 @@ impl Module {
 
     /// The imports, in order.
     pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
-        self.inner.validated.imports().iter().map(|import| ImportType { import })
+        let mut funcs = 0..;
+        self.inner.validated.imports().iter().map(move |import| {
+            let ty = match import.ty {
+                ExternType::Func(_) => {
+                    let func = funcs.next().expect("limits keep imports below 2^32");
+                    ExternType::Func(self.engine_func_type(func))
+                }
+                ref other => self.engine_type(other),
+            };
+            ImportType { import, ty }
+        })
     }
 
     /// The exports, in order.
     pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
         let module = &self.inner.validated;
-        module.exports().iter().map(|e| ExportType { name: &e.name, ty: module.extern_type(e.index) })
+        module.exports().iter().map(|e| {
+            let ty = match e.index {
+                ExternIndex::Func(func) => ExternType::Func(self.engine_func_type(func)),
+                other => self.engine_type(&module.extern_type(other)),
+            };
+            ExportType { name: &e.name, ty }
+        })
+    }
+
+    /// The type of a function, with the engine's names of defined types: the engine's own copy.
+    fn engine_func_type(&self, func: u32) -> aura_host_abi::FuncType {
+        self.engine().types().func(self.type_id(self.validated().func_type_index(func))).clone()
+    }
+
+    /// A type of the module with the engine's names of defined types.
+    fn engine_type(&self, ty: &ExternType) -> ExternType {
+        ty.map_index(|index| self.engine_index(index))
+    }
+
+    /// The engine's name of a defined type of the module.
+    pub(crate) fn engine_index(&self, index: TypeIndex) -> TypeIndex {
+        match index {
+            TypeIndex::Module(n) => self.engine().types().named(self.type_id(n)),
+            other => other,
+        }
     }
 
     pub(crate) fn type_id(&self, type_index: u32) -> u32 {

@@ -104,7 +104,7 @@ impl StoreData {
         let mut interp = InterpState::new(config.max_wasm_stack);
         interp.auto_tier = config.strategy != Strategy::Interpreter;
         interp.canonical_nans = config.canonicalize_nans;
-        let shared = Arc::new(StoreShared::new());
+        let shared = Arc::new(StoreShared::new(engine.types().table()));
         Self {
             heap: Heap::new(&shared),
             shared,

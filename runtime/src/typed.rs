@@ -252,6 +252,9 @@ impl Func {
     }
 
     /// Makes a function of a closure over values of types known at run time only.
+    ///
+    /// # Panics
+    /// If the type names defined types of another engine.
     pub fn new<C: AsContextMut>(
         mut store: C,
         ty: FuncType,
@@ -276,7 +279,10 @@ impl Func {
         let data = &context.0.data;
         data.check(self.store, "the function")?;
         let (is, wanted) = (self.ty_in(data), FuncType::new(P::types(), R::types()));
-        if is != wanted {
+        let fits = |from: &[ValType], to: &[ValType]| {
+            from.len() == to.len() && from.iter().zip(to).all(|(from, to)| data.engine.types().matches(*from, *to))
+        };
+        if !fits(wanted.params(), is.params()) || !fits(is.results(), wanted.results()) {
             return Err(Error::usage(format!("the function has type {is}, asked for as {wanted}")));
         }
         Ok(TypedFunc { func: *self, types: PhantomData })

@@ -1,58 +1,267 @@
-//! Canonical function types: equal types of all modules of an engine have one number.
+//! Canonical types: equal recursion groups of all modules of an engine have the same numbers.
 //!
-//! `call_indirect` compares numbers. Numbers are never reused while the engine lives.
+//! Types are equal if their recursion groups are (specification 3.0, section 3.3.1): a group is brought
+//! into a form in which its own types have their place in the group as their name and all others the
+//! number they have already, and equal forms are one entry. So equal types have equal numbers, and
+//! subtyping is a look into the list of a type's supertypes ([`VmType::ancestors`]), which both tiers
+//! read without a lock. Numbers are never reused, and records never move, while the engine lives; how many types
+//! modules may add is bounded.
+//!
+//! # Safety
+//! The table holds null, or chunks that its registry owns; a chunk holds null, or records that the registry owns, immutable
+//! since before they were published.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
-use aura_host_abi::FuncType;
+use aura_host_abi::vm::{DISPLAY_MIN, NO_TYPE, TYPES_PER_CHUNK, VmType, VmTypeChunk};
+use aura_host_abi::{CompositeType, ConcreteType, FuncType, HeapType, RefType, SubType, TypeIndex, ValType};
 
-#[derive(Debug, Default)]
+use crate::error::{Error, Result};
+
+/// Types that the modules of an engine may define; the host may add [`HOST_TYPES_MAX`] more.
+const MODULE_TYPES_MAX: usize = 1 << 20;
+const HOST_TYPES_MAX: usize = 1 << 16;
+/// What all types of an engine's modules may weigh; see [`SubType::weight`].
+const MODULE_WEIGHT_MAX: usize = 1 << 24;
+
+/// The types of an engine.
+#[derive(Debug)]
 pub(crate) struct TypeRegistry {
+    engine: u32,
+    /// Chunks of records, null where there is none yet.
+    table: Box<[AtomicPtr<VmTypeChunk>]>,
     inner: RwLock<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_type: HashMap<Arc<FuncType>, u32>,
-    by_id: Vec<Arc<FuncType>>,
+    /// The number of a group's first type, by its canonical form.
+    groups: HashMap<Arc<[SubType]>, u32>,
+    #[allow(clippy::vec_box, reason = "the table points to what the boxes hold")]
+    records: Vec<Box<TypeRecord>>,
+    #[allow(clippy::vec_box, reason = "as above")]
+    chunks: Vec<Box<VmTypeChunk>>,
+    weight: usize,
+}
+
+/// What is known of a type. Its head is what compiled code reads.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct TypeRecord {
+    vm: VmType,
+    ancestors: Box<[u32]>,
+    /// The type; other types in it by their canonical numbers.
+    pub(crate) ty: SubType,
+}
+
+// SAFETY: a record points to its own box alone and never changes.
+unsafe impl Send for TypeRecord {}
+// SAFETY: as above.
+unsafe impl Sync for TypeRecord {}
+
+impl Default for TypeRegistry {
+    fn default() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let engine = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(engine, u32::MAX, "a process makes fewer than 2^32 engines");
+        let chunks = (MODULE_TYPES_MAX + HOST_TYPES_MAX) / TYPES_PER_CHUNK;
+        let table = (0..chunks).map(|_| AtomicPtr::default()).collect();
+        Self { engine, table, inner: RwLock::default() }
+    }
 }
 
 impl TypeRegistry {
-    /// The number of a type, new if it was never seen.
-    pub(crate) fn intern(&self, ty: &FuncType) -> u32 {
-        if let Some(id) = self.inner.read().expect("registry readers do not panic").by_type.get(ty) {
-            return *id;
-        }
-        let mut inner = self.inner.write().expect("registry writers do not panic");
-        if let Some(id) = inner.by_type.get(ty) {
-            return *id;
-        }
-        let id = u32::try_from(inner.by_id.len()).expect("fewer than 2^32 function types");
-        let ty = Arc::new(ty.clone());
-        inner.by_id.push(ty.clone());
-        inner.by_type.insert(ty, id);
-        id
+    /// The table of records as machine code reads it.
+    pub(crate) fn table(&self) -> *const AtomicPtr<VmTypeChunk> {
+        self.table.as_ptr()
     }
 
-    /// The type with this number.
-    pub(crate) fn get(&self, id: u32) -> Arc<FuncType> {
-        self.inner.read().expect("registry readers do not panic").by_id[id as usize].clone()
+    /// The number of a function type that the host made, new if it was never seen.
+    ///
+    /// # Errors
+    /// If it names types of another engine.
+    ///
+    /// # Panics
+    /// If the host defines more than [`HOST_TYPES_MAX`] types.
+    pub(crate) fn intern(&self, ty: &FuncType) -> Result<u32> {
+        ty.params().iter().chain(ty.results()).try_for_each(|ty| self.check(*ty))?;
+        let group = [SubType::simple(CompositeType::Func(ty.clone()))];
+        let limit = (self.table.len() * TYPES_PER_CHUNK, usize::MAX);
+        Ok(self.intern_group(&group, limit).expect("the host defines fewer than 2^16 types"))
+    }
+
+    /// The number of each of a module's types.
+    ///
+    /// # Errors
+    /// If the engine's modules would have too many types.
+    pub(crate) fn intern_module(&self, module: &aura_validator::Module) -> Result<Box<[u32]>> {
+        let mut ids: Vec<u32> = Vec::with_capacity(module.types().len());
+        for group in module.type_groups() {
+            let name = |index| match index {
+                TypeIndex::Module(n) if n >= group.start => TypeIndex::Group(n - group.start),
+                TypeIndex::Module(n) => self.named(ids[n as usize]),
+                other => other,
+            };
+            let types = &module.types()[group.start as usize..group.end as usize];
+            let form: Vec<_> = types.iter().map(|ty| ty.map_index(name)).collect();
+            let first = self.intern_group(&form, (MODULE_TYPES_MAX, MODULE_WEIGHT_MAX))?;
+            ids.extend((first..).take(types.len()));
+        }
+        Ok(ids.into())
+    }
+
+    /// The number of the first type of a group in canonical form.
+    fn intern_group(&self, form: &[SubType], (types_max, weight_max): (usize, usize)) -> Result<u32> {
+        if let Some(first) = self.inner.read().expect("registry readers do not panic").groups.get(form) {
+            return Ok(*first);
+        }
+        let mut inner = self.inner.write().expect("registry writers do not panic");
+        if let Some(first) = inner.groups.get(form) {
+            return Ok(*first);
+        }
+        let first = inner.records.len();
+        let weight = inner.weight + form.iter().map(SubType::weight).sum::<usize>();
+        if first + form.len() > types_max || weight > weight_max {
+            return Err(Error::resource(format!(
+                "the engine holds {first} types and takes no more; make another engine for other modules"
+            )));
+        }
+        for ty in form {
+            self.add(&mut inner, ty, first as u32);
+        }
+        inner.weight = weight;
+        inner.groups.insert(form.into(), first as u32);
+        Ok(first as u32)
+    }
+
+    /// Adds a type of the group that begins with the number `first`.
+    fn add(&self, inner: &mut Inner, ty: &SubType, first: u32) {
+        let id = inner.records.len() as u32;
+        let ty = ty.map_index(|index| match index {
+            TypeIndex::Group(n) => self.named(first + n),
+            other => other,
+        });
+        let mut ancestors = match ty.supertype {
+            None => Vec::new(),
+            Some(above) => self.record(number(above)).chain().to_vec(),
+        };
+        let depth = ancestors.len();
+        ancestors.push(id);
+        ancestors.resize(ancestors.len().max(DISPLAY_MIN), NO_TYPE);
+        let ancestors = ancestors.into_boxed_slice();
+        let vm = VmType { ancestors: ancestors.as_ptr(), depth: depth as u32, padding: 0 };
+        inner.records.push(Box::new(TypeRecord { vm, ancestors, ty }));
+        let record: *const TypeRecord = &**inner.records.last().expect("just pushed");
+        let (chunk, place) = (id as usize / TYPES_PER_CHUNK, id as usize % TYPES_PER_CHUNK);
+        if chunk == inner.chunks.len() {
+            inner.chunks.push(Box::new(std::array::from_fn(|_| AtomicPtr::default())));
+            let added: *const VmTypeChunk = &**inner.chunks.last().expect("just pushed");
+            self.table[chunk].store(added.cast_mut(), Ordering::Release);
+        }
+        inner.chunks[chunk][place].store(record.cast_mut().cast(), Ordering::Release);
+    }
+
+    /// What is known of the type with this number.
+    ///
+    /// # Panics
+    /// If the registry never gave the number.
+    pub(crate) fn record(&self, id: u32) -> &TypeRecord {
+        self.find(id).expect("a number of this engine")
+    }
+
+    fn find(&self, id: u32) -> Option<&TypeRecord> {
+        let chunk = self.table.get(id as usize / TYPES_PER_CHUNK)?.load(Ordering::Acquire);
+        // SAFETY: a chunk of the table is null or lives as long as the registry; what changes in it is atomic.
+        let chunk = unsafe { chunk.as_ref() }?;
+        let record = chunk[id as usize % TYPES_PER_CHUNK].load(Ordering::Acquire);
+        // SAFETY: an entry is null or a record of this registry, which begins with its head, never changes and
+        // lives as long as the registry.
+        unsafe { record.cast::<TypeRecord>().as_ref() }
+    }
+
+    /// The function type with this number.
+    ///
+    /// # Panics
+    /// If the number is of no function type.
+    pub(crate) fn func(&self, id: u32) -> &FuncType {
+        self.record(id).ty.composite.as_func().expect("the number of a function type")
+    }
+
+    /// Whether one type is a subtype of another.
+    pub(crate) fn is_subtype(&self, sub: u32, of: u32) -> bool {
+        sub == of || {
+            let depth = self.record(of).vm.depth as usize;
+            self.record(sub).chain().get(depth) == Some(&of)
+        }
+    }
+
+    /// Whether every value of `value` may stand where `place` is expected; both name types of this engine.
+    pub(crate) fn matches(&self, value: ValType, place: ValType) -> bool {
+        value.matches(place, |a, b| self.is_subtype(number(a), number(b)))
+    }
+
+    /// The reference type of exactly the values of a defined type.
+    pub(crate) fn reference(&self, id: u32) -> RefType {
+        let kind = self.record(id).ty.composite.kind();
+        RefType { nullable: false, heap: HeapType::Concrete(ConcreteType { kind, index: self.named(id) }) }
+    }
+
+    /// Errs if a type is of another engine, or of a module and not of an engine.
+    pub(crate) fn check(&self, ty: ValType) -> Result<()> {
+        match ty.concrete().map(|concrete| concrete.index) {
+            None => Ok(()),
+            Some(TypeIndex::Engine { engine, id }) if engine == self.engine && self.find(id).is_some() => Ok(()),
+            Some(TypeIndex::Engine { .. }) => Err(Error::usage(format!("the type {ty} belongs to another engine"))),
+            Some(_) => {
+                Err(Error::usage(format!("the type {ty} is of no engine; take it from a module's imports or exports")))
+            }
+        }
+    }
+
+    /// The name of the type with this number.
+    pub(crate) fn named(&self, id: u32) -> TypeIndex {
+        TypeIndex::Engine { engine: self.engine, id }
+    }
+}
+
+impl TypeRecord {
+    /// The numbers of all supertypes, the top one first, and of the type itself.
+    fn chain(&self) -> &[u32] {
+        &self.ancestors[..=self.vm.depth as usize]
+    }
+}
+
+/// The canonical number of a type that the engine knows.
+fn number(index: TypeIndex) -> u32 {
+    match index {
+        TypeIndex::Engine { id, .. } => id,
+        other => unreachable!("{other:?} stands where types of the engine do"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aura_host_abi::ValType;
 
     #[test]
-    fn equal_types_have_one_number() {
+    fn equal_function_types_have_one_number() {
         let registry = TypeRegistry::default();
-        let a = registry.intern(&FuncType::new([ValType::I32], []));
-        let b = registry.intern(&FuncType::new([ValType::I64], []));
+        let intern = |ty| registry.intern(&FuncType::new([ty], [])).expect("a type of no engine");
+        let (a, b) = (intern(ValType::I32), intern(ValType::I64));
         assert_ne!(a, b);
-        assert_eq!(a, registry.intern(&FuncType::new([ValType::I32], [])));
-        assert_eq!(*registry.get(b), FuncType::new([ValType::I64], []));
+        assert_eq!(a, intern(ValType::I32));
+        assert_eq!(*registry.func(b), FuncType::new([ValType::I64], []));
+    }
+
+    #[test]
+    fn t2_types_of_another_engine_are_refused() {
+        let (one, two) = (TypeRegistry::default(), TypeRegistry::default());
+        let id = one.intern(&FuncType::new([], [])).expect("a type of no engine");
+        two.intern(&FuncType::new([], [])).expect("a type of no engine");
+        let ty = FuncType::new([ValType::Ref(one.reference(id))], []);
+        assert!(one.intern(&ty).is_ok());
+        assert!(two.intern(&ty).expect_err("a foreign type").to_string().contains("another engine"));
     }
 }

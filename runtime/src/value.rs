@@ -7,7 +7,7 @@
 use std::any::Any;
 
 use aura_host_abi::vm::VmFuncRef;
-use aura_host_abi::{RefType, SlotType, ValType};
+use aura_host_abi::{HeapType, RefType, SlotType, ValType};
 
 use crate::error::{Error, Result};
 use crate::externs::Func;
@@ -58,15 +58,30 @@ impl Val {
     }
 
     /// Whether the value may stand where `ty` is expected.
-    #[must_use]
-    pub fn matches(&self, ty: ValType) -> bool {
-        match (self, ty) {
-            (Self::FuncRef(func), ValType::Ref(r)) => r.heap == RefType::FUNCREF.heap && (r.nullable || func.is_some()),
-            (Self::ExternRef(value), ValType::Ref(r)) => {
-                r.heap == RefType::EXTERNREF.heap && (r.nullable || value.is_some())
+    ///
+    /// # Errors
+    /// If the value belongs to another store, or the type to another engine.
+    pub fn matches_ty(&self, store: impl AsContext, ty: ValType) -> Result<bool> {
+        let data = &store.as_context().0.data;
+        data.engine.types().check(ty)?;
+        self.fits(ty, data)
+    }
+
+    /// As [`Val::matches_ty`], for a type of the store's engine.
+    pub(crate) fn fits(&self, ty: ValType, store: &StoreData) -> Result<bool> {
+        let types = store.engine.types();
+        let bottom = |heap| ValType::Ref(RefType { nullable: true, heap });
+        let is = match self {
+            Self::FuncRef(None) => bottom(HeapType::NoFunc),
+            Self::FuncRef(Some(func)) => {
+                store.check(func.store, "the function")?;
+                ValType::Ref(types.reference(func.type_id()))
             }
-            _ => self.ty() == ty,
-        }
+            Self::ExternRef(None) => bottom(HeapType::NoExtern),
+            Self::ExternRef(Some(_)) => ValType::Ref(RefType { nullable: false, heap: HeapType::Extern }),
+            number => number.ty(),
+        };
+        Ok(types.matches(is, ty))
     }
 
     /// The value's slots, low first; the second is zero but for vectors.
@@ -200,7 +215,7 @@ pub(crate) fn read_slots(slots: &[u64], types: &[ValType], store: &StoreData) ->
 pub(crate) fn write_slots(slots: &mut [u64], values: &[Val], types: &[ValType], store: &StoreData) -> Result<()> {
     let mut at = 0;
     for (index, (value, ty)) in values.iter().zip(types).enumerate() {
-        if !value.matches(*ty) {
+        if !value.fits(*ty, store)? {
             return Err(Error::usage(format!("value {index} is of type {}, expected {ty}", value.ty())));
         }
         let bits = value.to_bits(store.id)?;

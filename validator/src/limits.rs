@@ -152,7 +152,7 @@ macro_rules! limits {
 limits! {
     /// Bytes of the whole module.
     module_bytes = 1 << 30, strict 32 << 20, at_most i32::MAX as u32;
-    /// Entries of the type section.
+    /// Types of the type section, those of recursion groups one by one.
     types = 100_000, strict 10_000, at_most 1_000_000;
     /// Functions, imported ones included.
     functions = 150_000, strict 20_000, at_most 1_000_000;
@@ -180,6 +180,8 @@ limits! {
     params = 1_000, strict 255, at_most 1_000;
     /// Results of one function type.
     results = 1_000, strict 255, at_most 1_000;
+    /// Fields of one structure type.
+    struct_fields = 10_000, strict 1_000, at_most 10_000;
     /// Operators of one constant expression.
     const_expr_operators = 100_000, strict 1_000, at_most u32::MAX;
     /// Bytes of one function body.

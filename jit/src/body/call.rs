@@ -9,7 +9,6 @@ use std::mem::offset_of;
 use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef};
 use aura_validator::code::{CallId, Inst, Operands, Slot};
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, SigRef, Value, types};
 
 use super::Body;
@@ -84,9 +83,7 @@ impl Body<'_> {
         self.trap_if(is_null, TrapCode::UninitializedElement);
         let at = offset(offset_of!(VmFuncRef, type_id));
         let found = self.emit.ins().load(types::I32, plain().with_readonly(), func_ref, at);
-        let wanted = i64::from(self.target.type_ids[type_index as usize]);
-        let wanted = self.emit.ins().iconst(types::I32, wanted);
-        let differs = self.emit.ins().icmp(IntCC::NotEqual, found, wanted);
+        let differs = self.is_not_subtype(found, type_index);
         self.trap_if(differs, TrapCode::IndirectCallTypeMismatch);
         self.func_ref_parts(func_ref)
     }
@@ -126,7 +123,7 @@ impl Body<'_> {
     fn signature(&mut self, type_index: u32) -> SigRef {
         let cell = &mut self.signatures.0[type_index as usize];
         *cell.get_or_insert_with(|| {
-            let ty = &self.target.module.types()[type_index as usize];
+            let ty = self.target.module.func_type_at(type_index);
             self.emit.builder.import_signature(signature::registers(ty))
         })
     }

@@ -9,6 +9,7 @@ mod control;
 mod global;
 mod memory;
 mod row;
+mod subtype;
 mod table;
 mod variables;
 

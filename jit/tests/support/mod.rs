@@ -216,6 +216,7 @@ impl Instance {
                 code: ptr::null(),
                 args: ptr::null_mut(),
             }),
+            types: ptr::null(),
         });
         let activation =
             Box::new(VmActivation { previous: ptr::null_mut(), entry_sp: 0, exit_fp: 0, exit_pc: 0, entry_fp: 0 });

@@ -185,11 +185,19 @@ impl Machine {
         };
         // SAFETY: elements of function tables that are not null are live references.
         let type_id = unsafe { (*func).type_id };
-        if type_id != self.instance().module.type_id(type_index) {
+        if !self.is_subtype(type_id, type_index) {
             return Err(self.trap(cursor, TrapCode::IndirectCallTypeMismatch));
         }
         // SAFETY: as above.
         Ok(unsafe { Callee::of(func) })
+    }
+
+    /// Whether the type with a canonical number is a subtype of a type of the running module.
+    #[inline]
+    pub(super) fn is_subtype(&self, type_id: u32, of: u32) -> bool {
+        let module = &self.instance().module;
+        let of = module.type_id(of);
+        type_id == of || module.engine().types().is_subtype(type_id, of)
     }
 
     /// Calls with operands of the running frame.

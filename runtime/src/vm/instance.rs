@@ -163,7 +163,8 @@ impl InstanceData {
             ExternIndex::Table(i) => Extern::Table(Table::new_raw(store, self.table(i))),
             ExternIndex::Memory(i) => Extern::Memory(Memory::new_raw(store, self.memory(i))),
             ExternIndex::Global(i) => {
-                let ty = self.module.validated().globals()[i as usize];
+                let mut ty = self.module.validated().globals()[i as usize];
+                ty.content = ty.content.map_index(|index| self.module.engine_index(index));
                 Extern::Global(Global::new_raw(store, self.global(i), ty))
             }
         }

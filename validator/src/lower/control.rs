@@ -8,7 +8,6 @@ use wasmparser::{BlockType, BrTable};
 use super::stack::Height;
 use super::{LabelId, Lowering};
 use crate::code::Inst;
-use crate::parse::convert;
 
 /// Types a block takes or gives.
 #[derive(Clone, Copy, Debug)]
@@ -84,11 +83,11 @@ impl<'m> Lowering<'m> {
         match ty {
             BlockType::Empty => (Types::None, Types::None),
             BlockType::Type(ty) => {
-                let ty = convert::val_type(ty).expect("the body validated");
+                let ty = self.module.kinds().val_type(ty).expect("the body validated");
                 (Types::None, Types::One(ty.slot_type()))
             }
             BlockType::FuncType(index) => {
-                let ty = &self.module.types[index as usize];
+                let ty = self.module.func_type_at(index);
                 (Types::List(ty.params()), Types::List(ty.results()))
             }
         }

@@ -110,7 +110,7 @@ impl Lowering<'_> {
 
     /// The operands of a call: pops the arguments, pushes the results.
     pub(super) fn call_operands(&mut self, type_index: u32) -> CallId {
-        let ty = &self.module.types[type_index as usize];
+        let ty = self.module.func_type_at(type_index);
         let args = self.list_top(ty.params().len());
         for _ in ty.params() {
             self.stack.pop();
@@ -128,7 +128,7 @@ impl Lowering<'_> {
 
     /// The arguments of a tail call. Code is dead behind it, so that they need not be popped.
     pub(super) fn tail_operands(&mut self, type_index: u32) -> Operands {
-        let count = self.module.types[type_index as usize].params().len();
+        let count = self.module.func_type_at(type_index).params().len();
         self.list_top(count)
     }
 

@@ -5,7 +5,7 @@ use wasmparser::BinaryReader;
 
 use super::stack::Height;
 use crate::code::{LocalRun, Operand};
-use crate::parse::convert;
+use crate::parse::convert::Kinds;
 
 /// Parameters and locals of a function.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Locals {
     ///
     /// # Errors
     /// None for a validated body.
-    pub(super) fn read(ty: &FuncType, reader: &mut BinaryReader<'_>) -> wasmparser::Result<Self> {
+    pub(super) fn read(ty: &FuncType, kinds: Kinds<'_>, reader: &mut BinaryReader<'_>) -> wasmparser::Result<Self> {
         let mut height = Height::default();
         let operand = |ty: SlotType, height: &mut Height| Operand { slot: height.take(ty), ty };
         let params: Box<[_]> = ty.params().iter().map(|t| operand(t.slot_type(), &mut height)).collect();
@@ -35,7 +35,7 @@ impl Locals {
             if count == 0 {
                 continue;
             }
-            let ty = convert::val_type(ty).expect("the body validated").slot_type();
+            let ty = kinds.val_type(ty).expect("the body validated").slot_type();
             starts.push(next);
             runs.push(LocalRun { ty, first: height.take_run(ty, count), count });
             next += count;

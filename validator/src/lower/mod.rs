@@ -72,11 +72,11 @@ struct Lowering<'m> {
 impl<'m> Lowering<'m> {
     fn start(module: &'m ModuleInner, own_func: u32, options: LowerOptions) -> (Self, OperatorsReader<'m>) {
         let func = module.counts.imported_funcs + own_func;
-        let ty = &module.types[module.funcs[func as usize] as usize];
+        let ty = module.func_type_at(module.funcs[func as usize]);
         let body = &module.bodies[own_func as usize];
         let bytes = &module.bytes[body.start as usize..body.end as usize];
         let mut reader = BinaryReader::new_features(bytes, body.start.into(), module.features.wasmparser());
-        let locals = Locals::read(ty, &mut reader).expect("the body validated");
+        let locals = Locals::read(ty, module.kinds(), &mut reader).expect("the body validated");
         let stack = Stack::new(locals.height);
         let lowering = Self {
             module,

@@ -10,7 +10,6 @@ use wasmparser::{BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, V128, Vis
 use super::Lowering;
 use crate::code::{Inst, Operand};
 use crate::ops::Op;
-use crate::parse::convert;
 
 macro_rules! visit_rows {
     ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
@@ -277,7 +276,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
 
     fn visit_ref_null(&mut self, heap: HeapType) {
         if self.begin(Op::RefNull) {
-            let heap = convert::heap_type(heap).expect("the body validated");
+            let heap = self.module.kinds().heap_type(heap).expect("the body validated");
             let ty = ValType::Ref(RefType { nullable: true, heap }).slot_type();
             let dst = self.stack.push(ty);
             self.emit_movable(Inst::RefNull { ty, dst });

@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use aura_host_abi::vm::{VmCounts, VmCtxLayout};
-use aura_host_abi::{FuncType, GlobalType, MemoryType};
+use aura_host_abi::{FuncType, GlobalType, MemoryType, SubType};
 
 use super::{
     ConstExpr, CustomSection, DataSegment, ElementSegment, Export, ExternIndex, ExternType, Import, Module,
     ModuleInner, Table,
 };
 use crate::Features;
+use crate::parse::convert::Kinds;
 
 impl ModuleInner {
     /// A module without parts.
@@ -19,6 +20,8 @@ impl ModuleInner {
             bytes,
             features,
             types: Vec::new(),
+            kinds: Vec::new(),
+            groups: Vec::new(),
             funcs: Vec::new(),
             bodies: Vec::new(),
             tables: Vec::new(),
@@ -37,6 +40,19 @@ impl ModuleInner {
             names: OnceLock::new(),
         }
     }
+
+    /// What each of the types is a type of, to convert types that name them.
+    pub(crate) fn kinds(&self) -> Kinds<'_> {
+        Kinds(&self.kinds)
+    }
+
+    /// The function type with this index.
+    ///
+    /// # Panics
+    /// If there is none, which validation excludes where one is named.
+    pub(crate) fn func_type_at(&self, type_index: u32) -> &FuncType {
+        self.types[type_index as usize].composite.as_func().expect("validated: a function type")
+    }
 }
 
 impl Module {
@@ -54,8 +70,23 @@ impl Module {
 
     /// The types, by type index.
     #[must_use]
-    pub fn types(&self) -> &[FuncType] {
+    pub fn types(&self) -> &[SubType] {
         &self.inner.types
+    }
+
+    /// The recursion groups: ranges of the types that cover them, in order.
+    #[must_use]
+    pub fn type_groups(&self) -> &[Range<u32>] {
+        &self.inner.groups
+    }
+
+    /// The function type with this type index.
+    ///
+    /// # Panics
+    /// If there is no such type, or it is not a function type.
+    #[must_use]
+    pub fn func_type_at(&self, type_index: u32) -> &FuncType {
+        self.inner.func_type_at(type_index)
     }
 
     /// How many functions there are, imported ones included.
@@ -91,7 +122,7 @@ impl Module {
     /// If the function space has no such index.
     #[must_use]
     pub fn func_type(&self, func: u32) -> &FuncType {
-        &self.inner.types[self.func_type_index(func) as usize]
+        self.func_type_at(self.func_type_index(func))
     }
 
     /// The tables, imported ones first.

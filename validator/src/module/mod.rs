@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use aura_host_abi::vm::VmCounts;
-use aura_host_abi::{FuncType, GlobalType, MemoryType, RefType, TableType};
+use aura_host_abi::{CompositeKind, FuncType, GlobalType, MemoryType, RefType, SubType, TableType, TypeIndex, ValType};
 
 use crate::ops::Op;
 
@@ -24,7 +24,11 @@ pub struct Module {
 #[derive(Debug)]
 pub(crate) struct ModuleInner {
     pub(crate) bytes: Arc<[u8]>,
-    pub(crate) types: Vec<FuncType>,
+    pub(crate) types: Vec<SubType>,
+    /// What each of the types is a type of.
+    pub(crate) kinds: Vec<CompositeKind>,
+    /// The recursion groups: ranges of `types` that cover it, in order.
+    pub(crate) groups: Vec<Range<u32>>,
     /// Type index of every function, imported ones first.
     pub(crate) funcs: Vec<u32>,
     /// Bodies of own functions: from the locals' count to the end.
@@ -73,6 +77,29 @@ pub enum ExternType {
     Table(TableType),
     Memory(MemoryType),
     Global(GlobalType),
+}
+
+impl ExternType {
+    /// The same type with other names for the defined types in it.
+    #[must_use]
+    pub fn map_index(&self, map: impl Fn(TypeIndex) -> TypeIndex) -> Self {
+        match self {
+            Self::Func(ty) => Self::Func(ty.map_index(map)),
+            Self::Table(ty) => Self::Table(TableType { element: ty.element.map_index(map), ..*ty }),
+            Self::Global(ty) => Self::Global(GlobalType { content: ty.content.map_index(map), ..*ty }),
+            Self::Memory(ty) => Self::Memory(*ty),
+        }
+    }
+
+    /// The types of values that stand in it.
+    pub fn values(&self) -> Vec<ValType> {
+        match self {
+            Self::Func(ty) => ty.params().iter().chain(ty.results()).copied().collect(),
+            Self::Table(ty) => vec![ValType::Ref(ty.element)],
+            Self::Global(ty) => vec![ty.content],
+            Self::Memory(_) => Vec::new(),
+        }
+    }
 }
 
 /// One export.

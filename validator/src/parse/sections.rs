@@ -95,13 +95,32 @@ impl<'l> Builder<'l> {
         for item in section.into_iter_with_offsets() {
             let (offset, group) = item?;
             for ty in group.types() {
-                let wasmparser::CompositeInnerType::Func(func) = &ty.composite_type.inner else {
-                    return Err(Error::unsupported("gc", "a type that is not a function type", offset).into());
-                };
-                check("params", func.params().len() as u64, self.limits.params, offset)?;
-                check("results", func.results().len() as u64, self.limits.results, offset)?;
-                self.module.types.push(convert::func_type(func)?);
+                self.check_type(ty, offset)?;
+                self.module.kinds.push(convert::kind(ty)?);
             }
+            // Types of a group may name later ones of it, so that their kinds come first.
+            let start = self.module.types.len() as u32;
+            for ty in group.types() {
+                let ty = self.module.kinds().sub_type(ty)?;
+                self.module.types.push(ty);
+            }
+            self.module.groups.push(start..self.module.types.len() as u32);
+        }
+        Ok(())
+    }
+
+    fn check_type(&self, ty: &wasmparser::SubType, offset: u64) -> Result<(), Stop> {
+        let limits = self.limits;
+        check("types", self.module.kinds.len() as u64 + 1, limits.types, offset)?;
+        match &ty.composite_type.inner {
+            wasmparser::CompositeInnerType::Func(func) => {
+                check("params", func.params().len() as u64, limits.params, offset)?;
+                check("results", func.results().len() as u64, limits.results, offset)?;
+            }
+            wasmparser::CompositeInnerType::Struct(ty) => {
+                check("struct_fields", ty.fields.len() as u64, limits.struct_fields, offset)?;
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -127,10 +146,10 @@ impl<'l> Builder<'l> {
             TypeRef::Func(index) => {
                 module.funcs.push(index);
                 module.counts.imported_funcs += 1;
-                ExternType::Func(module.types[index as usize].clone())
+                ExternType::Func(module.func_type_at(index).clone())
             }
             TypeRef::Table(ty) => {
-                let ty = convert::table_type(ty)?;
+                let ty = module.kinds().table_type(ty)?;
                 module.tables.push(Table { ty, init: None });
                 module.counts.tables += 1;
                 module.counts.imported_tables += 1;
@@ -144,7 +163,7 @@ impl<'l> Builder<'l> {
                 ExternType::Memory(ty)
             }
             TypeRef::Global(ty) => {
-                let ty = convert::global_type(ty)?;
+                let ty = module.kinds().global_type(ty)?;
                 module.globals.push(ty);
                 module.counts.globals += 1;
                 module.counts.imported_globals += 1;
@@ -176,7 +195,7 @@ impl<'l> Builder<'l> {
                 TableInit::RefNull => None,
                 TableInit::Expr(expr) => Some(self.const_expr(&expr)?),
             };
-            self.module.tables.push(Table { ty: convert::table_type(table.ty)?, init });
+            self.module.tables.push(Table { ty: self.module.kinds().table_type(table.ty)?, init });
             self.module.counts.tables += 1;
         }
         Ok(())
@@ -193,7 +212,8 @@ impl<'l> Builder<'l> {
     fn globals(&mut self, section: wasmparser::GlobalSectionReader<'_>) -> Result<(), Stop> {
         for global in section {
             let global = global?;
-            self.module.globals.push(convert::global_type(global.ty)?);
+            let ty = self.module.kinds().global_type(global.ty)?;
+            self.module.globals.push(ty);
             self.module.counts.globals += 1;
             let init = self.const_expr(&global.init_expr)?;
             self.module.global_inits.push(init);
@@ -253,7 +273,8 @@ impl<'l> Builder<'l> {
                     (ty, ElementItems::Exprs(exprs))
                 }
             };
-            self.module.elements.push(ElementSegment { mode, ty: convert::ref_type(ty)?, items });
+            let ty = self.module.kinds().ref_type(ty)?;
+            self.module.elements.push(ElementSegment { mode, ty, items });
         }
         Ok(())
     }
@@ -305,7 +326,7 @@ impl<'l> Builder<'l> {
             Operator::V128Const { value } => ConstOp::V128(*value.bytes()),
             Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
             Operator::RefNull { hty } => {
-                let heap = convert::heap_type(hty)?;
+                let heap = self.module.kinds().heap_type(hty)?;
                 ConstOp::RefNull(aura_host_abi::RefType { nullable: true, heap })
             }
             Operator::RefFunc { function_index } => {
