@@ -28,7 +28,8 @@ A program sees nothing that was not granted. The grants are:
   clock                    the clocks, and waiting
   random                   random bytes
   fs.read=HOST[::GUEST]    read below one directory, under the name GUEST
-  fs.write=HOST[::GUEST]   read and change below one directory";
+  fs.write=HOST[::GUEST]   read and change below one directory
+  net.listen=HOST:PORT     accept connections at one address";
 
 /// Runs WebAssembly programs that see nothing until it is granted.
 #[derive(Debug, Parser)]

@@ -34,7 +34,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
 
 /// The row of a WASI function, if the import names one.
 pub(crate) fn wasi_function(module: &str, name: &str) -> Option<&'static HostFn<WasiCtx>> {
-    aura_wasi::FUNCTIONS.iter().find(|f| f.module == module && f.name == name)
+    aura_wasi::find(module, name)
 }
 
 /// The grants of which any one allows an action, as they are written.

@@ -68,6 +68,7 @@ impl<'a> Program<'a> {
         let mut store = Store::new(module.engine(), WasiCtx::new());
         let mut linker = Linker::new(module.engine());
         linker.host_functions(aura_wasi::FUNCTIONS, |wasi| wasi).map_err(internal)?;
+        linker.host_functions(aura_wasi::UNSTABLE_FUNCTIONS, |wasi| wasi).map_err(internal)?;
         match args.unknown_imports {
             UnknownImports::Refuse => refuse_unknown(path, module)?,
             UnknownImports::Trap => {
@@ -86,7 +87,9 @@ impl<'a> Program<'a> {
         let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
         let with_name = [name].into_iter().chain(arguments.iter().cloned()).collect();
         store.data_mut().set_args(with_name).map_err(|e| Failure::usage(e.to_string()))?;
-        let grants = args.grants.iter().chain(&args.dirs).chain(&args.env).cloned().collect();
+        let mut grants: Vec<_> = args.grants.iter().chain(&args.dirs).chain(&args.env).cloned().collect();
+        // C programs look for directories from 3 on and stop at the first descriptor that is something else.
+        grants.sort_by_key(|grant| grant.action == Action::NetListen);
         let mut program = Self { path, module, store, linker, grants };
         program.grant()?;
         if let Some(timeout) = args.timeout {

@@ -56,6 +56,7 @@ actions! {
     Random = "random", Nothing, "random", "draw random bytes";
     FsRead = "fs.read", Directory, "fs.read=HOST[::GUEST]", "list and read what lies below one directory";
     FsWrite = "fs.write", Directory, "fs.write=HOST[::GUEST]", "read, create, change and remove what lies below one directory";
+    NetListen = "net.listen", Address, "net.listen=HOST:PORT", "accept connections at one address of this host and exchange bytes over them";
     Call = "call", Function, "call:FUNCTION", "call one function of the host";
 }
 
@@ -67,6 +68,8 @@ pub enum ResourceKind {
     Variable,
     /// `=HOST[::GUEST]`
     Directory,
+    /// `=HOST:PORT`
+    Address,
     /// `:NAME`
     Function,
 }
@@ -80,6 +83,8 @@ pub enum Resource {
     Variable { name: String, value: Option<String> },
     /// A host directory under the name the guest sees.
     Directory { host: PathBuf, guest: String },
+    /// A host by name or number, and a port that is not 0.
+    Address { host: String, port: u16 },
     /// A host function registered under this name.
     Function(String),
 }
@@ -157,6 +162,16 @@ impl FromStr for GrantSpec {
                 }
                 Resource::Directory { host: host.into(), guest: guest.to_owned() }
             }
+            ResourceKind::Address => {
+                let (host, port) = argument('=')?.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
+                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                if host.is_empty() {
+                    return Err(wrong("the host is missing"));
+                }
+                let port = port.parse().ok().filter(|&port| port != 0);
+                let port = port.ok_or_else(|| wrong("the port is no number from 1 to 65535"))?;
+                Resource::Address { host: host.to_owned(), port }
+            }
             ResourceKind::Function => Resource::Function(argument(':')?.to_owned()),
         };
         Ok(Self { action, resource })
@@ -177,6 +192,8 @@ impl fmt::Display for GrantSpec {
             Resource::Variable { name, value: Some(value) } => write!(f, "={name}={value}"),
             Resource::Directory { host, guest } if host.as_os_str() == guest.as_str() => write!(f, "={guest}"),
             Resource::Directory { host, guest } => write!(f, "={}::{guest}", host.display()),
+            Resource::Address { host, port } if host.contains(':') => write!(f, "=[{host}]:{port}"),
+            Resource::Address { host, port } => write!(f, "={host}:{port}"),
             Resource::Function(name) => write!(f, ":{name}"),
         }
     }
@@ -256,6 +273,8 @@ mod tests {
             "fs.read=.",
             "fs.read=/a::/b",
             "fs.write=x::y",
+            "net.listen=localhost:80",
+            "net.listen=[::1]:65535",
             "call:log",
         ] {
             assert_eq!(text.parse::<GrantSpec>().expect(text).to_string(), text);
@@ -274,6 +293,10 @@ mod tests {
             ("fs.read", "resource is missing"),
             ("fs.read=::x", "directory's name is empty"),
             ("fs.write=a\0b", "NUL"),
+            ("net.listen=localhost", "port is missing"),
+            ("net.listen=:80", "host is missing"),
+            ("net.listen=[::1]:0", "no number from 1"),
+            ("net.listen=[::1]:65536", "no number from 1"),
             ("call:", "resource is missing"),
         ] {
             let message = text.parse::<GrantSpec>().expect_err(text).to_string();

@@ -4,6 +4,8 @@
 //! of it re-reads the capability that was attached.
 
 use std::env;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,9 +17,10 @@ use crate::beneath;
 use crate::denied::{Denied, DeniedOp};
 use crate::errno::{Errno, Fail};
 use crate::limits::{PATH_LEN_MAX, WasiLimits};
+use crate::socket;
 use crate::stream::{Input, Output, Stream, Streams};
-use crate::table::{Dir, Entry, FdTable, File, Object};
-use crate::types::Rights;
+use crate::table::{Dir, Entry, FdTable, File, HandedDown, Object, Socket};
+use crate::types::{Layout, Rights};
 
 /// Why a context cannot take what it was given.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,10 @@ pub enum AttachError {
     TooManyHandles(usize),
     #[error("{what} take {bytes} bytes; the limit is {max}")]
     StringsTooLong { what: &'static str, bytes: usize, max: usize },
+    #[error("cannot listen at {address}: {error}")]
+    Listen { address: String, error: std::io::Error },
+    #[error("what was passed in for `{grant}` is no socket that a guest can use: {error}")]
+    Socket { grant: String, error: std::io::Error },
     #[error("{0} contains a NUL, which ends a string for the guest")]
     Nul(&'static str),
 }
@@ -70,6 +77,8 @@ pub struct WasiCtx {
     pub(crate) denied: Denied,
     /// The function that is being called, for reports.
     pub(crate) current: &'static str,
+    /// The interface through which it was imported.
+    pub(crate) layout: Layout,
 }
 
 /// A granted environment variable.
@@ -151,10 +160,42 @@ impl WasiCtx {
             (Action::FsRead | Action::FsWrite, Resource::Directory { host, guest }) => {
                 self.attach_directory(host, guest, &grant)?;
             }
+            (Action::NetListen, Resource::Address { host, port }) => {
+                let address = (host.as_str(), *port);
+                let listener = TcpListener::bind(address)
+                    .map_err(|error| AttachError::Listen { address: format!("{host}:{port}"), error })?;
+                self.insert_socket(&grant, listener.into())?;
+            }
             _ => return Err(AttachError::NotWasi(spec.to_string())),
         }
         self.grants.push(grant);
         Ok(())
+    }
+
+    /// Gives the guest a socket that the host opened, for as long as the grant of `net.listen` is not
+    /// revoked; returns its descriptor. A listener is switched to not blocking, for the host's side of it too.
+    ///
+    /// Attach directories first: C programs look for them from 3 on and stop at the first descriptor that
+    /// is something else.
+    ///
+    /// # Errors
+    /// If the grant is of another action, this is no socket of streams or messages, or a limit is
+    /// passed. The context is then unchanged.
+    pub fn attach_socket(&mut self, grant: Arc<Capability>, socket: impl Into<OwnedFd>) -> Result<u32, AttachError> {
+        if grant.spec().action != Action::NetListen {
+            return Err(AttachError::NotWasi(grant.spec().to_string()));
+        }
+        let fd = self.insert_socket(&grant, socket.into())?;
+        self.grants.push(grant);
+        Ok(fd)
+    }
+
+    fn insert_socket(&mut self, grant: &Arc<Capability>, fd: OwnedFd) -> Result<u32, AttachError> {
+        let refused = |error: HostErrno| AttachError::Socket { grant: grant.spec().to_string(), error: error.into() };
+        let socket = socket::adopt(fd).map_err(refused)?;
+        let max = self.limits.handles_max;
+        let entry = Entry::socket(socket, Arc::clone(grant));
+        self.fds.insert(entry, max).map_err(|_| AttachError::TooManyHandles(max))
     }
 
     fn attach_stdio(&mut self, grant: &Arc<Capability>) -> Result<(), AttachError> {
@@ -185,7 +226,7 @@ impl WasiCtx {
         let fd = rustix::fs::open(host, flags, Mode::empty()).map_err(|error| cannot_open(host, grant, error))?;
         beneath::probe(&fd).map_err(|error| AttachError::NoOpenat2(error.into()))?;
         let max = self.limits.handles_max;
-        let entry = Entry::dir(fd, Some(guest.to_owned()), Arc::clone(grant));
+        let entry = Entry::granted_dir(fd, guest.to_owned(), Arc::clone(grant));
         self.fds.insert(entry, max).map_err(|_| AttachError::TooManyHandles(max))?;
         Ok(())
     }
@@ -221,7 +262,7 @@ impl WasiCtx {
     /// A file that is not a directory, with these rights.
     pub(crate) fn file(&mut self, fd: u32, needed: Rights) -> Result<&File, Fail> {
         match &self.entry(fd, Rights::NONE)?.object {
-            Object::Stream(_) => return Err(Errno::SPIPE.into()),
+            Object::Stream(_) | Object::Socket(_) => return Err(Errno::SPIPE.into()),
             Object::Dir(_) => return Err(Errno::ISDIR.into()),
             Object::File(_) => {}
         }
@@ -231,8 +272,19 @@ impl WasiCtx {
         }
     }
 
-    /// A directory and its grant, for an operation on `path` below it.
-    pub(crate) fn dir(&mut self, fd: u32, needed: Rights, path: &str) -> Result<(&mut Dir, &Arc<Capability>), Fail> {
+    /// A socket, with these rights.
+    pub(crate) fn socket(&mut self, fd: u32, needed: Rights) -> Result<&Socket, Fail> {
+        if !matches!(self.entry(fd, Rights::NONE)?.object, Object::Socket(_)) {
+            return Err(Errno::NOTSOCK.into());
+        }
+        match &self.entry(fd, needed)?.object {
+            Object::Socket(socket) => Ok(socket),
+            _ => Err(Errno::BADF.into()),
+        }
+    }
+
+    /// A directory and what it hands down, for an operation on `path` below it.
+    pub(crate) fn dir(&mut self, fd: u32, needed: Rights, path: &str) -> Result<(&mut Dir, HandedDown), Fail> {
         let entry = self.entry(fd, Rights::NONE)?;
         if !matches!(entry.object, Object::Dir(_)) {
             return Err(Errno::NOTDIR.into());
@@ -243,8 +295,10 @@ impl WasiCtx {
             }
             return Err(Errno::NOTCAPABLE.into());
         }
-        match self.fds.entry(fd)? {
-            Entry { object: Object::Dir(dir), grant, .. } => Ok((dir, grant)),
+        let entry = self.fds.entry(fd)?;
+        let handed = entry.hands_down();
+        match &mut entry.object {
+            Object::Dir(dir) => Ok((dir, handed)),
             _ => Err(Errno::NOTDIR.into()),
         }
     }

@@ -9,17 +9,19 @@ use std::os::fd::AsFd;
 use aura_host_abi::HostCall;
 use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::Errno as HostErrno;
+use rustix::net::RecvFlags;
 
 use crate::ctx::WasiCtx;
 use crate::errno::{Errno, Fail, Outcome};
-use crate::stream::{check_interrupt, read_host, write_host};
-use crate::table::{Entry, Object};
+use crate::socket;
+use crate::stream::check_interrupt;
+use crate::table::{Entry, Object, SocketKind};
 use crate::transfer::Pieces;
-use crate::types::{FdFlags, FileStat, FileType, Rights, TimeFlags, fdstat, flags16};
+use crate::types::{FdFlags, FileStat, FileType, Rights, TimeFlags, Whence, fdstat, flags16};
 
 /// Where a transfer begins.
 #[derive(Clone, Copy)]
-enum At {
+pub(crate) enum At {
     Cursor,
     Offset(u64),
 }
@@ -74,12 +76,16 @@ fn read_pieces(ctx: &mut WasiCtx, call: &mut HostCall<'_>, fd: u32, at: At, out:
     Ok(())
 }
 
-fn write_pieces(ctx: &mut WasiCtx, call: &mut HostCall<'_>, fd: u32, at: At, out: u32) -> Outcome {
+/// Writes the guest's pieces; a message goes out whole or not at all.
+pub(crate) fn write_pieces(ctx: &mut WasiCtx, call: &mut HostCall<'_>, fd: u32, at: At, out: u32) -> Outcome {
     check_not_dir(ctx.entry(fd, Rights::NONE)?)?;
     ctx.entry(fd, Rights::FD_WRITE)?;
     call.memory.check(out.into(), 4)?;
     let mut pieces = Pieces::read(call, call.u32(1), call.u32(2), &ctx.limits)?;
     let mut buffer = pieces.buffer();
+    if is_datagram(ctx, fd) && pieces.asked() > buffer.len() as u64 {
+        return Err(Errno::MSGSIZE.into());
+    }
     let mut moved = 0u32;
     while pieces.left() > 0 {
         let filled = pieces.take(call, &mut buffer)?;
@@ -110,6 +116,11 @@ fn is_regular(ctx: &WasiCtx, fd: u32) -> bool {
     ctx.fds.record(fd).is_some_and(|entry| matches!(&entry.object, Object::File(file) if file.regular))
 }
 
+fn is_datagram(ctx: &WasiCtx, fd: u32) -> bool {
+    let object = ctx.fds.record(fd).map(|entry| &entry.object);
+    matches!(object, Some(Object::Socket(socket)) if socket.kind == SocketKind::Datagram)
+}
+
 /// Reads once, re-reading the grant first.
 fn read_once(
     ctx: &mut WasiCtx,
@@ -124,14 +135,17 @@ fn read_once(
     let entry = fds.peek(fd)?;
     match (&entry.object, at) {
         (Object::Dir(_), _) => Err(Errno::ISDIR.into()),
-        (Object::Stream(_), At::Offset(_)) => Err(Errno::SPIPE.into()),
-        (Object::Stream(_), At::Cursor) => streams.read(call, into, entry.nonblock()),
+        (Object::Stream(_) | Object::Socket(_), At::Offset(_)) => Err(Errno::SPIPE.into()),
+        (Object::Stream(_), At::Cursor) => streams.read(&entry.waiter(call), into),
+        (Object::Socket(socket), At::Cursor) => {
+            socket::receive(&entry.waiter(call), socket, into, RecvFlags::empty()).map(|received| received.len)
+        }
         (Object::File(file), At::Offset(start)) => {
             let offset = start.checked_add(moved.into()).ok_or(Errno::INVAL)?;
             Ok(retry(|| rustix::io::pread(&file.fd, &mut *into, offset))?)
         }
         (Object::File(file), At::Cursor) if file.regular => Ok(retry(|| rustix::io::read(&file.fd, &mut *into))?),
-        (Object::File(file), At::Cursor) => read_host(call, file.fd.as_fd(), into, entry.nonblock()),
+        (Object::File(file), At::Cursor) => entry.waiter(call).read(file.fd.as_fd(), into),
     }
 }
 
@@ -149,16 +163,17 @@ fn write_once(
     let entry = fds.peek(fd)?;
     match (&entry.object, at) {
         (Object::Dir(_), _) => Err(Errno::ISDIR.into()),
-        (Object::Stream(_), At::Offset(_)) => Err(Errno::SPIPE.into()),
+        (Object::Stream(_) | Object::Socket(_), At::Offset(_)) => Err(Errno::SPIPE.into()),
         (Object::Stream(stream), At::Cursor) => {
-            streams.write(call, *stream, bytes, entry.nonblock(), limits.capture_bytes_max)
+            streams.write(&entry.waiter(call), *stream, bytes, limits.capture_bytes_max)
         }
+        (Object::Socket(socket), At::Cursor) => socket::transmit(&entry.waiter(call), socket, bytes),
         (Object::File(file), At::Offset(start)) => {
             let offset = start.checked_add(moved.into()).ok_or(Errno::INVAL)?;
             Ok(retry(|| rustix::io::pwrite(&file.fd, bytes, offset))?)
         }
         (Object::File(file), At::Cursor) if file.regular => Ok(retry(|| rustix::io::write(&file.fd, bytes))?),
-        (Object::File(file), At::Cursor) => write_host(call, file.fd.as_fd(), bytes, entry.nonblock()),
+        (Object::File(file), At::Cursor) => entry.waiter(call).write(file.fd.as_fd(), bytes),
     }
 }
 
@@ -174,11 +189,10 @@ fn retry<T>(mut operation: impl FnMut() -> Result<T, HostErrno>) -> Result<T, Ho
 /// `fd_seek(fd, offset, whence, out)`
 pub(crate) fn seek(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     let offset = call.u64(1).cast_signed();
-    let from = match call.u32(2) {
-        0 => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::INVAL)?),
-        1 => SeekFrom::Current(offset),
-        2 => SeekFrom::End(offset),
-        _ => return Err(Errno::INVAL.into()),
+    let from = match ctx.layout.whence(call.u32(2))? {
+        Whence::Start => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::INVAL)?),
+        Whence::Position => SeekFrom::Current(offset),
+        Whence::End => SeekFrom::End(offset),
     };
     let out = call.u32(3).into();
     call.memory.check(out, 8)?;
@@ -214,6 +228,7 @@ pub(crate) fn fdstat_get(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome 
         Object::Dir(_) => FileType::Directory,
         Object::File(file) if file.regular => FileType::RegularFile,
         Object::File(file) => FileStat::from(&rustix::fs::fstat(&file.fd)?).kind,
+        Object::Socket(socket) => socket::file_type(socket),
     };
     let bytes = fdstat(kind, entry.flags, entry.rights, entry.inheriting);
     call.memory.write(call.u32(1).into(), &bytes)?;
@@ -237,7 +252,13 @@ pub(crate) fn fdstat_set_flags(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Ou
     Ok(())
 }
 
-/// `fd_filestat_get(fd, out)`: of a stream, nothing but the type.
+/// `fd_fdstat_set_rights(fd, rights, inheriting)`: gives rights up.
+pub(crate) fn fdstat_set_rights(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
+    let entry = ctx.entry(call.u32(0), Rights::NONE)?;
+    Ok(entry.narrow(Rights(call.u64(1)), Rights(call.u64(2)))?)
+}
+
+/// `fd_filestat_get(fd, out)`: of a stream or a socket, nothing but the type.
 pub(crate) fn filestat_get(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     let stat = match &ctx.entry(call.u32(0), Rights::FD_FILESTAT_GET)?.object {
         Object::Stream(stream) => {
@@ -246,8 +267,9 @@ pub(crate) fn filestat_get(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcom
         }
         Object::Dir(dir) => FileStat::from(&rustix::fs::fstat(&dir.fd)?),
         Object::File(file) => FileStat::from(&rustix::fs::fstat(&file.fd)?),
+        Object::Socket(socket) => FileStat::stream(socket::file_type(socket)),
     };
-    call.memory.write(call.u32(1).into(), &stat.to_bytes())?;
+    call.memory.write(call.u32(1).into(), &ctx.layout.filestat(&stat))?;
     Ok(())
 }
 
@@ -268,7 +290,7 @@ pub(crate) fn filestat_set_times(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> 
     let times = timestamps(call.u64(1), call.u64(2), call.u32(3))?;
     let entry = ctx.entry(call.u32(0), Rights::FD_FILESTAT_SET_TIMES)?;
     match &entry.object {
-        Object::Stream(_) => Err(Errno::NOTSUP.into()),
+        Object::Stream(_) | Object::Socket(_) => Err(Errno::NOTSUP.into()),
         // Granted directories are handles for lookups only, on which the host sets times by path.
         Object::Dir(dir) => Ok(crate::path::set_times(&dir.fd, &times)?),
         Object::File(file) => Ok(rustix::fs::futimens(&file.fd, &times)?),
@@ -311,7 +333,7 @@ fn sync_with(
 ) -> Outcome {
     let fd = call.u32(0);
     match &ctx.entry(fd, Rights::NONE)?.object {
-        Object::Stream(_) => Err(Errno::INVAL.into()),
+        Object::Stream(_) | Object::Socket(_) => Err(Errno::INVAL.into()),
         Object::Dir(dir) => {
             // The handle is for lookups only; what is synchronised is the directory it names.
             let opened =

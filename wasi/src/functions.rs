@@ -1,17 +1,22 @@
 //! The table of functions: the one list of names, types, actions, denials and bodies.
 //!
-//! Invariant: every body is entered through [`enter`], which checks again that one of the row's
-//! actions is granted, so that the table is as blind as the runtime that serves it.
+//! The rows make two interfaces: preview 1, and `wasi_unstable`, which was preview 0 and which old
+//! binaries import. Bodies are the same; what differs in layout is in [`Layout`]. Invariant: every
+//! body is entered through [`enter`], which checks again that one of the row's actions is granted, so
+//! that the table is as blind as the runtime that serves it.
 
 use aura_host_abi::ValType::{I32, I64};
 use aura_host_abi::{Action, Denial, HostCall, HostError, HostFn};
 
 use crate::ctx::WasiCtx;
 use crate::errno::{Errno, Fail, Outcome};
-use crate::{clock, dir, fd, path, poll, program};
+use crate::types::Layout;
+use crate::{clock, dir, fd, path, poll, program, socket};
 
 /// The module name under which guests import [`FUNCTIONS`].
 pub const MODULE: &str = "wasi_snapshot_preview1";
+/// The module name under which guests import [`UNSTABLE_FUNCTIONS`].
+pub const UNSTABLE_MODULE: &str = "wasi_unstable";
 
 type Body = fn(&mut WasiCtx, &mut HostCall<'_>) -> Outcome;
 
@@ -21,10 +26,18 @@ const CLOCK: &[Action] = &[Action::Clock];
 const RANDOM: &[Action] = &[Action::Random];
 const FILES: &[Action] = &[Action::FsRead, Action::FsWrite];
 const CHANGES: &[Action] = &[Action::FsWrite];
-const HANDLES: &[Action] = &[Action::Stdio, Action::FsRead, Action::FsWrite];
-const WAITS: &[Action] = &[Action::Clock, Action::Stdio, Action::FsRead, Action::FsWrite];
-const ANY: &[Action] =
-    &[Action::Stdio, Action::Args, Action::Env, Action::Clock, Action::Random, Action::FsRead, Action::FsWrite];
+const HANDLES: &[Action] = &[Action::Stdio, Action::FsRead, Action::FsWrite, Action::NetListen];
+const WAITS: &[Action] = &[Action::Clock, Action::Stdio, Action::FsRead, Action::FsWrite, Action::NetListen];
+const ANY: &[Action] = &[
+    Action::Stdio,
+    Action::Args,
+    Action::Env,
+    Action::Clock,
+    Action::Random,
+    Action::FsRead,
+    Action::FsWrite,
+    Action::NetListen,
+];
 const ALWAYS: &[Action] = &[];
 
 const NOTCAPABLE: Denial = Denial::Code(Errno::NOTCAPABLE as u32);
@@ -36,52 +49,58 @@ const NO_SUCH_FD: Denial = Denial::Quiet(answer_badf);
 // Example: fd_close [I32] HANDLES, NOTCAPABLE, fd::close;
 macro_rules! functions {
     (
-        implemented { $($name:ident [$($param:ident)*] $actions:ident, $denial:ident, $body:path;)* }
-        without_result { $($ending:ident [$($ending_param:ident)*] $ending_body:path;)* }
-        not_implemented { $($absent:ident [$($absent_param:ident)*] $absent_actions:ident;)* }
+        both { $($name:ident [$($param:ident)*] $actions:ident, $denial:ident, $body:path;)* }
+        both_without_result { $($ending:ident [$($ending_param:ident)*] $ending_body:path;)* }
+        since_preview_1 { $($new:ident [$($new_param:ident)*] $new_actions:ident, $new_denial:ident, $new_body:path;)* }
     ) => {
-        /// All functions of WASI preview 1, implemented or not.
+        /// All functions of WASI preview 1.
         pub static FUNCTIONS: &[HostFn<WasiCtx>] = &[
-            $(HostFn {
-                module: MODULE,
-                name: stringify!($name),
-                params: &[$($param),*],
-                results: &[I32],
-                actions: $actions,
-                denial: $denial,
-                call: |ctx: &mut WasiCtx, call: &mut HostCall<'_>| {
-                    enter(ctx, call, stringify!($name), $actions, $denial, $body)
-                },
-            },)*
-            $(HostFn {
-                module: MODULE,
-                name: stringify!($ending),
-                params: &[$($ending_param),*],
-                results: &[],
-                actions: ALWAYS,
-                denial: Denial::Trap,
-                call: $ending_body,
-            },)*
-            $(HostFn {
-                module: MODULE,
-                name: stringify!($absent),
-                params: &[$($absent_param),*],
-                results: &[I32],
-                actions: $absent_actions,
-                denial: NOTCAPABLE,
-                call: |ctx: &mut WasiCtx, call: &mut HostCall<'_>| {
-                    enter(ctx, call, stringify!($absent), $absent_actions, NOTCAPABLE, not_implemented)
-                },
-            },)*
+            $(row!(MODULE, Layout::Preview1, $name [$($param)*] $actions, $denial, $body),)*
+            $(ending!(MODULE, $ending [$($ending_param)*] $ending_body),)*
+            $(row!(MODULE, Layout::Preview1, $new [$($new_param)*] $new_actions, $new_denial, $new_body),)*
         ];
 
-        /// The names of [`FUNCTIONS`] that answer NOSYS once granted.
-        pub const NOT_IMPLEMENTED: &[&str] = &[$(stringify!($absent)),*];
+        /// All functions of `wasi_unstable`.
+        pub static UNSTABLE_FUNCTIONS: &[HostFn<WasiCtx>] = &[
+            $(row!(UNSTABLE_MODULE, Layout::Unstable, $name [$($param)*] $actions, $denial, $body),)*
+            $(ending!(UNSTABLE_MODULE, $ending [$($ending_param)*] $ending_body),)*
+        ];
+    };
+}
+
+macro_rules! row {
+    ($module:ident, $layout:expr, $name:ident [$($param:ident)*] $actions:ident, $denial:ident, $body:path) => {
+        HostFn {
+            module: $module,
+            name: stringify!($name),
+            params: &[$($param),*],
+            results: &[I32],
+            actions: $actions,
+            denial: $denial,
+            call: |ctx: &mut WasiCtx, call: &mut HostCall<'_>| {
+                ctx.layout = $layout;
+                enter(ctx, call, stringify!($name), $actions, $denial, $body)
+            },
+        }
+    };
+}
+
+macro_rules! ending {
+    ($module:ident, $name:ident [$($param:ident)*] $body:path) => {
+        HostFn {
+            module: $module,
+            name: stringify!($name),
+            params: &[$($param),*],
+            results: &[],
+            actions: ALWAYS,
+            denial: Denial::Trap,
+            call: $body,
+        }
     };
 }
 
 functions! {
-    implemented {
+    both {
         args_get [I32 I32] ARGS, NOTHING, program::args_get;
         args_sizes_get [I32 I32] ARGS, NONE_HELD, program::args_sizes_get;
         environ_get [I32 I32] ENV, NOTHING, program::environ_get;
@@ -94,6 +113,7 @@ functions! {
         fd_datasync [I32] HANDLES, NOTCAPABLE, fd::datasync;
         fd_fdstat_get [I32 I32] HANDLES, NOTCAPABLE, fd::fdstat_get;
         fd_fdstat_set_flags [I32 I32] HANDLES, NOTCAPABLE, fd::fdstat_set_flags;
+        fd_fdstat_set_rights [I32 I64 I64] HANDLES, NOTCAPABLE, fd::fdstat_set_rights;
         fd_filestat_get [I32 I32] HANDLES, NOTCAPABLE, fd::filestat_get;
         fd_filestat_set_size [I32 I64] CHANGES, NOTCAPABLE, fd::filestat_set_size;
         fd_filestat_set_times [I32 I64 I64 I32] CHANGES, NOTCAPABLE, fd::filestat_set_times;
@@ -111,28 +131,34 @@ functions! {
         path_create_directory [I32 I32 I32] CHANGES, NOTCAPABLE, path::create_directory;
         path_filestat_get [I32 I32 I32 I32 I32] FILES, NOTCAPABLE, path::filestat_get;
         path_filestat_set_times [I32 I32 I32 I32 I64 I64 I32] CHANGES, NOTCAPABLE, path::filestat_set_times;
+        path_link [I32 I32 I32 I32 I32 I32 I32] CHANGES, NOTCAPABLE, path::link;
         path_open [I32 I32 I32 I32 I32 I64 I64 I32 I32] FILES, NOTCAPABLE, path::open;
         path_readlink [I32 I32 I32 I32 I32 I32] FILES, NOTCAPABLE, path::readlink;
         path_remove_directory [I32 I32 I32] CHANGES, NOTCAPABLE, path::remove_directory;
         path_rename [I32 I32 I32 I32 I32 I32] CHANGES, NOTCAPABLE, path::rename;
+        path_symlink [I32 I32 I32 I32 I32] CHANGES, NOTCAPABLE, path::symlink;
         path_unlink_file [I32 I32 I32] CHANGES, NOTCAPABLE, path::unlink_file;
         poll_oneoff [I32 I32 I32 I32] WAITS, NOTCAPABLE, poll::oneoff;
+        proc_raise [I32] ANY, NOTCAPABLE, program::raise;
         sched_yield [] ANY, NOTCAPABLE, program::sched_yield;
         random_get [I32 I32] RANDOM, NOTCAPABLE, program::random_get;
+        sock_recv [I32 I32 I32 I32 I32 I32] HANDLES, NOTCAPABLE, socket::recv;
+        sock_send [I32 I32 I32 I32 I32] HANDLES, NOTCAPABLE, socket::send;
+        sock_shutdown [I32 I32] HANDLES, NOTCAPABLE, socket::shutdown;
     }
-    without_result {
+    both_without_result {
         proc_exit [I32] program::exit;
     }
-    not_implemented {
-        fd_fdstat_set_rights [I32 I64 I64] FILES;
-        path_link [I32 I32 I32 I32 I32 I32 I32] CHANGES;
-        path_symlink [I32 I32 I32 I32 I32] CHANGES;
-        proc_raise [I32] ANY;
-        sock_accept [I32 I32 I32] HANDLES;
-        sock_recv [I32 I32 I32 I32 I32 I32] HANDLES;
-        sock_send [I32 I32 I32 I32 I32] HANDLES;
-        sock_shutdown [I32 I32] HANDLES;
+    since_preview_1 {
+        sock_accept [I32 I32 I32] HANDLES, NOTCAPABLE, socket::accept;
     }
+}
+
+/// The row of a name, in either interface.
+#[must_use]
+pub fn find(module: &str, name: &str) -> Option<&'static HostFn<WasiCtx>> {
+    let tables = FUNCTIONS.iter().chain(UNSTABLE_FUNCTIONS);
+    tables.into_iter().find(|function| function.module == module && function.name == name)
 }
 
 /// Runs a body if one of the actions is granted and turns its outcome into the guest's result.
@@ -162,10 +188,6 @@ fn enter(
     };
     call.set_result(errno as u64);
     Ok(())
-}
-
-fn not_implemented(_: &mut WasiCtx, _: &mut HostCall<'_>) -> Outcome {
-    Err(Errno::NOSYS.into())
 }
 
 /// Answers `*_sizes_get`: no strings, no bytes.

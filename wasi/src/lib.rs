@@ -1,7 +1,7 @@
 //! WASI preview 1, spoken through capabilities.
 //!
-//! [`FUNCTIONS`] is the whole interface as a table: the runtime maps a row in while one of the row's
-//! actions is granted and answers its denial otherwise. A [`WasiCtx`] holds what one guest was
+//! [`FUNCTIONS`] is the whole interface as a table, [`UNSTABLE_FUNCTIONS`] what came before it: the
+//! runtime maps a row in while one of the row's actions is granted and answers its denial otherwise. A [`WasiCtx`] holds what one guest was
 //! granted; a fresh one holds nothing. Without a grant no clock, random byte, argument, file or
 //! stream can be observed: `args_*` and `environ_*` say that there are none, `fd_prestat_get` says
 //! BADF so that C programs reach their `main`, and everything else answers NOTCAPABLE.
@@ -18,18 +18,21 @@
 //! Only the text of a symbolic link that is an absolute path is withheld, since it names host paths.
 //! `..` in a listing carries the directory's own inode number.
 //!
-//! # Not implemented
+//! A guest may make links below a directory that it may change. The text of a symbolic link is kept as
+//! it is, unless it is an absolute path, and resolved only by lookups, which do not leave the
+//! directory; host programs that walk such a directory must not follow its links.
 //!
-//! These answer NOSYS once granted:
+//! # Sockets
 //!
-//! - `fd_fdstat_set_rights`
-//! - `path_link`
-//! - `path_symlink`
-//! - `proc_raise`
-//! - `sock_accept`
-//! - `sock_recv`
-//! - `sock_send`
-//! - `sock_shutdown`
+//! A guest opens none. It uses those that the host passed in ([`WasiCtx::attach_socket`]) or that a grant
+//! of `net.listen` made, and the connections that it accepts from them.
+//!
+//! # Waiting
+//!
+//! `fd_read`, `fd_write`, `poll_oneoff` and the calls on sockets wait as long as it takes, and look at the
+//! call's deadline, at its interrupt and at the grant every few milliseconds. `fd_sync`, `fd_datasync` and
+//! `fd_allocate` are the host's own and end when it is done. What a guest hands over at a time is
+//! bounded by [`WasiLimits`], whatever it asks for.
 
 #![forbid(unsafe_code)]
 
@@ -48,6 +51,7 @@ mod limits;
 mod path;
 mod poll;
 mod program;
+mod socket;
 mod stream;
 mod table;
 mod transfer;
@@ -56,6 +60,6 @@ mod types;
 pub use ctx::{AttachError, WasiCtx};
 pub use denied::DeniedOp;
 pub use errno::Errno;
-pub use functions::{FUNCTIONS, MODULE, NOT_IMPLEMENTED};
+pub use functions::{FUNCTIONS, MODULE, UNSTABLE_FUNCTIONS, UNSTABLE_MODULE, find};
 pub use limits::WasiLimits;
 pub use stream::{Input, Output};

@@ -4,7 +4,6 @@
 //! directory for a right that only a grant of `fs.write` gives, before anything is looked up.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
 use aura_host_abi::HostCall;
 use rustix::fs::{AtFlags, FileType as HostFileType, Mode, OFlags, Timestamps};
@@ -51,7 +50,18 @@ impl Wanted {
         self.rights.intersects(WISH_TO_WRITE) && !self.open.contains(OpenFlags::DIRECTORY)
     }
 
+    /// Whether a directory is asked for that is to be written like a file. Programs that ask for all
+    /// rights there are want the directory's own.
+    fn writes_directory(&self) -> bool {
+        let of_directories = Rights::FD_READDIR.with(Rights::PATH_OPEN);
+        let asks_to_write = self.rights.intersects(Rights::FD_WRITE) && !self.rights.intersects(of_directories);
+        self.open.contains(OpenFlags::DIRECTORY) && asks_to_write
+    }
+
     fn host_flags(&self) -> Result<OFlags, Errno> {
+        if self.writes_directory() {
+            return Err(Errno::ISDIR);
+        }
         if self.open.contains(OpenFlags::CREATE.with(OpenFlags::DIRECTORY)) {
             return Err(Errno::INVAL);
         }
@@ -94,17 +104,19 @@ pub(crate) fn open(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     if !ctx.fds.has_room(max) {
         return Err(Errno::MFILE.into());
     }
-    let (dir, grant) = ctx.dir(call.u32(0), wanted.needs(), &path)?;
-    let grant = Arc::clone(grant);
+    let (dir, handed) = ctx.dir(call.u32(0), wanted.needs(), &path)?;
+    if wanted.writes() && !handed.writing() {
+        return Err(Errno::NOTCAPABLE.into());
+    }
     let creates = wanted.open.contains(OpenFlags::CREATE);
     let mode = if creates { Mode::from_raw_mode(0o666) } else { Mode::empty() };
     let opened = beneath::open(&dir.fd, &path, wanted.host_flags()?, mode);
     let fd = opened.map_err(|errno| ctx.note_escape(errno, &path))?;
     let entry = match HostFileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
-        HostFileType::Directory => Entry::dir(fd, None, grant),
+        HostFileType::Directory => Entry::opened_dir(fd, handed),
         kind => {
             let file = File { fd, regular: kind == HostFileType::RegularFile };
-            Entry::file(file, wanted.rights, wanted.flags, grant)
+            Entry::file(file, wanted.rights, wanted.flags, handed)
         }
     };
     let number = ctx.fds.insert(entry, max)?;
@@ -132,7 +144,7 @@ pub(crate) fn filestat_get(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcom
     let path = beneath::read_path(&call.memory, call.u32(2), call.u32(3))?;
     let found = look(ctx, call.u32(0), Rights::PATH_FILESTAT_GET, &path, follow)?;
     let stat = FileStat::from(&rustix::fs::fstat(&found)?);
-    call.memory.write(call.u32(4).into(), &stat.to_bytes())?;
+    call.memory.write(call.u32(4).into(), &ctx.layout.filestat(&stat))?;
     Ok(())
 }
 
@@ -209,6 +221,45 @@ pub(crate) fn rename(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
         return Err(Errno::NOTDIR.into());
     }
     Ok(rustix::fs::renameat(&from.parent, from.name, &to.parent, to.name)?)
+}
+
+/// `path_link(dir, lookup, path, len, new_dir, new_path, new_len)`: both directories must be writable,
+/// since what is written through one name changes under the other. A link as last component is not followed.
+pub(crate) fn link(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
+    if follows(call.u32(1))? {
+        return Err(Errno::INVAL.into());
+    }
+    let from = beneath::read_path(&call.memory, call.u32(2), call.u32(3))?;
+    let to = beneath::read_path(&call.memory, call.u32(5), call.u32(6))?;
+    let from = place(ctx, call.u32(0), Rights::PATH_LINK_SOURCE, &from)?;
+    let to = place(ctx, call.u32(4), Rights::PATH_LINK_TARGET, &to)?;
+    if from.directory && !is_directory(&from)? {
+        return Err(Errno::NOTDIR.into());
+    }
+    check_new(&to)?;
+    Ok(rustix::fs::linkat(&from.parent, from.name, &to.parent, to.name, AtFlags::empty())?)
+}
+
+/// `path_symlink(target, target_len, dir, path, len)`: the target is text, which nothing but a later
+/// lookup resolves, and that stays beneath its own directory. An absolute one names host paths and is refused.
+pub(crate) fn symlink(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
+    let target = beneath::read_path(&call.memory, call.u32(0), call.u32(1))?;
+    let path = beneath::read_path(&call.memory, call.u32(3), call.u32(4))?;
+    let place = place(ctx, call.u32(2), Rights::PATH_SYMLINK, &path)?;
+    if target.starts_with('/') {
+        return Err(ctx.note_escape(Errno::NOTCAPABLE, &target));
+    }
+    check_new(&place)?;
+    Ok(rustix::fs::symlinkat(target, &place.parent, place.name)?)
+}
+
+/// Refuses a name with a trailing slash for what is no directory, with the host's own reasons.
+fn check_new(place: &Place<'_>) -> Result<(), Errno> {
+    match place.directory {
+        false => Ok(()),
+        true if is_directory(place)? => Err(Errno::EXIST),
+        true => Err(Errno::NOTDIR),
+    }
 }
 
 /// Whether a name is a directory itself, not by a symbolic link.

@@ -15,7 +15,7 @@ use crate::ctx::WasiCtx;
 use crate::errno::{Errno, Fail, Outcome};
 use crate::stream::{SLICE, Stream, check_interrupt, poll_slice};
 use crate::table::{Entry, FdTable, Object};
-use crate::types::{EVENT_LEN, Rights, SUBSCRIPTION_LEN, Subscribed, Subscription, event, subscription};
+use crate::types::{EVENT_LEN, Rights, Subscribed, Subscription, event};
 
 /// A subscription and what is known of it before waiting.
 struct Waiting {
@@ -40,10 +40,11 @@ pub(crate) fn oneoff(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     }
     call.memory.check(events_at, u64::from(count) * EVENT_LEN as u64)?;
     call.memory.check(out, 4)?;
-    let bytes = call.memory.read_vec(list.into(), u64::from(count) * SUBSCRIPTION_LEN as u64)?;
+    let row_len = ctx.layout.subscription_len();
+    let bytes = call.memory.read_vec(list.into(), u64::from(count) * row_len as u64)?;
     let mut waiting = Vec::with_capacity(count as usize);
-    for row in bytes.chunks_exact(SUBSCRIPTION_LEN) {
-        let subscription = subscription(row.try_into().expect("the chunk has this length"))?;
+    for row in bytes.chunks_exact(row_len) {
+        let subscription = ctx.layout.subscription(row)?;
         waiting.push(Waiting { state: settle(ctx, &subscription)?, subscription });
     }
     let events = wait(ctx, call, &waiting)?;
@@ -119,6 +120,7 @@ fn host_fd<'a>(fds: &'a FdTable, streams: [BorrowedFd<'a>; 3], fd: u32) -> Resul
         Object::Stream(Stream::Out) => Ok(streams[1]),
         Object::Stream(Stream::Err) => Ok(streams[2]),
         Object::File(file) => Ok(file.fd.as_fd()),
+        Object::Socket(socket) => Ok(socket.fd.as_fd()),
         Object::Dir(_) => Err(Errno::BADF),
     }
 }

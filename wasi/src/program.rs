@@ -3,6 +3,8 @@
 //! Invariant: strings are visible only while the grant that brought them stands, and sizes are
 //! computed by the same pass as the strings.
 
+use std::ops::RangeInclusive;
+
 use aura_host_abi::{HostCall, HostError};
 
 use crate::ctx::WasiCtx;
@@ -85,6 +87,25 @@ pub(crate) fn sched_yield(_: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     check_interrupt(call)?;
     std::thread::yield_now();
     Ok(())
+}
+
+/// `proc_raise(signal)`: what the signal does to a program that handles none. There is nobody to go on
+/// with a stopped one, so those that stop are refused.
+pub(crate) fn raise(_: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
+    const NONE: u32 = 0;
+    const CHLD_CONT: RangeInclusive<u32> = 16..=17;
+    const STOP_TSTP_TTIN_TTOU: RangeInclusive<u32> = 18..=21;
+    const URG: u32 = 22;
+    const WINCH: u32 = 27;
+    const LAST: u32 = 30;
+    match call.u32(0) {
+        NONE | URG | WINCH => Ok(()),
+        signal if CHLD_CONT.contains(&signal) => Ok(()),
+        signal if STOP_TSTP_TTIN_TTOU.contains(&signal) => Err(Errno::NOTSUP.into()),
+        signal if signal > LAST => Err(Errno::INVAL.into()),
+        // What a shell reports of a program that a signal ended.
+        signal => Err(HostError::Exit(128 + signal.cast_signed()).into()),
+    }
 }
 
 /// `proc_exit(code)`

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aura_host_abi::{HostCall, HostError, TrapCode};
+use aura_host_abi::{Capability, HostCall, HostError, TrapCode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType as HostFileType, fstat};
 use rustix::io::Errno as HostErrno;
@@ -119,9 +119,9 @@ impl Streams {
     }
 
     /// Reads what is there, waiting for the first byte unless told not to; 0 is the end.
-    pub(crate) fn read(&mut self, call: &HostCall<'_>, into: &mut [u8], nonblock: bool) -> Result<usize, Fail> {
+    pub(crate) fn read(&mut self, waiter: &Waiter<'_, '_>, into: &mut [u8]) -> Result<usize, Fail> {
         match &mut self.input {
-            Input::Inherit => read_host(call, io::stdin().as_fd(), into, nonblock),
+            Input::Inherit => waiter.read(io::stdin().as_fd(), into),
             Input::Null => Ok(0),
             Input::Bytes(bytes) => {
                 let rest = &bytes[self.consumed.min(bytes.len())..];
@@ -137,10 +137,9 @@ impl Streams {
     /// Writes some of `bytes`, waiting until that is possible unless told not to.
     pub(crate) fn write(
         &mut self,
-        call: &HostCall<'_>,
+        waiter: &Waiter<'_, '_>,
         stream: Stream,
         bytes: &[u8],
-        nonblock: bool,
         capture_max: usize,
     ) -> Result<usize, Fail> {
         let output = match stream {
@@ -149,8 +148,8 @@ impl Streams {
             Stream::Err => &mut self.error,
         };
         match output {
-            Output::Inherit if stream == Stream::Out => write_host(call, io::stdout().as_fd(), bytes, nonblock),
-            Output::Inherit => write_host(call, io::stderr().as_fd(), bytes, nonblock),
+            Output::Inherit if stream == Stream::Out => waiter.write(io::stdout().as_fd(), bytes),
+            Output::Inherit => waiter.write(io::stderr().as_fd(), bytes),
             Output::Null => Ok(bytes.len()),
             Output::Capture(sink) => capture(sink, bytes, capture_max),
             Output::Writer(writer) => {
@@ -175,49 +174,64 @@ fn io_error(error: io::Error) -> Fail {
     HostErrno::from_io_error(&error).map_or(Errno::IO, Errno::from).into()
 }
 
-/// Reads from a host descriptor that may block.
-pub(crate) fn read_host(
-    call: &HostCall<'_>,
-    fd: BorrowedFd<'_>,
-    into: &mut [u8],
-    nonblock: bool,
-) -> Result<usize, Fail> {
-    loop {
-        wait(call, fd, PollFlags::IN, nonblock)?;
-        match rustix::io::read(fd, &mut *into) {
-            Err(HostErrno::INTR) => {}
-            Err(HostErrno::AGAIN) if !nonblock => {}
-            result => return Ok(result?),
-        }
-    }
+/// How an operation that may have to wait does so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter<'a, 'b> {
+    pub(crate) call: &'a HostCall<'b>,
+    /// On whose authority; a wait ends when it is taken back.
+    pub(crate) grant: &'a Capability,
+    /// The guest asked not to wait.
+    pub(crate) nonblock: bool,
 }
 
-/// Writes to a host descriptor that may block: no more than it takes at once.
-pub(crate) fn write_host(call: &HostCall<'_>, fd: BorrowedFd<'_>, bytes: &[u8], nonblock: bool) -> Result<usize, Fail> {
-    let regular = fstat(fd).is_ok_and(|s| HostFileType::from_raw_mode(s.st_mode) == HostFileType::RegularFile);
-    let piece = if regular { bytes } else { &bytes[..bytes.len().min(PIPE_LEN)] };
-    loop {
-        wait(call, fd, PollFlags::OUT, nonblock)?;
-        match rustix::io::write(fd, piece) {
-            Err(HostErrno::INTR) => {}
-            Err(HostErrno::AGAIN) if !nonblock => {}
-            result => return Ok(result?),
+impl Waiter<'_, '_> {
+    /// Does `operation` once the host says that `fd` is ready for it.
+    pub(crate) fn when_ready<T>(
+        &self,
+        fd: BorrowedFd<'_>,
+        events: PollFlags,
+        mut operation: impl FnMut() -> Result<T, HostErrno>,
+    ) -> Result<T, Fail> {
+        loop {
+            self.wait(fd, events)?;
+            match operation() {
+                Err(HostErrno::INTR) => {}
+                Err(HostErrno::AGAIN) if !self.nonblock => {}
+                result => return Ok(result?),
+            }
         }
     }
-}
 
-/// Waits until a host descriptor is ready or in error, the call is interrupted, or at once says AGAIN.
-fn wait(call: &HostCall<'_>, fd: BorrowedFd<'_>, events: PollFlags, nonblock: bool) -> Result<(), Fail> {
-    let mut timeout = Duration::ZERO;
-    loop {
-        if poll_slice(&mut [PollFd::from_borrowed_fd(fd, events)], timeout)? > 0 {
-            return Ok(());
+    /// Waits until a host descriptor is ready or in error, the call is interrupted or its grant gone; or at
+    /// once says AGAIN.
+    fn wait(&self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<(), Fail> {
+        let mut timeout = Duration::ZERO;
+        loop {
+            let ready = poll_slice(&mut [PollFd::from_borrowed_fd(fd, events)], timeout)? > 0;
+            if !self.grant.is_live() {
+                return Err(Errno::NOTCAPABLE.into());
+            }
+            if ready {
+                return Ok(());
+            }
+            if self.nonblock {
+                return Err(Errno::AGAIN.into());
+            }
+            check_interrupt(self.call)?;
+            timeout = SLICE;
         }
-        if nonblock {
-            return Err(Errno::AGAIN.into());
-        }
-        check_interrupt(call)?;
-        timeout = SLICE;
+    }
+
+    /// Reads from a host descriptor that may block.
+    pub(crate) fn read(&self, fd: BorrowedFd<'_>, into: &mut [u8]) -> Result<usize, Fail> {
+        self.when_ready(fd, PollFlags::IN, || rustix::io::read(fd, &mut *into))
+    }
+
+    /// Writes to a host descriptor that may block: no more than it takes at once.
+    pub(crate) fn write(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Fail> {
+        let regular = fstat(fd).is_ok_and(|s| HostFileType::from_raw_mode(s.st_mode) == HostFileType::RegularFile);
+        let piece = if regular { bytes } else { &bytes[..bytes.len().min(PIPE_LEN)] };
+        self.when_ready(fd, PollFlags::OUT, || rustix::io::write(fd, piece))
     }
 }
 

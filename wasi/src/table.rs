@@ -2,17 +2,18 @@
 //!
 //! Invariant: every entry keeps the capability it came from and [`FdTable::entry`], the only way to
 //! one, re-reads it. A file opened through a directory therefore dies with the directory's grant.
-//! Rights are a function of grant, kind of object and mode of opening ([`GRANTED`]); no guest call
-//! adds to them. Numbers 0 to 2 are for granted streams only: without them, output that a
+//! Rights are a function of grant, kind of object and mode of opening ([`GRANTED`]), further narrowed to
+//! what the directory or listener that an entry came from hands down. A guest can only take some
+//! away ([`Entry::narrow`]). Numbers 0 to 2 are for granted streams only: without them, output that a
 //! program sends to 1 never lands in a file that it opened.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use aura_host_abi::{Action, Capability, GrantSpec};
+use aura_host_abi::{Action, Capability, GrantSpec, HostCall};
 
 use crate::errno::Errno;
-use crate::stream::Stream;
+use crate::stream::{Stream, Waiter};
 use crate::types::{FdFlags, Rights};
 
 /// What a descriptor stands for.
@@ -21,6 +22,7 @@ pub(crate) enum Object {
     Stream(Stream),
     Dir(Dir),
     File(File),
+    Socket(Socket),
 }
 
 /// An open directory.
@@ -40,6 +42,37 @@ pub(crate) struct File {
     pub(crate) fd: OwnedFd,
     /// Reading and writing it never waits.
     pub(crate) regular: bool,
+}
+
+/// A socket that the host passed in, or a connection that came over one.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) fd: OwnedFd,
+    pub(crate) kind: SocketKind,
+}
+
+/// What a socket is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketKind {
+    Listener,
+    /// A stream of bytes.
+    Stream,
+    /// Messages that are received whole or cut off.
+    Datagram,
+}
+
+/// What an entry passes on to what is opened through it.
+#[derive(Clone, Debug)]
+pub(crate) struct HandedDown {
+    grant: Arc<Capability>,
+    rights: Rights,
+}
+
+impl HandedDown {
+    /// Whether files may be opened for writing.
+    pub(crate) fn writing(&self) -> bool {
+        self.rights.contains(Rights::FD_WRITE)
+    }
 }
 
 /// One row of the table.
@@ -81,6 +114,9 @@ const DIR_READ: Rights = Rights::PATH_OPEN
 const DIR_WRITE: Rights = DIR_READ
     .with(Rights::PATH_CREATE_DIRECTORY)
     .with(Rights::PATH_CREATE_FILE)
+    .with(Rights::PATH_LINK_SOURCE)
+    .with(Rights::PATH_LINK_TARGET)
+    .with(Rights::PATH_SYMLINK)
     .with(Rights::PATH_RENAME_SOURCE)
     .with(Rights::PATH_RENAME_TARGET)
     .with(Rights::PATH_FILESTAT_SET_SIZE)
@@ -89,6 +125,11 @@ const DIR_WRITE: Rights = DIR_READ
     .with(Rights::FD_SYNC)
     .with(Rights::PATH_REMOVE_DIRECTORY)
     .with(Rights::PATH_UNLINK_FILE);
+
+/// What any socket may do. A listener is read from only in the sense of waiting for connections.
+const SOCKET: Rights = STREAM.with(Rights::FD_READ).with(Rights::SOCK_SHUTDOWN);
+const LISTENER: Rights = SOCKET.with(Rights::SOCK_ACCEPT);
+const CONNECTION: Rights = SOCKET.with(Rights::FD_WRITE);
 
 const FILE_READ: Rights = FILE.without(Rights::FD_FILESTAT_SET_TIMES).with(Rights::FD_READ);
 const FILE_WRITE: Rights = FILE.with(Rights::FD_READ).with(WRITING);
@@ -115,16 +156,22 @@ impl Entry {
         Self { object, grant, rights: STREAM.with(mode), inheriting: Rights::NONE, flags: FdFlags::NONE }
     }
 
-    /// A directory below a grant, or the granted one itself.
-    pub(crate) fn dir(fd: OwnedFd, preopen: Option<String>, grant: Arc<Capability>) -> Self {
+    /// A granted directory under the name the guest finds it by.
+    pub(crate) fn granted_dir(fd: OwnedFd, name: String, grant: Arc<Capability>) -> Self {
         let (rights, inheriting) = granted(&grant);
-        let object = Object::Dir(Dir { fd, reader: None, preopen });
+        let object = Object::Dir(Dir { fd, reader: None, preopen: Some(name) });
         Self { object, grant, rights, inheriting, flags: FdFlags::NONE }
     }
 
-    /// A file below a grant, opened to read, to write, both or neither.
-    pub(crate) fn file(file: File, wanted: Rights, flags: FdFlags, grant: Arc<Capability>) -> Self {
-        let (_, handed_down) = granted(&grant);
+    /// A directory opened through another.
+    pub(crate) fn opened_dir(fd: OwnedFd, handed: HandedDown) -> Self {
+        let object = Object::Dir(Dir { fd, reader: None, preopen: None });
+        let rights = handed.rights.and(DIR_WRITE);
+        Self { object, grant: handed.grant, rights, inheriting: handed.rights, flags: FdFlags::NONE }
+    }
+
+    /// A file opened through a directory: to read, to write, both or neither.
+    pub(crate) fn file(file: File, wanted: Rights, flags: FdFlags, handed: HandedDown) -> Self {
         let mut rights = FILE;
         if wanted.intersects(Rights::FD_READ) {
             rights = rights.with(Rights::FD_READ);
@@ -132,25 +179,50 @@ impl Entry {
         if wanted.intersects(Rights::FD_WRITE) {
             rights = rights.with(WRITING);
         }
-        let rights = Rights(rights.0 & handed_down.0);
-        Self { object: Object::File(file), grant, rights, inheriting: Rights::NONE, flags }
+        let rights = rights.and(handed.rights);
+        Self { object: Object::File(file), grant: handed.grant, rights, inheriting: Rights::NONE, flags }
     }
 
-    /// Whether the guest asked not to wait.
-    pub(crate) fn nonblock(&self) -> bool {
-        self.flags.contains(FdFlags::NONBLOCK)
+    /// A socket that the host passed in.
+    pub(crate) fn socket(socket: Socket, grant: Arc<Capability>) -> Self {
+        let (rights, inheriting) = match socket.kind {
+            SocketKind::Listener => (LISTENER, CONNECTION),
+            SocketKind::Stream | SocketKind::Datagram => (CONNECTION, Rights::NONE),
+        };
+        Self { object: Object::Socket(socket), grant, rights, inheriting, flags: FdFlags::NONE }
+    }
+
+    /// A connection that came over a listener.
+    pub(crate) fn accepted(socket: Socket, flags: FdFlags, handed: HandedDown) -> Self {
+        let rights = CONNECTION.and(handed.rights);
+        Self { object: Object::Socket(socket), grant: handed.grant, rights, inheriting: Rights::NONE, flags }
+    }
+
+    /// What is opened through this entry gets.
+    pub(crate) fn hands_down(&self) -> HandedDown {
+        HandedDown { grant: Arc::clone(&self.grant), rights: self.inheriting }
+    }
+
+    /// Gives up all rights but these. NOTCAPABLE, and nothing changes, if one of them is not held.
+    pub(crate) fn narrow(&mut self, rights: Rights, inheriting: Rights) -> Result<(), Errno> {
+        if !self.rights.contains(rights) || !self.inheriting.contains(inheriting) {
+            return Err(Errno::NOTCAPABLE);
+        }
+        (self.rights, self.inheriting) = (rights, inheriting);
+        Ok(())
+    }
+
+    /// How an operation on this entry waits.
+    pub(crate) fn waiter<'a, 'b>(&'a self, call: &'a HostCall<'b>) -> Waiter<'a, 'b> {
+        Waiter { call, grant: &self.grant, nonblock: self.flags.contains(FdFlags::NONBLOCK) }
     }
 
     /// The grant that would allow `needed` where this one does not, if there is one.
     pub(crate) fn wider_grant(&self, needed: Rights) -> Option<String> {
         let spec = self.grant.spec();
-        let changes = Rights(FILE_WRITE.with(DIR_WRITE).0 & !FILE_READ.with(DIR_READ).0);
-        let helps = spec.action == Action::FsRead && Rights(needed.0 & !self.rights.0).intersects(changes);
+        let changes = FILE_WRITE.with(DIR_WRITE).without(FILE_READ.with(DIR_READ));
+        let helps = spec.action == Action::FsRead && needed.without(self.rights).intersects(changes);
         helps.then(|| GrantSpec { action: Action::FsWrite, resource: spec.resource.clone() }.to_string())
-    }
-
-    fn is_preopen(&self) -> bool {
-        matches!(&self.object, Object::Dir(dir) if dir.preopen.is_some())
     }
 }
 
@@ -218,11 +290,10 @@ impl FdTable {
         Ok(())
     }
 
-    /// Moves one open handle over another; granted directories stay where they are.
+    /// Moves one open handle over another, which is closed.
     pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<(), Errno> {
-        if self.entry(from)?.is_preopen() || self.entry(to)?.is_preopen() {
-            return Err(Errno::NOTSUP);
-        }
+        self.entry(from)?;
+        self.entry(to)?;
         if from != to {
             self.rows[to as usize] = self.rows[from as usize].take();
             self.open -= 1;

@@ -17,6 +17,7 @@ pub(crate) struct Pieces {
     /// What is done of the next piece.
     done: u64,
     left: u64,
+    asked: u64,
 }
 
 impl Pieces {
@@ -37,12 +38,17 @@ impl Pieces {
                 total += len;
             }
         }
-        Ok(Self { pieces, next: 0, done: 0, left: total.min(limits.call_bytes_max) })
+        Ok(Self { pieces, next: 0, done: 0, left: total.min(limits.call_bytes_max), asked: total })
     }
 
     /// Bytes this call may still move.
     pub(crate) fn left(&self) -> u64 {
         self.left
+    }
+
+    /// Bytes the guest asked to move.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked
     }
 
     /// A buffer for a part of the transfer.

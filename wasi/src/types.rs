@@ -1,4 +1,4 @@
-//! Layouts and flag words of WASI preview 1, as serialisers.
+//! Layouts and flag words of WASI preview 1 and of `wasi_unstable`, as serialisers.
 //!
 //! Invariant: every structure that a guest receives starts as an array of zeros, padding included,
 //! and is written to guest memory once; every structure that a guest passes is copied out once.
@@ -28,6 +28,11 @@ macro_rules! bits {
             /// The bits that `other` has not.
             pub(crate) const fn without(self, other: Self) -> Self {
                 Self(self.0 & !other.0)
+            }
+
+            /// The bits that both have.
+            pub(crate) const fn and(self, other: Self) -> Self {
+                Self(self.0 & other.0)
             }
 
             /// Whether no bit of `other` is missing.
@@ -113,6 +118,22 @@ bits! {
 }
 
 bits! {
+    /// How bytes are received from a socket.
+    ReceiveFlags: u16 {
+        PEEK = 0;
+        WAITALL = 1;
+    }
+}
+
+bits! {
+    /// Which directions of a socket end.
+    ShutdownFlags: u16 {
+        READ = 0;
+        WRITE = 1;
+    }
+}
+
+bits! {
     /// Which times are set, and to what.
     TimeFlags: u16 {
         ACCESS = 0;
@@ -136,6 +157,7 @@ pub(crate) enum FileType {
     CharacterDevice = 2,
     Directory = 3,
     RegularFile = 4,
+    SocketDatagram = 5,
     SocketStream = 6,
     SymbolicLink = 7,
 }
@@ -170,6 +192,74 @@ pub(crate) fn fdstat(kind: FileType, flags: FdFlags, base: Rights, inheriting: R
     put(&mut bytes, 8, base.0.to_le_bytes());
     put(&mut bytes, 16, inheriting.0.to_le_bytes());
     bytes
+}
+
+/// Which interface a guest imports. What differs between the two stands in this impl and nowhere else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Layout {
+    #[default]
+    Preview1,
+    /// Preview 0: `wasi_unstable`.
+    Unstable,
+}
+
+impl Layout {
+    /// Length of a subscription.
+    pub(crate) const fn subscription_len(self) -> usize {
+        match self {
+            Self::Preview1 => 48,
+            Self::Unstable => 56,
+        }
+    }
+
+    /// `subscription`: `+0 userdata u64, +8 tag u8`, then by tag either
+    /// `+16 clock u32, +24 timeout u64, +32 precision u64, +40 flags u16` or `+16 fd u32`.
+    /// In `wasi_unstable` the clock's fields come 8 bytes later, behind an identifier that says nothing.
+    pub(crate) fn subscription(self, bytes: &[u8]) -> Result<Subscription, Errno> {
+        let clock = 16 + self.subscription_len() - 48;
+        let tag = bytes[8];
+        let what = match tag {
+            0 => Subscribed::Clock {
+                id: u32::from_le_bytes(get(bytes, clock)),
+                timeout: u64::from_le_bytes(get(bytes, clock + 8)),
+                absolute: u16::from_le_bytes(get(bytes, clock + 24)) & 1 != 0,
+            },
+            1 => Subscribed::Readable { fd: u32::from_le_bytes(get(bytes, 16)) },
+            2 => Subscribed::Writable { fd: u32::from_le_bytes(get(bytes, 16)) },
+            _ => return Err(Errno::INVAL),
+        };
+        Ok(Subscription { userdata: u64::from_le_bytes(get(bytes, 0)), tag, what })
+    }
+
+    /// Where a seek starts from: start, position or end.
+    pub(crate) fn whence(self, number: u32) -> Result<Whence, Errno> {
+        let order = match self {
+            Self::Preview1 => [Whence::Start, Whence::Position, Whence::End],
+            Self::Unstable => [Whence::Position, Whence::End, Whence::Start],
+        };
+        order.get(number as usize).copied().ok_or(Errno::INVAL)
+    }
+
+    /// `filestat`: see [`FileStat`]. In `wasi_unstable` the number of links has 32 bits, at 20, and all
+    /// after it comes 8 bytes earlier.
+    pub(crate) fn filestat(self, stat: &FileStat) -> Vec<u8> {
+        let bytes = stat.to_bytes();
+        match self {
+            Self::Preview1 => bytes.to_vec(),
+            Self::Unstable => {
+                let links = u32::try_from(stat.links).unwrap_or(u32::MAX);
+                [&bytes[..20], &links.to_le_bytes(), &bytes[32..]].concat()
+            }
+        }
+    }
+}
+
+/// Where a seek starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whence {
+    Start,
+    Position,
+    End,
 }
 
 /// `filestat`: `+0 dev u64, +8 ino u64, +16 type u8, +24 nlink u64, +32 size u64, +40 atim, +48 mtim, +56 ctim`.
@@ -247,8 +337,6 @@ pub(crate) fn dirent(next: u64, inode: u64, name_len: u32, kind: FileType) -> [u
     bytes
 }
 
-/// Length of a subscription.
-pub(crate) const SUBSCRIPTION_LEN: usize = 48;
 /// Length of an event.
 pub(crate) const EVENT_LEN: usize = 32;
 
@@ -266,24 +354,6 @@ pub(crate) enum Subscribed {
     Clock { id: u32, timeout: u64, absolute: bool },
     Readable { fd: u32 },
     Writable { fd: u32 },
-}
-
-/// `subscription`: `+0 userdata u64, +8 tag u8`, then by tag either
-/// `+16 clock u32, +24 timeout u64, +32 precision u64, +40 flags u16` or `+16 fd u32`.
-pub(crate) fn subscription(bytes: &[u8; SUBSCRIPTION_LEN]) -> Result<Subscription, Errno> {
-    let number = u32::from_le_bytes(get(bytes, 16));
-    let tag = bytes[8];
-    let what = match tag {
-        0 => Subscribed::Clock {
-            id: number,
-            timeout: u64::from_le_bytes(get(bytes, 24)),
-            absolute: u16::from_le_bytes(get(bytes, 40)) & 1 != 0,
-        },
-        1 => Subscribed::Readable { fd: number },
-        2 => Subscribed::Writable { fd: number },
-        _ => return Err(Errno::INVAL),
-    };
-    Ok(Subscription { userdata: u64::from_le_bytes(get(bytes, 0)), tag, what })
 }
 
 /// `event`: `+0 userdata u64, +8 errno u16, +10 tag u8, +16 bytes ready u64, +24 flags u16 (1: the other end hung up)`.
@@ -324,5 +394,22 @@ mod tests {
         let fd = fdstat(FileType::Directory, FdFlags(!0), Rights(!0), Rights(!0));
         assert_eq!((fd[1], &fd[4..8]), (0, &[0; 4][..]));
         assert_eq!(prestat(u32::MAX)[..4], [0; 4]);
+        let old = Layout::Unstable.filestat(&stat);
+        assert_eq!((old.len(), &old[16..20], &old[20..]), (56, &[0; 4][..], &[0xff; 36][..]));
+    }
+
+    #[test]
+    fn the_old_layouts_differ_where_they_did() {
+        let mut bytes = [0; 56];
+        put(&mut bytes, 24, 3u32.to_le_bytes());
+        put(&mut bytes, 32, 7u64.to_le_bytes());
+        bytes[48] = 1;
+        let old = Layout::Unstable.subscription(&bytes).map(|subscription| subscription.what);
+        assert!(matches!(old, Ok(Subscribed::Clock { id: 3, timeout: 7, absolute: true })));
+        let new = Layout::Preview1.subscription(&bytes[8..]).map(|subscription| subscription.what);
+        assert!(matches!(new, Ok(Subscribed::Clock { id: 3, timeout: 7, absolute: true })));
+        assert_eq!((Layout::Preview1.whence(0), Layout::Unstable.whence(0)), (Ok(Whence::Start), Ok(Whence::Position)));
+        assert_eq!((Layout::Preview1.whence(2), Layout::Unstable.whence(2)), (Ok(Whence::End), Ok(Whence::Start)));
+        assert_eq!(Layout::Unstable.whence(3), Err(Errno::INVAL));
     }
 }

@@ -91,6 +91,10 @@ fn flags_and_rights_are_told_as_they_are() {
     let read_only = guest.open(DIR, "a", 0, RIGHT_READ).expect("reading");
     assert_eq!(guest.write(read_only, b"x"), Err(Errno::NOTCAPABLE));
     assert_eq!(guest.read(DIR, 1), Err(Errno::ISDIR));
+    assert_eq!(guest.open(DIR, ".", DIRECTORY, RIGHT_READ | RIGHT_WRITE), Err(Errno::ISDIR));
+    assert_eq!(guest.open(DIR, ".", 0, RIGHT_READ | RIGHT_WRITE), Err(Errno::ISDIR));
+    let (_, base, inheriting) = guest.fdstat(DIR).expect("fdstat");
+    assert!(guest.open_with(DIR, ".", 0, DIRECTORY, base, 0).is_ok() && base & inheriting == base);
 }
 
 #[test]
@@ -121,6 +125,48 @@ fn directories_are_made_listed_moved_and_removed() {
     }
     assert_eq!(guest.at_path("path_remove_directory", DIR, "new/"), Errno::SUCCESS);
     assert_eq!(fs::read_dir(dir.path()).expect("directory").count(), 0);
+}
+
+/// Cookies stay good while the directory changes: what stays is told once, wherever reading goes on.
+#[test]
+fn cookies_survive_changes_of_the_directory() {
+    let dir = dir();
+    let name = |index: usize| format!("file-{index:03}");
+    for index in 0..200 {
+        fs::write(dir.path().join(name(index)), b"").expect("file");
+    }
+    let mut guest = Guest::in_dir("fs.write", dir.path());
+    let mut page = |cookie: u64| {
+        guest.ok("fd_readdir", &[DIR.into(), BUFFER.into(), 40, cookie, OUT.into()]);
+        let (used, len) = (guest.word(OUT), guest.word(BUFFER + 16));
+        let entry = (guest.long(BUFFER), String::from_utf8(guest.bytes(BUFFER + 24, len.min(16)).to_vec()));
+        (used > 24).then_some(entry)
+    };
+    let (mut seen, mut cookies, mut cookie) = (Vec::new(), Vec::new(), 0);
+    while let Some((next, entry)) = page(cookie) {
+        let entry = entry.expect("UTF-8");
+        if let Some(index) = entry.strip_prefix("file-").and_then(|index| index.parse::<usize>().ok()) {
+            // Each that was told goes, and so does every fourth that was not.
+            fs::remove_file(dir.path().join(&entry)).expect("removed");
+            let other = dir.path().join(name(index ^ 2));
+            if index % 4 == 0 && other.exists() {
+                fs::remove_file(other).expect("removed");
+            }
+            fs::write(dir.path().join(format!("new-{index}")), b"").expect("file");
+            seen.push(index);
+        }
+        cookies.push(cookie);
+        cookie = next;
+    }
+    let mut once = seen.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), seen.len(), "none is told twice");
+    assert!(once.iter().filter(|index| *index % 2 == 1).count() == 100, "none of those that stayed is missed");
+    for cookie in cookies {
+        let _ = page(cookie);
+    }
+    assert!(page(0).is_some(), "the start again");
 }
 
 #[test]

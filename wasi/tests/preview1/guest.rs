@@ -65,8 +65,21 @@ impl Guest {
         capability
     }
 
+    /// Grants a directory and gives its descriptor, which is the highest of all.
+    pub fn grant_fd(&mut self, grant: &str) -> u32 {
+        self.grant(grant);
+        let mut found =
+            (3..64).filter(|fd| self.call("fd_prestat_get", &[u64::from(*fd), OUT.into()]) == Errno::SUCCESS);
+        found.next_back().expect("a granted directory")
+    }
+
     pub fn try_call(&mut self, name: &str, args: &[u64]) -> Result<Errno, HostError> {
-        let function = function(name);
+        self.call_of(function(name), args)
+    }
+
+    /// As `try_call`, of a row of either interface.
+    pub fn call_of(&mut self, function: &HostFn<WasiCtx>, args: &[u64]) -> Result<Errno, HostError> {
+        let name = function.name;
         assert_eq!(function.params.len(), args.len(), "{name}");
         let mut slots = args.to_vec();
         slots.resize(args.len().max(1), 0);
@@ -159,6 +172,17 @@ impl Guest {
     pub fn rename(&mut self, from_dir: u32, from: &str, to_dir: u32, to: &str) -> Errno {
         let ([from, from_len], [to, to_len]) = (self.path(from), self.path2(to));
         self.call("path_rename", &[from_dir.into(), from, from_len, to_dir.into(), to, to_len])
+    }
+
+    /// `path_link`, which follows nothing.
+    pub fn link(&mut self, from_dir: u32, from: &str, to_dir: u32, to: &str) -> Errno {
+        let ([from, from_len], [to, to_len]) = (self.path(from), self.path2(to));
+        self.call("path_link", &[from_dir.into(), 0, from, from_len, to_dir.into(), to, to_len])
+    }
+
+    pub fn symlink(&mut self, target: &str, dir: u32, path: &str) -> Errno {
+        let ([target, target_len], [path, len]) = (self.path(target), self.path2(path));
+        self.call("path_symlink", &[target, target_len, dir.into(), path, len])
     }
 
     /// Describes pieces `(address, len)` and gives the two arguments of their list.

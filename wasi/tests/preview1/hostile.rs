@@ -26,12 +26,19 @@ fn cve_2025_53901_renumber() {
     for (from, to) in [(a, 99), (99, a), (a, u32::MAX), (u32::MAX, a), (a, 0), (0, 0)] {
         assert_eq!(renumber(&mut guest, from, to), Errno::BADF, "{from} {to}");
     }
-    for (from, to) in [(a, DIR), (DIR, a), (DIR, DIR)] {
-        assert_eq!(renumber(&mut guest, from, to), Errno::NOTSUP, "{from} {to}");
-    }
+    assert_eq!(renumber(&mut guest, DIR, DIR), Errno::SUCCESS);
     assert_eq!(renumber(&mut guest, a, b), Errno::SUCCESS);
     assert_eq!(guest.read(b, 9).expect("read"), b"aaaa");
     assert_eq!(guest.read(a, 9), Err(Errno::BADF));
+    // Over a granted directory, and a granted directory over something: both may be given away.
+    let sub = guest.open(DIR, ".", DIRECTORY, RIGHT_READ).expect("opened");
+    assert_eq!(renumber(&mut guest, sub, DIR), Errno::SUCCESS);
+    assert_eq!(guest.call("fd_prestat_get", &[DIR.into(), OUT.into()]), Errno::BADF);
+    assert!(guest.open(DIR, "a", 0, RIGHT_READ).is_ok());
+    let fd = guest.grant_fd(&format!("fs.read={}::/e", dir.path().display()));
+    assert_eq!(renumber(&mut guest, fd, b), Errno::SUCCESS);
+    guest.ok("fd_prestat_get", &[b.into(), OUT.into()]);
+    assert_eq!(renumber(&mut guest, b, fd), Errno::BADF);
 }
 
 /// The other half: handles on the host, counted in a process of its own so that no other test's count.

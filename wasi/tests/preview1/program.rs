@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use aura_host_abi::HostError;
 use aura_wasi::{AttachError, Errno, Input, Output, WasiCtx, WasiLimits};
 
 use crate::guest::{BUFFER, Guest, OUT};
@@ -134,4 +135,19 @@ fn ghsa_852m_output_is_bounded() {
         assert_eq!(guest.write(1, b""), Ok(0));
     }
     assert_eq!(out.lock().expect("out").len(), 10);
+}
+
+/// A signal does what it does to a program without handlers, and ends it as a shell reports it.
+#[test]
+fn signals_end_the_program_or_do_nothing() {
+    let mut guest = Guest::with(&["clock"]);
+    for signal in 0..=40 {
+        let result = guest.try_call("proc_raise", &[signal]);
+        match signal {
+            0 | 16 | 17 | 22 | 27 => assert!(matches!(result, Ok(Errno::SUCCESS)), "{signal}"),
+            18..=21 => assert!(matches!(result, Ok(Errno::NOTSUP)), "{signal}"),
+            31.. => assert!(matches!(result, Ok(Errno::INVAL)), "{signal}"),
+            _ => assert!(matches!(result, Err(HostError::Exit(code)) if code == 128 + signal as i32), "{signal}"),
+        }
+    }
 }

@@ -89,9 +89,9 @@ fn a_writable_directory_lends_nothing_to_a_read_only_one() {
     assert_eq!(state(&file), before);
 }
 
-/// HOSTILE 1b, CVE-2026-58494: both sides of a rename must be writable.
+/// HOSTILE 1b, CVE-2026-58494 and GHSA-4ch3: both sides of a rename or a link must be writable.
 #[test]
-fn cve_2026_58494_rename_between_read_only_and_writable() {
+fn cve_2026_58494_ghsa_4ch3_rename_and_link_between_read_only_and_writable() {
     let (read, write) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     fs::write(read.path().join("r"), b"r").expect("file");
     fs::write(write.path().join("w"), b"w").expect("file");
@@ -102,8 +102,58 @@ fn cve_2026_58494_rename_between_read_only_and_writable() {
     assert_eq!(guest.rename(writable, "w", DIR, "planted"), Errno::NOTCAPABLE);
     assert_eq!(guest.rename(writable, "w", DIR, "r"), Errno::NOTCAPABLE);
     assert_eq!(guest.rename(DIR, "r", DIR, "r2"), Errno::NOTCAPABLE);
+    assert_eq!(guest.link(DIR, "r", writable, "stolen"), Errno::NOTCAPABLE);
+    assert_eq!(guest.link(writable, "w", DIR, "planted"), Errno::NOTCAPABLE);
+    assert_eq!(guest.link(DIR, "r", DIR, "r2"), Errno::NOTCAPABLE);
+    assert_eq!(guest.symlink("r", DIR, "planted"), Errno::NOTCAPABLE);
     assert_eq!(guest.rename(writable, "w", writable, "w2"), Errno::SUCCESS);
+    assert_eq!(guest.link(writable, "w2", writable, "w3"), Errno::SUCCESS);
+    assert_eq!(fs::read_dir(read.path()).expect("listing").count(), 1);
+    assert_eq!(fs::read_dir(write.path()).expect("listing").count(), 2);
     assert_eq!(fs::read(read.path().join("r")).expect("file"), b"r");
+}
+
+/// Each right that is not held is refused, alone and with those that are; what is given up is gone.
+fn assert_narrows_only(guest: &mut Guest, fd: u32, base: u64, inheriting: u64) {
+    let set = |guest: &mut Guest, base, inheriting| guest.call("fd_fdstat_set_rights", &[fd.into(), base, inheriting]);
+    for right in (0..64).map(|bit| 1 << bit) {
+        if base & right == 0 {
+            assert_eq!(set(guest, right, 0), Errno::NOTCAPABLE, "{right:#x}");
+            assert_eq!(set(guest, base | right, inheriting), Errno::NOTCAPABLE, "{right:#x}");
+        }
+        if inheriting & right == 0 {
+            assert_eq!(set(guest, 0, right), Errno::NOTCAPABLE, "{right:#x}");
+        }
+    }
+    assert_eq!(guest.fdstat(fd).map(|stat| (stat.1, stat.2)), Ok((base, inheriting)));
+    assert_eq!(set(guest, base, inheriting), Errno::SUCCESS);
+    let half = base & 0x5555_5555;
+    assert_eq!(set(guest, half, 0), Errno::SUCCESS);
+    assert_eq!(guest.fdstat(fd).map(|stat| (stat.1, stat.2)), Ok((half, 0)));
+    assert_eq!(set(guest, base, inheriting) == Errno::SUCCESS, half == base && inheriting == 0);
+}
+
+/// What a guest gave up of what its directory hands down is missing from all that is opened through it,
+/// at any depth; what it gave up of the directory's own is refused there.
+#[test]
+fn rights_that_were_given_up_stay_away() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("file"), b"content").expect("file");
+    fs::create_dir(dir.path().join("sub")).expect("directory");
+    let mut guest = Guest::in_dir("fs.write", dir.path());
+    let (_, base, inheriting) = guest.fdstat(DIR).expect("fdstat");
+    let path_filestat_set_size = 1 << 19;
+    let kept = [DIR.into(), base & !path_filestat_set_size, inheriting & !RIGHT_WRITE];
+    guest.ok("fd_fdstat_set_rights", &kept);
+    assert_eq!(guest.open(DIR, "file", TRUNCATE, 0), Err(Errno::NOTCAPABLE));
+    let sub = guest.open(DIR, "sub", DIRECTORY, RIGHTS_ALL).expect("directory");
+    for (from, name) in [(DIR, "file"), (sub, "new")] {
+        assert_eq!(guest.open(from, name, CREATE, RIGHT_WRITE), Err(Errno::NOTCAPABLE), "{name}");
+        let fd = guest.open(from, name, CREATE, RIGHT_READ).expect("opened");
+        assert_eq!(guest.write(fd, b"x"), Err(Errno::NOTCAPABLE), "{name}");
+        assert_eq!(guest.fdstat(fd).expect("fdstat").1 & RIGHT_WRITE, 0);
+    }
+    assert_eq!(fs::read(dir.path().join("file")).expect("file"), b"content");
 }
 
 /// Rights told of a handle never pass those that its directory hands down, and none can be added.
@@ -120,8 +170,7 @@ fn rights_never_grow() {
                 let Ok(fd) = guest.open(DIR, name, open_flags, 1 << bit | RIGHT_READ) else { continue };
                 let (_, base, inheriting) = guest.fdstat(fd).expect("fdstat");
                 assert_eq!((base | inheriting) & !handed_down, 0, "{action} {name} bit {bit}");
-                assert_eq!(guest.call("fd_fdstat_set_rights", &[fd.into(), !0, !0]), Errno::NOSYS);
-                assert_eq!(guest.fdstat(fd).expect("fdstat").1, base);
+                assert_narrows_only(&mut guest, fd, base, inheriting);
                 guest.ok("fd_close", &[fd.into()]);
             }
         }
