@@ -56,6 +56,8 @@ trap_codes! {
     InvalidFunction = 18, "function failed validation";
     /// The heap's limit is reached by objects that are in use.
     HeapExhausted = 19, "out of memory for the garbage-collected heap";
+    /// `call_ref` of null.
+    NullFunction = 20, "null function reference";
 }
 
 impl fmt::Display for TrapCode {

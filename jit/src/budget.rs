@@ -89,7 +89,9 @@ fn branches(inst: &Inst) -> (u64, u64) {
         Inst::Br { .. } => (1, 0),
         Inst::BrIf { .. } | Inst::BrIfZero { .. } => (1, 1),
         Inst::BrTable { len, .. } => (u64::from(len), u64::from(len)),
-        Inst::CallIndirect { .. } | Inst::ReturnCallIndirect { .. } => (0, 6),
+        // Three checks, and the look at the supertypes.
+        Inst::CallIndirect { .. } | Inst::ReturnCallIndirect { .. } => (0, 8),
+        Inst::CallRef { .. } | Inst::ReturnCallRef { .. } | Inst::TrapIfNull { .. } => (0, 2),
         Inst::Fuel { .. } | Inst::LoopHeader { .. } => (0, 2),
         // A row may check its operands twice: division, for zero and for overflow.
         Inst::Unary { op, .. } | Inst::Binary { op, .. } if is_trapping(op) => (0, 4),

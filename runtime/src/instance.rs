@@ -281,7 +281,8 @@ fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> 
     }
     for table in &validated.tables()[counts.imported_tables as usize..] {
         let element = table.ty.element.map_index(|index| module.engine_index(index));
-        Table::make(store, TableType { element, ..table.ty }, 0)?;
+        let init = table.init.as_ref().map_or(0, |init| evaluate(instance, init)[0]);
+        Table::make(store, TableType { element, ..table.ty }, init)?;
     }
     // From here on nothing fails: the block of a linked instance lives as long as its store.
     for (own, memory) in (0..).zip(&mut store.memories[first_memory..]) {

@@ -205,6 +205,12 @@ pub enum Inst {
         dst: Slot,
         func: u32,
     },
+    /// Ends with a trap if the reference is null.
+    TrapIfNull {
+        ty: SlotType,
+        src: Slot,
+        code: TrapCode,
+    },
 
     TableGet {
         ty: SlotType,
@@ -335,6 +341,17 @@ pub enum Inst {
         table: u32,
         type_index: u32,
         index: Slot,
+        args: Operands,
+    },
+    /// Calls what a reference of a function type refers to; a trap if it is null.
+    CallRef {
+        type_index: u32,
+        func: Slot,
+        call: CallId,
+    },
+    ReturnCallRef {
+        type_index: u32,
+        func: Slot,
         args: Operands,
     },
     Return {

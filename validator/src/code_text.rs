@@ -133,6 +133,7 @@ impl InstText<'_> {
             Inst::RefNull { ty, .. } => write!(f, "null {}", class(ty)),
             Inst::RefIsNull { ty, src, .. } => write!(f, "is_null {}", Operand { slot: src, ty }),
             Inst::RefFunc { func, .. } => write!(f, "ref_func {func}"),
+            Inst::TrapIfNull { ty, src, code } => write!(f, "trap {code:?} if null {}", Operand { slot: src, ty }),
             _ => self.bulk(f),
         }
     }
@@ -194,6 +195,13 @@ impl InstText<'_> {
             Inst::ReturnCall { func, args } => write!(f, "return_call {func}{}", Args(self.operands(args))),
             Inst::ReturnCallIndirect { table, type_index, index, args } => {
                 write!(f, "return_call_indirect {table} [{index}] type {type_index}{}", Args(self.operands(args)))
+            }
+            Inst::CallRef { type_index, func, call } => {
+                let (args, results) = self.code.call(call);
+                write!(f, "{}call_ref {func} type {type_index}{}", Results(results), Args(args))
+            }
+            Inst::ReturnCallRef { type_index, func, args } => {
+                write!(f, "return_call_ref {func} type {type_index}{}", Args(self.operands(args)))
             }
             Inst::Return { values } => write!(f, "return{}", Args(self.operands(values))),
             Inst::Trap { code } => write!(f, "trap {code:?}"),

@@ -19,7 +19,12 @@ pub const fn fuel_cost(op: Op) -> u32 {
     match op {
         Op::Nop | Op::Block | Op::Loop | Op::Else | Op::End | Op::Drop | Op::LocalGet => 0,
         Op::Call | Op::ReturnCall => 4,
-        Op::CallIndirect | Op::ReturnCallIndirect | Op::MemoryGrow | Op::TableGrow => 8,
+        Op::CallIndirect
+        | Op::ReturnCallIndirect
+        | Op::CallRef
+        | Op::ReturnCallRef
+        | Op::MemoryGrow
+        | Op::TableGrow => 8,
         Op::MemoryCopy | Op::MemoryFill | Op::MemoryInit | Op::TableCopy | Op::TableFill | Op::TableInit => 4,
         Op::I32DivS | Op::I32DivU | Op::I32RemS | Op::I32RemU => 4,
         Op::I64DivS | Op::I64DivU | Op::I64RemS | Op::I64RemU => 4,

@@ -108,7 +108,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     proposal("multi-memory", WasmFeatures::MULTI_MEMORY, false),
     proposal("memory64", WasmFeatures::MEMORY64, false),
     proposal("exception-handling", WasmFeatures::EXCEPTIONS, false),
-    proposal("function-references", WasmFeatures::FUNCTION_REFERENCES, false),
+    proposal("function-references", WasmFeatures::FUNCTION_REFERENCES, true),
     proposal("gc", WasmFeatures::GC, false),
     proposal("threads", WasmFeatures::THREADS, false),
     proposal("legacy-exceptions", WasmFeatures::LEGACY_EXCEPTIONS, false),

@@ -6,8 +6,8 @@
 
 use std::mem::offset_of;
 
-use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef};
+use aura_host_abi::{SlotType, TrapCode};
 use aura_validator::code::{CallId, Inst, Operands, Slot};
 use cranelift_codegen::ir::{InstBuilder, SigRef, Value, types};
 
@@ -28,7 +28,12 @@ impl Signatures {
 pub(super) fn is_call(inst: &Inst) -> bool {
     matches!(
         inst,
-        Inst::Call { .. } | Inst::CallIndirect { .. } | Inst::ReturnCall { .. } | Inst::ReturnCallIndirect { .. }
+        Inst::Call { .. }
+            | Inst::CallIndirect { .. }
+            | Inst::CallRef { .. }
+            | Inst::ReturnCall { .. }
+            | Inst::ReturnCallIndirect { .. }
+            | Inst::ReturnCallRef { .. }
     )
 }
 
@@ -43,6 +48,10 @@ impl Body<'_> {
                 let (vmctx, entry) = self.indirect_callee(table, type_index, index);
                 self.call_entry(type_index, vmctx, entry, call);
             }
+            Inst::CallRef { type_index, func, call } => {
+                let (vmctx, entry) = self.referred(func);
+                self.call_entry(type_index, vmctx, entry, call);
+            }
             ref inst => unreachable!("{inst:?} is not a call"),
         }
     }
@@ -55,6 +64,10 @@ impl Body<'_> {
             }
             Inst::ReturnCallIndirect { table, type_index, index, args } => {
                 let (vmctx, entry) = self.indirect_callee(table, type_index, index);
+                self.tail_call_entry(type_index, vmctx, entry, args);
+            }
+            Inst::ReturnCallRef { type_index, func, args } => {
+                let (vmctx, entry) = self.referred(func);
                 self.tail_call_entry(type_index, vmctx, entry, args);
             }
             ref inst => unreachable!("{inst:?} is not a tail call"),
@@ -85,6 +98,14 @@ impl Body<'_> {
         let found = self.emit.ins().load(types::I32, plain().with_readonly(), func_ref, at);
         let differs = self.is_not_subtype(found, type_index);
         self.trap_if(differs, TrapCode::IndirectCallTypeMismatch);
+        self.func_ref_parts(func_ref)
+    }
+
+    /// Instance and entry of what a reference refers to.
+    fn referred(&mut self, func: Slot) -> (Value, Value) {
+        let func_ref = self.get(SlotType::Func, func);
+        let is_null = self.is_zero(func_ref);
+        self.trap_if(is_null, TrapCode::NullFunction);
         self.func_ref_parts(func_ref)
     }
 

@@ -51,6 +51,11 @@ impl Body<'_> {
                 let value = self.emit.call_service(Service::ref_func, &[func]);
                 self.set(SlotType::Func, dst, value);
             }
+            Inst::TrapIfNull { ty, src, code } => {
+                let value = self.get(ty, src);
+                let is_null = self.is_zero(value);
+                self.trap_if(is_null, code);
+            }
             ref inst => unreachable!("{inst:?} is not of references"),
         }
     }

@@ -169,7 +169,9 @@ impl Body<'_> {
             | Inst::Copy { .. }
             | Inst::Select { .. } => self.value(inst),
             Inst::GlobalGet { .. } | Inst::GlobalSet { .. } => self.global(inst),
-            Inst::RefNull { .. } | Inst::RefIsNull { .. } | Inst::RefFunc { .. } => self.reference(inst),
+            Inst::RefNull { .. } | Inst::RefIsNull { .. } | Inst::RefFunc { .. } | Inst::TrapIfNull { .. } => {
+                self.reference(inst);
+            }
             Inst::TableGet { .. }
             | Inst::TableSet { .. }
             | Inst::TableSize { .. }
@@ -184,8 +186,10 @@ impl Body<'_> {
             | Inst::MemoryCopy { .. }
             | Inst::MemoryInit { .. }
             | Inst::DataDrop { .. } => self.memory(inst),
-            Inst::Call { .. } | Inst::CallIndirect { .. } => self.call(inst),
-            Inst::ReturnCall { .. } | Inst::ReturnCallIndirect { .. } => self.tail_call(inst),
+            Inst::Call { .. } | Inst::CallIndirect { .. } | Inst::CallRef { .. } => self.call(inst),
+            Inst::ReturnCall { .. } | Inst::ReturnCallIndirect { .. } | Inst::ReturnCallRef { .. } => {
+                self.tail_call(inst);
+            }
             Inst::LoopHeader { .. } => self.emit.check_stack(),
             Inst::Fuel { cost } => self.emit.charge(cost),
             Inst::Br { .. }

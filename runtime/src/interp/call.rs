@@ -170,6 +170,47 @@ impl Machine {
         unsafe { self.replace(cursor, callee, args) }
     }
 
+    /// `call_ref`.
+    ///
+    /// # Safety
+    /// `cursor` is behind such an instruction of the running code with these operands.
+    pub(super) unsafe fn call_ref(&mut self, cursor: Cursor, func: Slot, call: CallId) -> Result<Cursor, Status> {
+        // SAFETY: as for this function.
+        let callee = unsafe { self.referred(cursor, func) }?;
+        // SAFETY: the callee is live and validated to have the type of the operands.
+        unsafe { self.enter(cursor, callee, call) }
+    }
+
+    /// `return_call_ref`.
+    ///
+    /// # Safety
+    /// As [`Machine::call_ref`].
+    pub(super) unsafe fn return_call_ref(
+        &mut self,
+        cursor: Cursor,
+        func: Slot,
+        args: Operands,
+    ) -> Result<Cursor, Status> {
+        // SAFETY: as for this function.
+        let callee = unsafe { self.referred(cursor, func) }?;
+        // SAFETY: the callee is live and validated to have the type of the operands.
+        unsafe { self.replace(cursor, callee, args) }
+    }
+
+    /// What a reference refers to.
+    ///
+    /// # Safety
+    /// `func` is a slot of the running code and holds a function reference.
+    unsafe fn referred(&mut self, cursor: Cursor, func: Slot) -> Result<Callee, Status> {
+        // SAFETY: said by the caller.
+        let func = unsafe { cursor.regs.get::<u64>(func) };
+        if func == 0 {
+            return Err(self.trap(cursor, TrapCode::NullFunction));
+        }
+        // SAFETY: function references that are not null are live.
+        Ok(unsafe { Callee::of(std::ptr::with_exposed_provenance(func as usize)) })
+    }
+
     /// The function of a type that a table holds at an index.
     ///
     /// # Safety

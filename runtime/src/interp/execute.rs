@@ -98,6 +98,13 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
             Inst::ReturnCallIndirect { table, type_index, index, args } => {
                 go!(|at| m.return_call_indirect(at, table, type_index, index, args));
             }
+            Inst::CallRef { type_index: _, func, call } => go!(|at| m.call_ref(at, func, call)),
+            Inst::ReturnCallRef { type_index: _, func, args } => go!(|at| m.return_call_ref(at, func, args)),
+            Inst::TrapIfNull { ty, src, code } => {
+                if plain!(is_null(regs, ty, src)) {
+                    return m.trap(Cursor { next, regs }, code);
+                }
+            }
             Inst::Return { values } => match plain!(m.leave(regs, values)) {
                 Some(cursor) => Cursor { next, regs } = cursor,
                 None => return Status::Ok,
@@ -125,6 +132,18 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
             }
         }
     }
+}
+
+/// # Safety
+/// The slot is one of the running code and holds a reference.
+#[inline(always)]
+pub(super) unsafe fn is_null(regs: Regs, ty: SlotType, src: Slot) -> bool {
+    if ty == SlotType::Func {
+        // SAFETY: said by the caller.
+        return unsafe { regs.get::<u64>(src) } == 0;
+    }
+    // SAFETY: said by the caller.
+    unsafe { regs.get::<u32>(src) == 0 }
 }
 
 fn joined(low: u32, high: u32) -> u64 {

@@ -6,7 +6,7 @@ use aura_host_abi::{SlotType, ValType};
 use wasmparser::{BlockType, BrTable};
 
 use super::stack::Height;
-use super::{LabelId, Lowering};
+use super::{LabelId, Lowering, Slot};
 use crate::code::Inst;
 
 /// Types a block takes or gives.
@@ -221,15 +221,24 @@ impl<'m> Lowering<'m> {
         self.emit(Inst::Br { target });
     }
 
-    /// `br_if`: over what a taken branch has to do first, if there is anything.
+    /// `br_if`.
     pub(super) fn branch_if(&mut self, depth: u32) {
         let cond = self.pop();
+        self.branch_on(cond, true, depth);
+    }
+
+    /// Branches if `cond` is not zero, or if it is: over what a taken branch has to do first, if there is anything.
+    pub(super) fn branch_on(&mut self, cond: Slot, if_not_zero: bool, depth: u32) {
+        let branch = |not_zero, target| match not_zero {
+            true => Inst::BrIf { cond, target },
+            false => Inst::BrIfZero { cond, target },
+        };
         if self.is_plain(depth) {
             let target = self.target(depth);
-            self.emit(Inst::BrIf { cond, target });
+            self.emit(branch(if_not_zero, target));
         } else {
             let skip = self.new_label(false);
-            self.emit(Inst::BrIfZero { cond, target: skip });
+            self.emit(branch(!if_not_zero, skip));
             self.branch(depth);
             self.bind(skip);
         }

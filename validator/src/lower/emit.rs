@@ -75,6 +75,15 @@ impl Lowering<'_> {
         self.stack.pop().place
     }
 
+    /// Pushes an operand that was just popped.
+    pub(super) fn push_again(&mut self, value: Entry) {
+        if value.place == value.own {
+            self.stack.push(value.ty);
+        } else {
+            self.push_local(value.operand());
+        }
+    }
+
     /// Pushes an operand that is an alias of a local.
     pub(super) fn push_local(&mut self, local: Operand) {
         if let Some(entry) = self.stack.push_alias(local) {

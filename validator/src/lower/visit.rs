@@ -8,7 +8,7 @@ use aura_host_abi::{RefType, SlotType, TrapCode, ValType};
 use wasmparser::{BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, V128, VisitOperator, VisitSimdOperator};
 
 use super::Lowering;
-use crate::code::{Inst, Operand};
+use crate::code::{Inst, Operand, Slot};
 use crate::ops::Op;
 
 macro_rules! visit_rows {
@@ -30,6 +30,11 @@ macro_rules! visit_rows {
     (@one CallIndirect $($rest:tt)*) => {};
     (@one ReturnCall $($rest:tt)*) => {};
     (@one ReturnCallIndirect $($rest:tt)*) => {};
+    (@one CallRef $($rest:tt)*) => {};
+    (@one ReturnCallRef $($rest:tt)*) => {};
+    (@one RefAsNonNull $($rest:tt)*) => {};
+    (@one BrOnNull $($rest:tt)*) => {};
+    (@one BrOnNonNull $($rest:tt)*) => {};
     (@one Drop $($rest:tt)*) => {};
     (@one Select $($rest:tt)*) => {};
     (@one TypedSelect $($rest:tt)*) => {};
@@ -195,6 +200,23 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
         }
     }
 
+    fn visit_call_ref(&mut self, type_index: u32) {
+        if self.begin(Op::CallRef) {
+            let func = self.pop();
+            let call = self.call_operands(type_index);
+            self.emit(Inst::CallRef { type_index, func, call });
+        }
+    }
+
+    fn visit_return_call_ref(&mut self, type_index: u32) {
+        if self.begin(Op::ReturnCallRef) {
+            let func = self.pop();
+            let args = self.tail_operands(type_index);
+            self.emit(Inst::ReturnCallRef { type_index, func, args });
+            self.die();
+        }
+    }
+
     fn visit_drop(&mut self) {
         if self.begin(Op::Drop) {
             self.pop();
@@ -236,10 +258,8 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
         let local = self.locals.get(local);
         if self.write_local(local, value) {
             self.push_local(local);
-        } else if value.place == value.own {
-            self.stack.push(value.ty);
         } else {
-            self.push_local(value.operand());
+            self.push_again(value);
         }
     }
 
@@ -295,6 +315,30 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
         if self.begin(Op::RefFunc) {
             let dst = self.stack.push(SlotType::Func);
             self.emit_movable(Inst::RefFunc { dst, func });
+        }
+    }
+
+    fn visit_ref_as_non_null(&mut self) {
+        if self.begin(Op::RefAsNonNull) {
+            let Operand { slot: src, ty } = self.stack.top(1)[0].operand();
+            self.emit(Inst::TrapIfNull { ty, src, code: TrapCode::NullReference });
+        }
+    }
+
+    fn visit_br_on_null(&mut self, depth: u32) {
+        if self.begin(Op::BrOnNull) {
+            let is_null = self.test_null();
+            let value = self.stack.pop();
+            self.branch_on(is_null, true, depth);
+            self.push_again(value);
+        }
+    }
+
+    fn visit_br_on_non_null(&mut self, depth: u32) {
+        if self.begin(Op::BrOnNonNull) {
+            let is_null = self.test_null();
+            self.branch_on(is_null, false, depth);
+            self.pop();
         }
     }
 
@@ -436,7 +480,15 @@ impl Lowering<'_> {
         }
     }
 
-    fn pop3(&mut self) -> [super::Slot; 3] {
+    /// Whether the reference on top of the stack, which stays there, is null.
+    fn test_null(&mut self) -> Slot {
+        let Operand { slot: src, ty } = self.stack.top(1)[0].operand();
+        let dst = self.stack.push(SlotType::I32);
+        self.emit(Inst::RefIsNull { ty, dst, src });
+        self.pop()
+    }
+
+    fn pop3(&mut self) -> [Slot; 3] {
         let c = self.pop();
         let b = self.pop();
         [self.pop(), b, c]

@@ -124,8 +124,10 @@ impl Step {
                 let results = module.func_type(module.num_imported_funcs() + own).results();
                 assert_eq!(classes(&self.reads), results.iter().map(|t| t.slot_type()).collect::<Vec<_>>());
             }
-            Inst::ReturnCall { args, .. } | Inst::ReturnCallIndirect { args, .. } => self.reads = operands(args),
-            Inst::Call { call, .. } | Inst::CallIndirect { call, .. } => {
+            Inst::ReturnCall { args, .. }
+            | Inst::ReturnCallIndirect { args, .. }
+            | Inst::ReturnCallRef { args, .. } => self.reads = operands(args),
+            Inst::Call { call, .. } | Inst::CallIndirect { call, .. } | Inst::CallRef { call, .. } => {
                 let (args, results) = code.call(call);
                 self.reads = args.to_vec();
                 self.writes = results.to_vec();
@@ -135,12 +137,16 @@ impl Step {
         if let Inst::CallIndirect { index, .. } | Inst::ReturnCallIndirect { index, .. } = *inst {
             self.read(&[(index, I32)]);
         }
+        if let Inst::CallRef { func, .. } | Inst::ReturnCallRef { func, .. } = *inst {
+            self.read(&[(func, Func)]);
+        }
         self.ends = matches!(
             inst,
             Inst::Br { .. }
                 | Inst::BrTable { .. }
                 | Inst::ReturnCall { .. }
                 | Inst::ReturnCallIndirect { .. }
+                | Inst::ReturnCallRef { .. }
                 | Inst::Return { .. }
                 | Inst::Trap { .. }
         );
@@ -203,6 +209,7 @@ impl Step {
                 self.read(&[(src, ty)]);
                 self.write(dst, I32);
             }
+            Inst::TrapIfNull { ty, src, .. } => self.read(&[(src, ty)]),
             Inst::RefFunc { dst, .. } => self.write(dst, Func),
             Inst::TableGet { ty, dst, index, .. } => {
                 self.read(&[(index, I32)]);
