@@ -107,6 +107,12 @@ impl RefType {
     pub const ANYREF: Self = Self { nullable: true, heap: HeapType::Any };
     pub const EXNREF: Self = Self { nullable: true, heap: HeapType::Exn };
 
+    /// The class of storage a reference of this type takes.
+    #[must_use]
+    pub const fn slot_type(self) -> SlotType {
+        ValType::Ref(self).slot_type()
+    }
+
     /// Whether every value of this type is one of `other` (specification 3.3.4). `is_subtype` compares two defined types.
     pub fn matches(self, other: Self, is_subtype: impl FnOnce(TypeIndex, TypeIndex) -> bool) -> bool {
         (other.nullable || !self.nullable) && self.heap.matches(other.heap, is_subtype)

@@ -96,6 +96,7 @@ impl ModuleCode {
                 range: start..start + function.bytes.len(),
                 traps: function.traps.clone(),
                 srclocs: function.srclocs.clone(),
+                stack_maps: function.stack_maps.clone(),
             });
             addresses.push(NonNull::new(address.cast_mut().cast()).expect("code has an address"));
         }

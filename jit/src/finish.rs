@@ -24,6 +24,37 @@ pub struct CompiledFunction {
     /// Bytes of the frame below the frame pointer, outgoing arguments included.
     pub frame_size: u32,
     pub alignment: u32,
+    pub stack_maps: StackMaps,
+}
+
+/// Where a function's frame keeps references to objects while it waits for a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackMaps {
+    /// Offsets behind calls, and the end of each one's places.
+    calls: Box<[(u32, u32)]>,
+    /// Bytes below the frame pointer.
+    places: Box<[u32]>,
+}
+
+impl StackMaps {
+    /// The places at the call that returns to `offset`.
+    pub(crate) fn at(&self, offset: u32) -> &[u32] {
+        let Ok(index) = self.calls.binary_search_by_key(&offset, |call| call.0) else { return &[] };
+        let start = index.checked_sub(1).map_or(0, |before| self.calls[before].1);
+        &self.places[start as usize..self.calls[index].1 as usize]
+    }
+
+    fn new(maps: &[(u32, u32, ir::UserStackMap)]) -> Self {
+        let (mut calls, mut places) = (Vec::new(), Vec::new());
+        for (offset, frame, map) in maps {
+            for (ty, at) in map.entries() {
+                assert_eq!(ty, ir::types::I32, "references are 32 bits");
+                places.push(frame - at);
+            }
+            calls.push((*offset, places.len() as u32));
+        }
+        Self { calls: calls.into(), places: places.into() }
+    }
 }
 
 /// Compiles what `context` holds.
@@ -43,6 +74,7 @@ pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<Comp
         srclocs: srclocs(buffer.get_srclocs_sorted().iter().map(|at| (at.start, at.loc))),
         frame_size,
         alignment: buffer.alignment.max(isa.function_alignment().minimum),
+        stack_maps: StackMaps::new(buffer.user_stack_maps()),
     })
 }
 

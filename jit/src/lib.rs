@@ -41,5 +41,5 @@ mod stubs;
 pub use code_memory::{ModuleCode, ModuleCodeError};
 pub use compiler::{Bounds, CompileError, Compiler, CompilerConfig, Cpu, MAX_FRAME, OptLevel};
 pub use disassemble::disassemble;
-pub use finish::CompiledFunction;
+pub use finish::{CompiledFunction, StackMaps};
 pub use registry::{CodeKind, CodeLocation};

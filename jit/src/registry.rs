@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aura_host_abi::TrapCode;
 
+use crate::finish::StackMaps;
+
 /// What a piece of code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeKind {
@@ -46,6 +48,7 @@ pub(crate) struct CodeInfo {
     pub(crate) range: Range<usize>,
     pub(crate) traps: Box<[(u32, TrapCode)]>,
     pub(crate) srclocs: Box<[(u32, u32)]>,
+    pub(crate) stack_maps: StackMaps,
 }
 
 /// Finds the code at a program counter. For a return address, ask for the byte before it.
@@ -66,6 +69,17 @@ pub fn trap_at(pc: usize) -> Option<TrapCode> {
         let offset = (pc - info.range.start) as u32;
         info.traps.binary_search_by_key(&offset, |trap| trap.0).ok().map(|i| info.traps[i].1)
     })
+}
+
+/// Calls `visit` for each reference to an object that the frame of a function keeps while it waits for a call to
+/// return to exactly `return_pc`: how many bytes below the frame pointer its 32 bits lie.
+pub fn stack_map(return_pc: usize, visit: impl FnMut(u32)) {
+    let visit = std::cell::RefCell::new(visit);
+    find(return_pc - 1, |_, info| {
+        let offset = (return_pc - info.range.start) as u32;
+        info.stack_maps.at(offset).iter().for_each(|&below| visit.borrow_mut()(below));
+        Some(())
+    });
 }
 
 /// The pieces of code of one code memory, in the order of their addresses. Grows only at the end.

@@ -44,6 +44,7 @@ pub struct Config {
     pub(crate) max_wasm_stack: usize,
     pub(crate) tier_up_threshold: u32,
     pub(crate) segments_checked_first: bool,
+    pub(crate) gc_stress: bool,
 }
 
 impl Default for Config {
@@ -59,6 +60,7 @@ impl Default for Config {
             max_wasm_stack: 512 << 10,
             tier_up_threshold: 1000,
             segments_checked_first: false,
+            gc_stress: false,
         }
     }
 }
@@ -121,6 +123,13 @@ impl Config {
     /// With [`Strategy::Auto`], how many entries into a function and its loops make it hot.
     pub fn tier_up_threshold(&mut self, entries: u32) -> &mut Self {
         self.tier_up_threshold = entries;
+        self
+    }
+
+    /// Whether the heap is collected before every object that is made: for tests, as every reference that is not where it
+    /// should be is found then.
+    pub fn gc_stress(&mut self, on: bool) -> &mut Self {
+        self.gc_stress = on;
         self
     }
 

@@ -65,6 +65,22 @@ pub enum Extern {
 #[derive(Debug)]
 pub(crate) struct GlobalRecord {
     vm: VmGlobal,
+    ty: GlobalType,
+}
+
+impl GlobalRecord {
+    pub(crate) fn ty(&self) -> GlobalType {
+        self.ty
+    }
+
+    /// Passes the reference in the global through `renew`.
+    pub(crate) fn renew(&self, renew: &mut dyn FnMut(u32) -> u32) {
+        let bits = self.vm.bits.get();
+        // SAFETY: the store's thread calls this, and no reference to the cell exists.
+        let old = unsafe { (*bits)[0] } as u32;
+        // SAFETY: as above.
+        unsafe { (*bits)[0] = renew(old).into() };
+    }
 }
 
 macro_rules! extern_conversions {
@@ -361,8 +377,10 @@ impl Table {
     /// If the table belongs to another store.
     #[must_use]
     pub fn get(&self, store: impl AsContext, index: u64) -> Option<Val> {
-        let table = self.data_of(&store.as_context().0.data).expect("Table::get");
-        Some(Val::from_bits([table.get(index)?, 0], ValType::Ref(table.ty().element), self.store))
+        let context = store.as_context();
+        let data = &context.0.data;
+        let table = self.data_of(data).expect("Table::get");
+        Some(Val::from_bits([table.get(index)?, 0], ValType::Ref(table.ty().element), data))
     }
 
     /// Sets an element.
@@ -396,7 +414,7 @@ fn element_bits(value: Val, ty: &TableType, store: &StoreData) -> Result<u64> {
     if !value.fits(element, store)? {
         return Err(Error::usage(format!("an element is of type {}, expected {element}", value.ty())));
     }
-    Ok(value.to_bits(store.id)?[0])
+    Ok(value.to_bits(store)?[0])
 }
 
 impl Global {
@@ -408,7 +426,7 @@ impl Global {
         let data = &mut store.as_context_mut().0.data;
         data.engine.types().check(ty.content)?;
         let bits = global_bits(value, ty, data)?;
-        data.globals.push(Box::new(GlobalRecord { vm: VmGlobal { bits: bits.into() } }));
+        data.globals.push(Box::new(GlobalRecord { vm: VmGlobal { bits: bits.into() }, ty }));
         let record = data.globals.last().expect("just pushed");
         Ok(Self::new_raw(data.id, &raw const record.vm, ty))
     }
@@ -425,11 +443,13 @@ impl Global {
     /// If the global belongs to another store.
     #[must_use]
     pub fn get(&self, store: impl AsContext) -> Val {
-        store.as_context().0.data.check(self.store, "the global").expect("Global::get");
+        let context = store.as_context();
+        let data = &context.0.data;
+        data.check(self.store, "the global").expect("Global::get");
         // SAFETY: the store is the global's own and is borrowed.
         let cell = unsafe { &(*self.raw()).bits };
         // SAFETY: guest code is not running, so nobody writes the cell.
-        Val::from_bits(unsafe { *cell.get() }, self.ty.content, self.store)
+        Val::from_bits(unsafe { *cell.get() }, self.ty.content, data)
     }
 
     /// Sets the value.
@@ -455,5 +475,5 @@ fn global_bits(value: Val, ty: GlobalType, store: &StoreData) -> Result<[u64; 2]
     if !value.fits(ty.content, store)? {
         return Err(Error::usage(format!("the value is of type {}, the global holds {}", value.ty(), ty.content)));
     }
-    value.to_bits(store.id)
+    value.to_bits(store)
 }

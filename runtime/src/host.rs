@@ -192,7 +192,11 @@ pub(crate) extern "C" fn host_entry(vmctx: *mut VmCtx, _: *const VmFuncEntry, sl
     let store = StoreData::of(vmctx);
     // SAFETY: callers of an entry word pass as many slots as the type needs; nobody else uses them meanwhile.
     let slots = unsafe { slots_of(slots, record.func.ty.call_slots()) };
+    // SAFETY: as below; the borrow ends with the line.
+    let scope = unsafe { &mut *store }.roots.get_mut().begin();
     let result = catch_unwind(AssertUnwindSafe(|| record.run(store, slots)));
+    // SAFETY: as below; the borrow ends with the line.
+    unsafe { &mut *store }.roots.get_mut().end(scope);
     let error = match result {
         Ok(Ok(())) => return Status::Ok,
         Ok(Err(error)) => error,

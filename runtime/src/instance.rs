@@ -158,6 +158,7 @@ pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports
         return Err(Error::resource(format!("the store has {limit} instances; raise StoreLimits::instances")));
     }
     check_imports(data, module, &imports)?;
+    data.heap.reserve();
     let index = u32::try_from(data.instances.len()).expect("limits keep instances below 2^32");
     let instance = InstanceData::new(module, data.vm());
     let vmctx = instance.vmctx();

@@ -166,6 +166,13 @@ impl StoreShared {
     }
 }
 
+impl StoreShared {
+    /// The word of the exception on its way.
+    pub(crate) fn vm_exception(&self) -> *mut u32 {
+        self.vm.exception.get()
+    }
+}
+
 /// Stops the guests of a store from any thread.
 #[derive(Clone, Debug)]
 pub struct InterruptHandle {

@@ -35,7 +35,7 @@ mod engine;
 mod error;
 mod externs;
 mod files;
-#[allow(dead_code, reason = "the collector follows")]
+#[allow(dead_code, reason = "the instructions that make objects follow")]
 mod gc;
 mod grant;
 mod host;
@@ -70,7 +70,7 @@ pub use aura_validator::{Features, Limits};
 pub use engine::{Config, Engine, Strategy};
 pub use error::{Error, ErrorKind, Result};
 pub use externs::{Extern, Func, Global, Memory, Table};
-pub use gc::GC_HEAP_MAX;
+pub use gc::{Collections, GC_HEAP_MAX};
 pub use grant::{DeniedImport, Grant, Subject};
 pub use instance::Instance;
 pub use interrupt::InterruptHandle;

@@ -6,7 +6,6 @@
 //! While guest code runs, the host's `&mut Store` is borrowed by the call; host functions get the
 //! store back through [`Caller`], one at a time, innermost first.
 
-use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use aura_host_abi::vm::{VmCtx, VmStore};
 use crate::engine::{Engine, Strategy};
 use crate::error::{Error, Result};
 use crate::externs::{Extern, GlobalRecord};
-use crate::gc::Heap;
+use crate::gc::{self, Collections, Heap, HostValues, RootsCell};
 use crate::grant::{DeniedImport, Standing};
 use crate::host::HostRecord;
 use crate::interp::InterpState;
@@ -81,7 +80,8 @@ pub(crate) struct StoreData {
     pub(crate) tables: Vec<Box<TableData>>,
     pub(crate) globals: Vec<Box<GlobalRecord>>,
     pub(crate) host_records: Vec<Box<HostRecord>>,
-    pub(crate) externs: Vec<Box<dyn Any + Send + Sync>>,
+    pub(crate) externs: HostValues,
+    pub(crate) roots: RootsCell,
     pub(crate) heap: Heap,
     pub(crate) grants: Vec<Standing>,
     pub(crate) denied: Vec<DeniedImport>,
@@ -106,7 +106,7 @@ impl StoreData {
         interp.canonical_nans = config.canonicalize_nans;
         let shared = Arc::new(StoreShared::new(engine.types().table()));
         Self {
-            heap: Heap::new(&shared),
+            heap: Heap::new(&shared, engine, StoreLimits::default().gc_heap_bytes),
             shared,
             id: StoreId::next(),
             engine: engine.clone(),
@@ -124,7 +124,8 @@ impl StoreData {
             tables: Vec::new(),
             globals: Vec::new(),
             host_records: Vec::new(),
-            externs: Vec::new(),
+            externs: HostValues::default(),
+            roots: RootsCell::default(),
             grants: Vec::new(),
             denied: Vec::new(),
         }
@@ -323,7 +324,34 @@ impl<T: 'static> Store<T> {
 
     /// Bounds what the store's instances may take from now on.
     pub fn set_limits(&mut self, limits: StoreLimits) {
-        self.get_mut().data.limits = limits;
+        let data = &mut self.get_mut().data;
+        data.limits = limits;
+        data.heap.set_limit(limits.gc_heap_bytes);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn data_for_tests(&mut self) -> &mut StoreData {
+        &mut self.get_mut().data
+    }
+
+    /// Collects all objects that guests and the host have no reference to, and values of the host that nobody refers to.
+    ///
+    /// # Errors
+    /// If the system has no memory to do it in; nothing changes then.
+    pub fn gc(&mut self) -> Result<()> {
+        gc::collect(&mut self.get_mut().data).map_err(Error::trap_code)
+    }
+
+    /// How often the heap was collected.
+    #[must_use]
+    pub fn gc_collections(&self) -> Collections {
+        self.get().data.heap.collections
+    }
+
+    /// Bytes of objects in the heap, those included that nobody uses any more and no collection has found yet.
+    #[must_use]
+    pub fn gc_heap_used(&self) -> u64 {
+        self.get().data.heap.used()
     }
 
     /// Imports that guests called without a grant, each once.

@@ -16,7 +16,7 @@ use crate::call::invoke;
 use crate::error::{Error, Result};
 use crate::externs::Func;
 use crate::host::{Body, HostFunc, HostRecord};
-use crate::store::{AsContext, AsContextMut, Caller, StoreId, StoreInner};
+use crate::store::{AsContext, AsContextMut, Caller, StoreData, StoreInner};
 use crate::value::{ExternRef, Val, read_slots, write_slots};
 
 mod sealed {
@@ -29,27 +29,27 @@ pub trait WasmTy: Sealed + Copy + Send + 'static {
     /// The WebAssembly type.
     const TYPE: ValType;
     #[doc(hidden)]
-    fn to_slots(self, store: StoreKey, slots: &mut [u64]) -> Result<()>;
+    fn to_slots(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()>;
     #[doc(hidden)]
-    fn from_slots(store: StoreKey, slots: &[u64]) -> Self;
+    fn from_slots(store: StoreKey<'_>, slots: &[u64]) -> Self;
 }
 
 /// Which store a value is of; opaque.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct StoreKey(StoreId);
+pub struct StoreKey<'a>(&'a StoreData);
 
 macro_rules! wasm_ty {
     ($($ty:ty = $wasm:expr, |$x:ident| $to:expr, |$bits:ident| $from:expr;)*) => {$(
         impl Sealed for $ty {}
         impl WasmTy for $ty {
             const TYPE: ValType = $wasm;
-            fn to_slots(self, _: StoreKey, slots: &mut [u64]) -> Result<()> {
+            fn to_slots(self, _: StoreKey<'_>, slots: &mut [u64]) -> Result<()> {
                 let $x = self;
                 slots[0] = $to;
                 Ok(())
             }
-            fn from_slots(_: StoreKey, slots: &[u64]) -> Self {
+            fn from_slots(_: StoreKey<'_>, slots: &[u64]) -> Self {
                 let $bits = slots[0];
                 $from
             }
@@ -71,13 +71,13 @@ macro_rules! wasm_ty_by_val {
         impl Sealed for $ty {}
         impl WasmTy for $ty {
             const TYPE: ValType = $wasm;
-            fn to_slots(self, store: StoreKey, slots: &mut [u64]) -> Result<()> {
+            fn to_slots(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()> {
                 let bits = Val::$variant(self).to_bits(store.0)?;
                 let count = slots.len().min(2);
                 slots[..count].copy_from_slice(&bits[..count]);
                 Ok(())
             }
-            fn from_slots(store: StoreKey, slots: &[u64]) -> Self {
+            fn from_slots(store: StoreKey<'_>, slots: &[u64]) -> Self {
                 let bits = [slots[0], slots.get(1).copied().unwrap_or(0)];
                 match Val::from_bits(bits, Self::TYPE, store.0) {
                     Val::$variant(value) => value,
@@ -108,9 +108,9 @@ pub trait WasmList: Sized {
     #[doc(hidden)]
     fn types() -> Vec<ValType>;
     #[doc(hidden)]
-    fn write(self, store: StoreKey, slots: &mut [u64]) -> Result<()>;
+    fn write(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()>;
     #[doc(hidden)]
-    fn read(store: StoreKey, slots: &[u64]) -> Self;
+    fn read(store: StoreKey<'_>, slots: &[u64]) -> Self;
 }
 
 impl<A: WasmTy> WasmList for A {
@@ -118,10 +118,10 @@ impl<A: WasmTy> WasmList for A {
     fn types() -> Vec<ValType> {
         vec![A::TYPE]
     }
-    fn write(self, store: StoreKey, slots: &mut [u64]) -> Result<()> {
+    fn write(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()> {
         self.to_slots(store, &mut slots[..Self::SLOTS])
     }
-    fn read(store: StoreKey, slots: &[u64]) -> Self {
+    fn read(store: StoreKey<'_>, slots: &[u64]) -> Self {
         A::from_slots(store, &slots[..Self::SLOTS])
     }
 }
@@ -171,13 +171,13 @@ macro_rules! arity {
             fn types() -> Vec<ValType> {
                 vec![$($name::TYPE),*]
             }
-            fn write(self, store: StoreKey, slots: &mut [u64]) -> Result<()> {
+            fn write(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()> {
                 let ($($name,)*) = self;
                 let mut at = 0;
                 $(WasmList::write($name, store, &mut slots[at..])?; at += <$name as WasmList>::SLOTS;)*
                 Ok(())
             }
-            fn read(store: StoreKey, slots: &[u64]) -> Self {
+            fn read(store: StoreKey<'_>, slots: &[u64]) -> Self {
                 let mut at = 0;
                 $(let $name = <$name as WasmList>::read(store, &slots[at..]); at += <$name as WasmList>::SLOTS;)*
                 ($($name,)*)
@@ -219,9 +219,11 @@ fn host_func<T: 'static, P: WasmList, R: WasmRet>(
         // SAFETY: host functions are registered with linkers and stores of their `T` only; the store
         // runs on this thread, and the engine holds no borrow of it during a host call.
         let store = unsafe { &mut *context.store.cast::<StoreInner<T>>() };
-        let key = StoreKey(store.data.id);
-        let args = P::read(key, slots);
-        body(Caller::new(store, context.home), args).into_list()?.write(key, slots)
+        let args = P::read(StoreKey(&store.data), slots);
+        let results = body(Caller::new(store, context.home), args).into_list()?;
+        // SAFETY: as above; the caller's borrow has ended.
+        let store = unsafe { &*context.store };
+        results.write(StoreKey(store), slots)
     });
     (ty, erased)
 }
@@ -264,7 +266,7 @@ impl Func {
         Self::from_body(&mut store.as_context_mut().0.data, ty, body)
     }
 
-    fn from_body(store: &mut crate::store::StoreData, ty: FuncType, body: Box<Body>) -> Self {
+    fn from_body(store: &mut StoreData, ty: FuncType, body: Box<Body>) -> Self {
         let func = HostFunc { module: "host".to_owned(), name: "function".to_owned(), ty, gate: None, body };
         let func = HostRecord::add(store, func.into(), std::ptr::null_mut(), Vec::new());
         Self::new_raw(store.id, func)
@@ -326,14 +328,13 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
         let data = std::ptr::from_mut(&mut store.as_context_mut().0.data);
         // SAFETY: the store is borrowed by this call and used through `data` alone.
-        let id = unsafe { &*data }.id;
-        if id != self.func.store {
-            return Err(Error::wrong_store("the function"));
-        }
+        let before = unsafe { &*data };
+        before.check(self.func.store, "the function")?;
         let mut slots = [0; TYPED_SLOTS];
-        params.write(StoreKey(id), &mut slots)?;
+        params.write(StoreKey(before), &mut slots)?;
         // SAFETY: as above; the type was checked, so that the slots suffice.
         unsafe { invoke(data, self.func.raw(), slots.as_mut_ptr()) }?;
-        Ok(R::read(StoreKey(id), &slots))
+        // SAFETY: as above; the call has returned.
+        Ok(R::read(StoreKey(unsafe { &*data }), &slots))
     }
 }

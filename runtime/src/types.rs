@@ -92,6 +92,16 @@ impl TypeRegistry {
         Ok(self.intern_group(&group, limit).expect("the host defines fewer than 2^16 types"))
     }
 
+    /// The number of a type that the host made, new if it was never seen.
+    ///
+    /// # Errors
+    /// If it names types of another engine.
+    #[cfg(test)]
+    pub(crate) fn define(&self, ty: &SubType) -> Result<u32> {
+        let limit = (self.table.len() * TYPES_PER_CHUNK, usize::MAX);
+        self.intern_group(std::slice::from_ref(ty), limit)
+    }
+
     /// The number of each of a module's types.
     ///
     /// # Errors

@@ -2,15 +2,17 @@
 //!
 //! # Safety
 //! Trusts: function references in slots were put there by the engine for the same store. Gives: a host value is followed
-//! only through its own store, which never removes one.
+//! only through its own store, while that is borrowed.
 
 use std::any::Any;
 
+use aura_host_abi::gc::{NULL, host_index, host_value};
 use aura_host_abi::vm::VmFuncRef;
 use aura_host_abi::{HeapType, RefType, SlotType, ValType};
 
 use crate::error::{Error, Result};
 use crate::externs::Func;
+use crate::gc::{self, HostValue, Root};
 use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 
 /// A WebAssembly value. Floats are bits, so that every NaN keeps its payload.
@@ -85,7 +87,7 @@ impl Val {
     }
 
     /// The value's slots, low first; the second is zero but for vectors.
-    pub(crate) fn to_bits(self, store: StoreId) -> Result<[u64; 2]> {
+    pub(crate) fn to_bits(self, store: &StoreData) -> Result<[u64; 2]> {
         Ok(match self {
             Self::I32(x) => [u64::from(x as u32), 0],
             Self::I64(x) => [x as u64, 0],
@@ -93,20 +95,20 @@ impl Val {
             Self::F64(bits) => [bits, 0],
             Self::V128(bits) => [bits as u64, (bits >> 64) as u64],
             Self::FuncRef(None) | Self::ExternRef(None) => [0, 0],
-            Self::FuncRef(Some(func)) => [func.to_slot(store)?, 0],
-            Self::ExternRef(Some(value)) => [value.to_slot(store)?, 0],
+            Self::FuncRef(Some(func)) => [func.to_slot(store.id)?, 0],
+            Self::ExternRef(Some(value)) => [value.0.get(store)?.into(), 0],
         })
     }
 
     /// The value of a type that slots hold.
-    pub(crate) fn from_bits(bits: [u64; 2], ty: ValType, store: StoreId) -> Self {
+    pub(crate) fn from_bits(bits: [u64; 2], ty: ValType, store: &StoreData) -> Self {
         match ty.slot_type() {
             SlotType::I32 => Self::I32(bits[0] as i32),
             SlotType::I64 => Self::I64(bits[0] as i64),
             SlotType::F32 => Self::F32(bits[0] as u32),
             SlotType::F64 => Self::F64(bits[0]),
             SlotType::V128 => Self::V128(u128::from(bits[0]) | u128::from(bits[1]) << 64),
-            SlotType::Func => Self::FuncRef(Func::from_slot(store, bits[0])),
+            SlotType::Func => Self::FuncRef(Func::from_slot(store.id, bits[0])),
             SlotType::Ref => Self::ExternRef(ExternRef::from_slot(store, bits[0])),
         }
     }
@@ -136,52 +138,49 @@ val_from! {
     ExternRef => ExternRef(x) Some(x);
 }
 
-/// A reference to a value of the host. The guest sees an opaque number that means nothing to it.
+/// A reference to a value of the host, or to an object that the guest converted. A guest sees an opaque number that means
+/// nothing to it.
 ///
-/// The value lives as long as its store.
+/// It may be used until the scope ends in which it was made or received: a [`crate::RootScope`] or a call of a host
+/// function. The value itself lives as long as guests, or references in open scopes, refer to it; outside all scopes, as
+/// long as its store.
 #[derive(Clone, Copy, Debug)]
-pub struct ExternRef {
-    store: StoreId,
-    /// Index in the store's list, plus one.
-    number: u32,
-}
+pub struct ExternRef(pub(crate) Root);
 
 impl ExternRef {
     /// Puts a value into the store and makes a reference to it.
     ///
     /// # Errors
-    /// If the store holds as many as its limit allows.
+    /// If the store holds as many as its limit allows, and all of them are in use.
     pub fn new(mut store: impl AsContextMut, value: impl Any + Send + Sync) -> Result<Self> {
         let data = &mut store.as_context_mut().0.data;
-        if data.externs.len() >= data.limits.extern_refs.min(u32::MAX as usize - 1) {
-            let limit = data.limits.extern_refs;
-            return Err(Error::resource(format!(
-                "the store holds {limit} host values; raise StoreLimits::extern_refs"
-            )));
-        }
-        data.externs.push(Box::new(value));
-        Ok(Self { store: data.id, number: data.externs.len() as u32 })
+        let limit = data.limits.extern_refs;
+        let index = data.externs.add(Box::new(value), limit).or_else(|value| {
+            let _ = gc::collect(data);
+            data.externs.add(value, limit)
+        });
+        let index = index.map_err(|_| {
+            Error::resource(format!("the store holds {limit} host values; raise StoreLimits::extern_refs"))
+        })?;
+        Ok(Self(Root::new(data, host_value(index))))
     }
 
     /// The value.
     ///
     /// # Errors
-    /// If the reference belongs to another store.
+    /// If the reference belongs to another store, its scope has ended, or it is to an object of the guest.
     pub fn data<'a, C: AsContext>(&self, store: &'a C) -> Result<&'a (dyn Any + Send + Sync)> {
         let data = &store.as_context().0.data;
-        data.check(self.store, "the host reference")?;
-        let value: *const (dyn Any + Send + Sync) = &*data.externs[self.number as usize - 1];
-        // SAFETY: values are boxed and never removed while the store lives; `store` is borrowed for `'a`.
+        let value = host_index(self.0.get(data)?).and_then(|index| data.externs.get(index));
+        let value: *const HostValue =
+            value.ok_or_else(|| Error::usage("the reference is to an object of the guest"))?;
+        // SAFETY: values are boxed, and removed only by who borrows the store exclusively; `store` is borrowed for `'a`.
         Ok(unsafe { &*value })
     }
 
-    fn to_slot(self, store: StoreId) -> Result<u64> {
-        if self.store == store { Ok(self.number.into()) } else { Err(Error::wrong_store("the host reference")) }
-    }
-
-    fn from_slot(store: StoreId, bits: u64) -> Option<Self> {
-        let number = bits as u32;
-        (number != 0).then_some(Self { store, number })
+    fn from_slot(store: &StoreData, bits: u64) -> Option<Self> {
+        let reference = bits as u32;
+        (reference != NULL).then(|| Self(Root::new(store, reference)))
     }
 }
 
@@ -206,7 +205,7 @@ pub(crate) fn read_slots(slots: &[u64], types: &[ValType], store: &StoreData) ->
     let read = |ty: &ValType| {
         let bits = [slots[at], *slots.get(at + 1).unwrap_or(&0)];
         at += ty.slot_type().slots() as usize;
-        Val::from_bits(bits, *ty, store.id)
+        Val::from_bits(bits, *ty, store)
     };
     types.iter().map(read).collect()
 }
@@ -218,7 +217,7 @@ pub(crate) fn write_slots(slots: &mut [u64], values: &[Val], types: &[ValType], 
         if !value.fits(*ty, store)? {
             return Err(Error::usage(format!("value {index} is of type {}, expected {ty}", value.ty())));
         }
-        let bits = value.to_bits(store.id)?;
+        let bits = value.to_bits(store)?;
         let count = ty.slot_type().slots() as usize;
         slots[at..at + count].copy_from_slice(&bits[..count]);
         at += count;

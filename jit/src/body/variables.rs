@@ -2,7 +2,7 @@
 //!
 //! Invariant: a class in a slot has at most one variable, declared at its first use. A slot that
 //! holds another class later gets another variable: `Code` never reads a class that was not the
-//! last one written.
+//! last one written. References to objects are variables that stack maps name: calls may move objects.
 
 use aura_host_abi::SlotType;
 use aura_validator::code::{FrameLayout, Slot};
@@ -35,6 +35,12 @@ impl Variables {
                 &mut self.refs[(-1 - slot.0) as usize]
             }
         };
-        *cell.get_or_insert_with(|| builder.declare_var(clif_type(ty)))
+        *cell.get_or_insert_with(|| {
+            let variable = builder.declare_var(clif_type(ty));
+            if ty == SlotType::Ref {
+                builder.declare_var_needs_stack_map(variable);
+            }
+            variable
+        })
     }
 }

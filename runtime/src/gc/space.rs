@@ -10,13 +10,13 @@
 //!
 //! # Safety
 //! Trusts: the kernel's `mmap` and `mprotect` through `region` and `rustix`. Gives: reads and writes
-//! lie in pages that were made accessible, which is asserted. Rust references to bytes of
-//! the heap are never made.
+//! lie in the reservation, which is asserted, and pages of it that are not accessible stop the process. Rust references to
+//! bytes of the heap are never made; one thread at a time uses it.
 
 use std::fmt;
 use std::ops::Range;
 
-use aura_host_abi::gc::{CARD_BYTES, CARD_SHIFT, CARD_SIZE, HEAP_MAX, VmObject};
+use aura_host_abi::gc::{CARD_BYTES, CARD_SHIFT, HEAP_MAX, VmObject};
 use region::{Allocation, Protection};
 
 /// Pages become accessible by so many bytes, or more, at once.
@@ -95,17 +95,13 @@ impl Space {
         given.expect("private pages can always be given back");
     }
 
-    fn is_open(&self, at: u64, len: u64) -> bool {
-        self.open.iter().any(|open| at >= open.start && at + len <= open.end)
-    }
-
     /// The address of `len` bytes of objects.
     ///
     /// # Panics
-    /// If they are not accessible: a reference that the collector did not know.
+    /// If they are not inside the space.
     #[inline]
     pub(super) fn at(&self, at: u64, len: u64) -> *mut u8 {
-        assert!(self.is_open(at, len), "references are to objects of the heap");
+        assert!(at + len <= HEAP_MAX, "objects lie in the heap");
         self.base.wrapping_add(at as usize)
     }
 
@@ -158,10 +154,4 @@ impl Space {
     pub(super) fn start(&self, at: u64) -> *mut u8 {
         self.card(at).wrapping_sub(CARD_BYTES)
     }
-}
-
-/// The cards that a range of bytes touches, as their first offsets.
-pub(super) fn cards_of(range: Range<u64>) -> Range<u64> {
-    let size = u64::from(CARD_SIZE);
-    range.start / size * size..range.end.next_multiple_of(size)
 }

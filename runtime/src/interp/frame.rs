@@ -15,7 +15,7 @@
 use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry};
 use aura_validator::Code;
-use aura_validator::code::Operands;
+use aura_validator::code::{Operands, Slot};
 
 use super::slots::Regs;
 use crate::vm::instance::InstanceData;
@@ -105,6 +105,20 @@ impl InterpState {
     fn run_of(&self, index: usize) -> usize {
         let first = self.frames[..=index].iter().rfind(|frame| frame.run != 0);
         first.expect("a run starts with a marked frame").run
+    }
+
+    /// Passes every reference in open frames through `renew`.
+    pub(crate) fn each_reference(&mut self, renew: &mut dyn FnMut(u32) -> u32) {
+        for frame in &self.frames {
+            // SAFETY: a frame's code lives as long as its module.
+            let refs = unsafe { &(*frame.code).frame }.ref_slots as i32;
+            for slot in (-refs..0).map(Slot) {
+                // SAFETY: the slot is one of the frame's references, null or written since it was opened.
+                let old: u32 = unsafe { frame.regs.get(slot) };
+                // SAFETY: as above.
+                unsafe { frame.regs.set(slot, renew(old)) };
+            }
+        }
     }
 
     pub(super) fn mark(&self) -> Mark {

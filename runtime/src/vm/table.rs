@@ -141,6 +141,17 @@ impl TableData {
         Ok(())
     }
 
+    /// Passes every element through `change`.
+    pub(crate) fn each(&self, mut change: impl FnMut(u64) -> u64) {
+        for index in 0..self.len() {
+            let at = self.range(index, 1).expect("an index below the length");
+            // SAFETY: `range` put the element inside the storage.
+            let old = unsafe { at.read() };
+            // SAFETY: as above.
+            unsafe { at.write(change(old)) };
+        }
+    }
+
     /// Adds `delta` elements, each `init`, and returns the old length, or `None` if the maximum,
     /// `allow(old, new)` or the system forbids it; nothing changes then.
     pub fn grow(&self, delta: u64, init: u64, allow: impl FnOnce(u64, u64) -> bool) -> Option<u64> {
