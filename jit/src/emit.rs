@@ -45,8 +45,9 @@ pub(crate) fn guest() -> MemFlagsData {
         .with_alias_region(Some(AliasRegion::from_u32(1)))
 }
 
-/// What is never the same memory, in the order of the regions' numbers: what the engine keeps, and all guest memories.
-const REGIONS: [&str; 2] = ["engine", "guest"];
+/// What is never the same memory, in the order of the regions' numbers: what the engine keeps, all guest memories, objects
+/// of the heap, references in frames that stack maps name.
+const REGIONS: [&str; 4] = ["engine", "guest", "objects", "references"];
 
 /// An offset inside an engine structure.
 pub(crate) fn offset(bytes: usize) -> i32 {
@@ -85,6 +86,7 @@ impl<'a> Emit<'a> {
             function.dfg.alias_regions.insert(AliasRegionData { user_id, description: name.into() });
         }
         let mut builder = FunctionBuilder::new(function, context);
+        builder.make_stack_map_alias_region(Box::new(|_, _, _, _| Some(AliasRegion::from_u32(3))));
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);

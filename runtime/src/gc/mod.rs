@@ -74,6 +74,8 @@ pub(crate) struct Heap {
     stress: bool,
     /// What exists once something needs it.
     parts: Option<Parts>,
+    /// The system had no address space: compiled code that is linked relies on there never being any.
+    failed: bool,
     /// How often it was collected.
     pub(crate) collections: Collections,
 }
@@ -154,6 +156,7 @@ impl Heap {
             limit: 0,
             stress: engine.config().gc_stress,
             parts: None,
+            failed: false,
             collections: Collections::default(),
         };
         heap.set_limit(limit);
@@ -167,7 +170,7 @@ impl Heap {
     /// Reserves the address space, once: before compiled code that knows references is linked.
     /// Without address space the heap has room for no object.
     pub(crate) fn reserve(&mut self) {
-        if self.parts.is_some() {
+        if self.parts.is_some() || self.failed {
             return;
         }
         let page = region::page::size() as u64;
@@ -176,7 +179,10 @@ impl Heap {
         let young = start..start + young;
         let half = (HEAP_MAX - young.end) / 2 / page * page;
         let middle = young.end + half;
-        let Some(space) = Space::new([young.start, young.end, middle]) else { return };
+        let Some(space) = Space::new([young.start, young.end, middle]) else {
+            self.failed = true;
+            return;
+        };
         self.shared.set_heap(space.base());
         self.shared.set_young_room(young.start, young.start);
         let halves = [Half::new(young.end..middle), Half::new(middle..middle + half)];
