@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aura_runtime::{Bounds, GrantSpec, Strategy};
+use aura_runtime::{Bounds, Config, Features, GrantSpec, Strategy};
 use aura_spec_tests::Version;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -115,6 +115,58 @@ pub(crate) enum UnknownImports {
     Default,
 }
 
+/// Which proposals modules may use.
+#[derive(Args, Debug)]
+pub(crate) struct FeatureArgs {
+    /// Let modules use a proposal, or forbid it by a `-` before its name; may be repeated
+    #[arg(short = 'W', long = "feature", value_name = "[-]NAME", value_parser = feature, allow_hyphen_values = true,
+          value_delimiter = ',', long_help = features_help())]
+    features: Vec<Switch>,
+}
+
+impl FeatureArgs {
+    /// Switches the proposals in a configuration, the last switch of one counting.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        let switched = self.features.iter().fold(Features::default(), |features, switch| {
+            features.with(switch.name, switch.on).expect("the command line was parsed")
+        });
+        config.features(switched);
+    }
+}
+
+/// A proposal to switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Switch {
+    name: &'static str,
+    on: bool,
+}
+
+/// `NAME`, `-NAME`, or `NAME=y` and `NAME=n`.
+fn feature(text: &str) -> Result<Switch, String> {
+    let (name, on) = match (text.strip_prefix('-'), text.rsplit_once('=')) {
+        (Some(name), _) => (name, false),
+        (None, Some((name, "y" | "yes" | "true"))) => (name, true),
+        (None, Some((name, "n" | "no" | "false"))) => (name, false),
+        _ => (text, true),
+    };
+    let known = Features::known().find(|(known, _)| *known == name.replace('_', "-"));
+    let Some((name, _)) = known else {
+        let refused = Features::default().with(name, true).expect_err("the name is not among those known");
+        let names: Vec<_> = Features::known().map(|(name, _)| name).collect();
+        return Err(format!("{refused}; known are {}", names.join(", ")));
+    };
+    Ok(Switch { name, on })
+}
+
+fn features_help() -> String {
+    let mut help = String::from("Let modules use a proposal, or forbid it by a `-` before its name; may be repeated");
+    for (name, what) in Features::known() {
+        let default = if Features::default().has(name) { "on" } else { "off" };
+        help.push_str(&format!("\n  {name:<24} {what} Default: {default}"));
+    }
+    help
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     /// What runs the code
@@ -123,6 +175,8 @@ pub(crate) struct RunArgs {
     /// How accesses to memory are kept in bounds
     #[arg(long, value_enum, default_value = "guard")]
     pub(crate) bounds: BoundsArg,
+    #[command(flatten)]
+    pub(crate) features: FeatureArgs,
     /// Grant the program a right; may be repeated
     #[arg(long = "grant", value_name = "ACTION[=RESOURCE]")]
     pub(crate) grants: Vec<GrantSpec>,
@@ -205,6 +259,8 @@ pub(crate) struct WastArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) features: FeatureArgs,
     /// A module (.wasm or .wat)
     pub(crate) file: PathBuf,
 }
@@ -232,6 +288,8 @@ pub(crate) struct DumpArgs {
     /// Only this function: its export, its name, or its index; for code, clif and asm
     #[arg(long, value_name = "NAME|INDEX")]
     pub(crate) func: Option<String>,
+    #[command(flatten)]
+    pub(crate) features: FeatureArgs,
     /// A module (.wasm or .wat)
     pub(crate) file: PathBuf,
 }
@@ -279,6 +337,17 @@ mod tests {
         assert_eq!(args.fuel, Some(5));
         assert_eq!(args.program, words("p.wasm --fuel 9 -- -x --help"));
         assert_eq!(run_args("aura --invoke f p.wat -1").program, words("p.wat -1"));
+    }
+
+    #[test]
+    fn features_are_switched_in_order() {
+        let args = run_args("aura -W multi-memory,-simd --feature memory64=y --feature -memory64 p.wasm");
+        let mut config = Config::new();
+        args.features.apply(&mut config);
+        let has = ["multi-memory", "simd", "memory64", "bulk-memory"].map(|name| config.get_features().has(name));
+        assert_eq!(has, [true, false, false, true]);
+        let unknown = Cli::try_parse_from(words("aura run --feature nothing p.wasm")).expect_err("unknown").to_string();
+        assert!(unknown.contains("no proposal is named `nothing`") && unknown.contains("multi-memory"), "{unknown}");
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::report::{Failure, print};
 /// If the file is no valid module, or it has no such function.
 pub(crate) fn dump(args: &DumpArgs) -> Result<ExitCode, Failure> {
     let source = Source::read(&args.file)?;
-    let engine = Engine::new(&Config::new()).map_err(|e| Failure::new(format!("no engine: {e}")))?;
+    let mut config = Config::new();
+    args.features.apply(&mut config);
+    let engine = Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))?;
     let module = source.module(&engine)?;
     let of_function: fn(&Module, u32) -> Result<String, Error> = match args.stage {
         Stage::Code => inspect::code_text,

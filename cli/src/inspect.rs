@@ -22,7 +22,9 @@ use crate::units::show_bytes;
 /// If the file is no valid module.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let source = Source::read(&args.file)?;
-    let engine = Engine::new(&Config::new()).map_err(|e| Failure::new(format!("no engine: {e}")))?;
+    let mut config = Config::new();
+    args.features.apply(&mut config);
+    let engine = Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))?;
     let module = source.module(&engine)?;
     let facts = Facts::read(&source.wasm)
         .map_err(|e| Failure::new(format!("cannot inspect: {}: {e}", source.path.display())))?;
@@ -113,11 +115,23 @@ fn exports(module: &Module) -> String {
 pub(crate) fn extern_text(ty: &ExternType) -> String {
     match ty {
         ExternType::Func(ty) => format!("function {ty}"),
-        ExternType::Table(ty) => format!("table of {} elements of {}", limits_text(ty.limits), ty.element),
-        ExternType::Memory(ty) => format!("memory of {} pages", limits_text(ty.limits)),
+        ExternType::Table(ty) => {
+            let index = index_text(ty.table64);
+            format!("table of {} elements of {}{index}", limits_text(ty.limits), ty.element)
+        }
+        ExternType::Memory(ty) => {
+            let pages = if ty.page_size_log2 == 0 { "bytes" } else { "pages" };
+            let shared = if ty.shared { ", shared" } else { "" };
+            format!("memory of {} {pages}{}{shared}", limits_text(ty.limits), index_text(ty.memory64))
+        }
         ExternType::Global(ty) if ty.mutable => format!("global (mut {})", ty.content),
         ExternType::Global(ty) => format!("global {}", ty.content),
     }
+}
+
+/// What is said of indices that are not the usual ones.
+fn index_text(is_64: bool) -> &'static str {
+    if is_64 { ", 64-bit indices" } else { "" }
 }
 
 fn limits_text(limits: Limits64) -> String {

@@ -76,7 +76,10 @@ fn refused(path: &Path, error: &Error) -> Failure {
     let (what, help) = match error.kind() {
         ErrorKind::Malformed => ("malformed module", "the file is damaged or cut off: build or download it again"),
         ErrorKind::Invalid => ("invalid module", "whatever made the file made a mistake: no engine may run it"),
-        ErrorKind::Unsupported => ("unsupported module", "build it without the proposal that the message names"),
+        ErrorKind::Unsupported => (
+            "unsupported module",
+            "switch the proposal that the message names on with --feature NAME, or build the module without it",
+        ),
         ErrorKind::Limit => ("module too large", "the limit that the message names bounds what a module may cost"),
         _ => ("module refused", "see the message"),
     };

@@ -50,6 +50,7 @@ fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
 fn engine(args: &RunArgs) -> Result<Engine, Failure> {
     let mut config = Config::new();
     config.strategy(args.engine.into()).bounds(args.bounds.into()).consume_fuel(args.fuel.is_some());
+    args.features.apply(&mut config);
     Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))
 }
 

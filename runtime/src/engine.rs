@@ -17,6 +17,7 @@ use aura_validator::{Features, Limits};
 
 use crate::error::{Error, Result};
 use crate::types::TypeRegistry;
+use crate::vm::memory::CEILING_64;
 use crate::{Bounds, OptLevel, arch, host, signals};
 
 /// Which tier runs functions.
@@ -45,6 +46,7 @@ pub struct Config {
     pub(crate) tier_up_threshold: u32,
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
+    pub(crate) memory64_ceiling: u64,
 }
 
 impl Default for Config {
@@ -61,6 +63,7 @@ impl Default for Config {
             tier_up_threshold: 1000,
             segments_checked_first: false,
             gc_stress: false,
+            memory64_ceiling: CEILING_64,
         }
     }
 }
@@ -94,6 +97,12 @@ impl Config {
     pub fn features(&mut self, features: Features) -> &mut Self {
         self.features = features;
         self
+    }
+
+    /// Which proposals modules may use, as set so far.
+    #[must_use]
+    pub fn get_features(&self) -> Features {
+        self.features
     }
 
     /// How large modules may be.
@@ -133,6 +142,14 @@ impl Config {
         self
     }
 
+    /// How many bytes a memory of 64-bit addresses can grow to, if its module declares no less; 64 GiB unless set.
+    /// Address space for all of them is reserved when the memory is made, because memories never move. A module
+    /// whose memory begins larger is refused; growth beyond answers -1.
+    pub fn memory64_ceiling(&mut self, bytes: u64) -> &mut Self {
+        self.memory64_ceiling = bytes;
+        self
+    }
+
     /// Whether instantiation checks all active segments before it writes any, and refuses a module with one that does
     /// not fit as unlinkable. WebAssembly 1.0 was first published with this rule; since bulk memory a misfit is a trap.
     pub fn segments_checked_first(&mut self, on: bool) -> &mut Self {
@@ -140,6 +157,25 @@ impl Config {
         self
     }
 }
+
+/// A setter for each proposal that the engine implements.
+macro_rules! proposal_setters {
+    ($(#[doc = $what:literal] $setter:ident = $name:literal, $flag:ident, $implemented:tt;)*) => {
+        impl Config {
+            $(proposal_setters! { @one $what, $setter, $name, $implemented })*
+        }
+    };
+    (@one $what:literal, $setter:ident, $name:literal, true) => {
+        #[doc = concat!("Whether modules may use the proposal `", $name, "`.\n\n", $what)]
+        pub fn $setter(&mut self, on: bool) -> &mut Self {
+            self.features = self.features.with($name, on).expect("the proposal is implemented");
+            self
+        }
+    };
+    (@one $what:literal, $setter:ident, $name:literal, false) => {};
+}
+
+aura_validator::for_each_proposal!(proposal_setters);
 
 /// Compiles and links modules. Cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]

@@ -165,15 +165,20 @@ impl Memory {
     /// Makes a memory.
     ///
     /// # Errors
-    /// If it passes the store's limits or the system has no room.
+    /// If no module can have a memory of the type, it passes the store's limits, or the system has no room.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
+        if !matches!(ty.page_size_log2, 0 | 16) {
+            let log2 = ty.page_size_log2;
+            return Err(Error::usage(format!("pages of 2^{log2} bytes; a page has 1 byte or 65536 (2^16)")));
+        }
         Self::make(&mut store.as_context_mut().0.data, ty)
     }
 
     pub(crate) fn make(data: &mut StoreData, ty: MemoryType) -> Result<Self> {
         let initial = ty.limits.min.saturating_mul(ty.page_size());
         let limit = data.memory_bytes_left();
-        let made = LinearMemory::new(ty, data.engine.config().bounds, limit);
+        let config = data.engine.config();
+        let made = LinearMemory::new(ty, config.bounds, limit, config.memory64_ceiling);
         let memory = made.map_err(|error| resource(&error))?;
         // Counted when it exists, so that a memory that could not be made takes nothing of the limit.
         if !data.allow_memory_growth(0, initial) {

@@ -248,9 +248,18 @@ pub(crate) fn describe(ty: &ExternType) -> String {
         ExternType::Func(ty) => format!("func {ty}"),
         ExternType::Global(ty) if ty.mutable => format!("global (mut {})", ty.content),
         ExternType::Global(ty) => format!("global {}", ty.content),
-        ExternType::Table(ty) => format!("table {} of {}", limits(&ty.limits), ty.element),
-        ExternType::Memory(ty) => format!("memory {} pages", limits(&ty.limits)),
+        ExternType::Table(ty) => format!("table {}{} of {}", index_type(ty.table64), limits(&ty.limits), ty.element),
+        ExternType::Memory(ty) => {
+            let shared = if ty.shared { "shared " } else { "" };
+            let pages = if ty.page_size_log2 == 0 { "pages of 1 byte" } else { "pages" };
+            format!("memory {shared}{}{} {pages}", index_type(ty.memory64), limits(&ty.limits))
+        }
     }
+}
+
+/// The type of indices in words: the usual one is not named.
+fn index_type(is_64: bool) -> &'static str {
+    if is_64 { "i64 " } else { "" }
 }
 
 fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Resolved>) {
@@ -383,7 +392,7 @@ fn check_segments(instance: &InstanceData) -> Result<()> {
     let validated = instance.module.validated();
     let fits = |mode: &SegmentMode, len: u64, room: &dyn Fn(u32) -> u64| match mode {
         SegmentMode::Active { target, offset } => {
-            u64::from(evaluate(instance, offset)[0] as u32).checked_add(len).is_some_and(|end| end <= room(*target))
+            evaluate(instance, offset)[0].checked_add(len).is_some_and(|end| end <= room(*target))
         }
         SegmentMode::Passive | SegmentMode::Declared => true,
     };

@@ -96,8 +96,8 @@ pub static PROPOSALS: &[Proposal] = &[
     row("annotations", V2, Some(V3), &[]),
     row("threads", V2, None, &["threads"]),
     row("legacy", V2, None, &["legacy-exceptions"]),
-    row("custom-page-sizes", V3, None, &["custom-page-sizes"]),
-    row("wide-arithmetic", V3, None, &["wide-arithmetic"]),
+    row("custom-page-sizes", V2, None, &["custom-page-sizes", "memory64", "multi-memory"]),
+    row("wide-arithmetic", V2, None, &["wide-arithmetic"]),
     row("custom-descriptors", V3, None, &["custom-descriptors"]),
 ];
 

@@ -42,6 +42,11 @@ impl Features {
         PROPOSALS.iter().any(|p| p.name == proposal && self.0.contains(p.flag))
     }
 
+    /// The names of the proposals that can be switched on, oldest first, with what each brings.
+    pub fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+        PROPOSALS.iter().filter(|p| p.implemented).map(|p| (p.name, p.what.trim()))
+    }
+
     /// The same set for wasmparser.
     #[must_use]
     pub fn wasmparser(self) -> WasmFeatures {
@@ -87,40 +92,78 @@ pub(crate) struct Proposal {
     pub(crate) name: &'static str,
     pub(crate) flag: WasmFeatures,
     implemented: bool,
+    what: &'static str,
 }
 
-const fn proposal(name: &'static str, flag: WasmFeatures, implemented: bool) -> Proposal {
-    Proposal { name, flag, implemented }
+/// Calls `$mac!` with the rows of the table of proposals that a core module can need, oldest first: what the proposal
+/// brings, the name of its setter in an engine's configuration, its own name, wasmparser's flag, and whether the engine implements it.
+#[macro_export]
+macro_rules! for_each_proposal {
+    ($mac:ident) => {
+        $mac! {
+            /// Import and export of globals that change.
+            wasm_mutable_global = "mutable-global", MUTABLE_GLOBAL, true;
+            /// Operators that extend the sign of a part of an integer.
+            wasm_sign_extension = "sign-extension", SIGN_EXTENSION, true;
+            /// Conversions of floats to integers that do not trap.
+            wasm_saturating_float_to_int = "saturating-float-to-int", SATURATING_FLOAT_TO_INT, true;
+            /// Several results of functions, and parameters of blocks.
+            wasm_multi_value = "multi-value", MULTI_VALUE, true;
+            /// Filling and copying of ranges of memories and tables, and passive segments.
+            wasm_bulk_memory = "bulk-memory", BULK_MEMORY, true;
+            /// References as values, and several tables.
+            wasm_reference_types = "reference-types", REFERENCE_TYPES, true;
+            /// Vectors of 128 bits.
+            wasm_simd = "simd", SIMD, true;
+            /// Sums and products in constant expressions.
+            wasm_extended_const = "extended-const", EXTENDED_CONST, true;
+            /// Vector operators whose results the specification leaves open; here always those of its deterministic profile.
+            wasm_relaxed_simd = "relaxed-simd", RELAXED_SIMD, true;
+            /// Calls that replace their caller.
+            wasm_tail_call = "tail-call", TAIL_CALL, true;
+            /// Several memories in a module.
+            wasm_multi_memory = "multi-memory", MULTI_MEMORY, true;
+            /// Memories and tables with indices of 64 bits.
+            wasm_memory64 = "memory64", MEMORY64, true;
+            /// Exceptions: tags, `throw` and `try_table`.
+            wasm_exceptions = "exception-handling", EXCEPTIONS, false;
+            /// References to functions of known type.
+            wasm_function_references = "function-references", FUNCTION_REFERENCES, true;
+            /// Collected structures and arrays.
+            wasm_gc = "gc", GC, false;
+            /// Shared memories and atomic accesses.
+            wasm_threads = "threads", THREADS, false;
+            /// Exceptions as they were before they became part of the standard: `try`, `catch` and `delegate`.
+            wasm_legacy_exceptions = "legacy-exceptions", LEGACY_EXCEPTIONS, false;
+            /// Memories whose length is no multiple of 64 KiB.
+            wasm_custom_page_sizes = "custom-page-sizes", CUSTOM_PAGE_SIZES, true;
+            /// Sums, differences and products of 128 bits.
+            wasm_wide_arithmetic = "wide-arithmetic", WIDE_ARITHMETIC, false;
+            /// A shorter form of import sections.
+            wasm_compact_imports = "compact-imports", COMPACT_IMPORTS, false;
+            /// Control over the host's pages of a memory.
+            wasm_memory_control = "memory-control", MEMORY_CONTROL, false;
+            /// Stacks as values.
+            wasm_stack_switching = "stack-switching", STACK_SWITCHING, false;
+            /// Everything that threads may share.
+            wasm_shared_everything_threads = "shared-everything-threads", SHARED_EVERYTHING_THREADS, false;
+            /// Descriptors of the host's own for types.
+            wasm_custom_descriptors = "custom-descriptors", CUSTOM_DESCRIPTORS, false;
+            /// Atomic accesses that order less.
+            wasm_acquire_release_atomics = "acquire-release-atomics", ACQUIRE_RELEASE_ATOMICS, false;
+        }
+    };
 }
 
-/// The proposals a core module can need, oldest first.
-pub(crate) const PROPOSALS: &[Proposal] = &[
-    proposal("mutable-global", WasmFeatures::MUTABLE_GLOBAL, true),
-    proposal("sign-extension", WasmFeatures::SIGN_EXTENSION, true),
-    proposal("saturating-float-to-int", WasmFeatures::SATURATING_FLOAT_TO_INT, true),
-    proposal("multi-value", WasmFeatures::MULTI_VALUE, true),
-    proposal("bulk-memory", WasmFeatures::BULK_MEMORY, true),
-    proposal("reference-types", WasmFeatures::REFERENCE_TYPES, true),
-    proposal("simd", WasmFeatures::SIMD, true),
-    proposal("extended-const", WasmFeatures::EXTENDED_CONST, true),
-    proposal("relaxed-simd", WasmFeatures::RELAXED_SIMD, false),
-    proposal("tail-call", WasmFeatures::TAIL_CALL, true),
-    proposal("multi-memory", WasmFeatures::MULTI_MEMORY, false),
-    proposal("memory64", WasmFeatures::MEMORY64, false),
-    proposal("exception-handling", WasmFeatures::EXCEPTIONS, false),
-    proposal("function-references", WasmFeatures::FUNCTION_REFERENCES, true),
-    proposal("gc", WasmFeatures::GC, false),
-    proposal("threads", WasmFeatures::THREADS, false),
-    proposal("legacy-exceptions", WasmFeatures::LEGACY_EXCEPTIONS, false),
-    proposal("custom-page-sizes", WasmFeatures::CUSTOM_PAGE_SIZES, false),
-    proposal("wide-arithmetic", WasmFeatures::WIDE_ARITHMETIC, false),
-    proposal("compact-imports", WasmFeatures::COMPACT_IMPORTS, false),
-    proposal("memory-control", WasmFeatures::MEMORY_CONTROL, false),
-    proposal("stack-switching", WasmFeatures::STACK_SWITCHING, false),
-    proposal("shared-everything-threads", WasmFeatures::SHARED_EVERYTHING_THREADS, false),
-    proposal("custom-descriptors", WasmFeatures::CUSTOM_DESCRIPTORS, false),
-    proposal("acquire-release-atomics", WasmFeatures::ACQUIRE_RELEASE_ATOMICS, false),
-];
+macro_rules! proposals {
+    ($(#[doc = $what:literal] $setter:ident = $name:literal, $flag:ident, $implemented:literal;)*) => {
+        pub(crate) const PROPOSALS: &[Proposal] = &[$(
+            Proposal { name: $name, flag: WasmFeatures::$flag, implemented: $implemented, what: $what },
+        )*];
+    };
+}
+
+for_each_proposal!(proposals);
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident = $default:expr, strict $strict:expr, at_most $hard:expr;)*) => {

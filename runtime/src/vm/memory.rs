@@ -34,8 +34,8 @@ const GIB: u64 = 1 << 30;
 /// The size of the address space of a memory with 32-bit addresses.
 const SPACE_32: u64 = aura_host_abi::vm::MEMORY_RESERVATION;
 
-/// What is reserved for a memory with 64-bit addresses that declares no smaller maximum.
-const RESERVED_64_MAX: u64 = 64 * GIB;
+/// What a memory with 64-bit addresses can grow to unless the configuration says otherwise.
+pub(crate) const CEILING_64: u64 = 64 * GIB;
 
 /// A linear memory. Made by [`LinearMemory::new`]; dropping it unmaps it.
 pub struct LinearMemory {
@@ -79,16 +79,17 @@ impl LinearMemory {
     /// Guard mode serves memories of 32-bit addresses and 64 KiB pages; others get explicit bounds
     /// whatever `bounds` says. `limit_bytes` is the store's limit at
     /// creation; in explicit mode it also bounds the reservation, and so all later growth.
+    /// `ceiling_64` bounds a memory of 64-bit addresses in the same way.
     ///
     /// # Errors
     /// If the limit or the type's own maximum forbids the initial size, or the system has no room.
-    pub fn new(ty: MemoryType, bounds: Bounds, limit_bytes: u64) -> Result<Box<Self>, MemoryError> {
+    pub fn new(ty: MemoryType, bounds: Bounds, limit_bytes: u64, ceiling_64: u64) -> Result<Box<Self>, MemoryError> {
         let initial = ty.limits.min.saturating_mul(ty.page_size());
         if initial > limit_bytes {
             return Err(MemoryError::Limit { bytes: initial, limit: limit_bytes });
         }
         let bounds = effective_bounds(&ty, bounds);
-        let declared = max_bytes(&ty);
+        let declared = max_bytes(&ty, ceiling_64);
         if initial > declared {
             return Err(MemoryError::Limit { bytes: initial, limit: declared });
         }
@@ -248,9 +249,9 @@ fn effective_bounds(ty: &MemoryType, wanted: Bounds) -> Bounds {
     if ty.memory64 || ty.page_size_log2 != 16 { Bounds::Explicit } else { wanted }
 }
 
-/// The most bytes the type allows.
-fn max_bytes(ty: &MemoryType) -> u64 {
-    let space = if ty.memory64 { RESERVED_64_MAX } else { SPACE_32 };
+/// The most bytes the type allows: of 32-bit addresses, as many pages as a number of 32 bits can count.
+fn max_bytes(ty: &MemoryType, ceiling_64: u64) -> u64 {
+    let space = if ty.memory64 { ceiling_64 } else { SPACE_32.min(u64::from(u32::MAX) << ty.page_size_log2) };
     let declared = ty.limits.max.map_or(u64::MAX, |max| max.saturating_mul(ty.page_size()));
     // Whole pages only, so that growth to the maximum succeeds.
     declared.min(space) & !(ty.page_size() - 1)
@@ -277,7 +278,7 @@ mod tests {
     }
 
     fn made(ty: MemoryType, bounds: Bounds) -> Box<LinearMemory> {
-        LinearMemory::new(ty, bounds, u64::MAX).expect("memory")
+        LinearMemory::new(ty, bounds, u64::MAX, CEILING_64).expect("memory")
     }
 
     fn byte(memory: &LinearMemory, at: u64) -> u8 {
@@ -363,12 +364,32 @@ mod tests {
     }
 
     #[test]
+    fn memories_of_32_bit_addresses_have_fewer_than_2_to_the_32_pages() {
+        let memory = made(MemoryType { page_size_log2: 0, ..ty(1, None) }, Bounds::Explicit);
+        assert_eq!(memory.capacity, u64::from(u32::MAX));
+        assert_eq!(made(ty(1, None), Bounds::Explicit).capacity, SPACE_32);
+    }
+
+    #[test]
+    fn the_ceiling_bounds_memories_of_64_bit_addresses() {
+        let wide = |min| MemoryType { memory64: true, ..ty(min, None) };
+        for (ceiling, pages) in [(3 * PAGE, 3), (3 * PAGE + 1, 3), (4 * PAGE - 1, 3), (2 * PAGE, 2)] {
+            let memory = LinearMemory::new(wide(1), Bounds::Explicit, u64::MAX, ceiling).expect("memory");
+            assert_eq!(memory.grow(pages, |_, _| true), None, "{ceiling}");
+            assert_eq!(memory.grow(pages - 1, |_, _| true), Some(1), "{ceiling}");
+        }
+        for ceiling in [0, 1, PAGE, 2 * PAGE - 1] {
+            assert!(LinearMemory::new(wide(2), Bounds::Explicit, u64::MAX, ceiling).is_err(), "{ceiling}");
+        }
+    }
+
+    #[test]
     fn limits_hold_at_creation() {
         for bounds in [Bounds::Guard, Bounds::Explicit] {
-            let error = LinearMemory::new(ty(2, None), bounds, PAGE).expect_err("limit");
+            let error = LinearMemory::new(ty(2, None), bounds, PAGE, CEILING_64).expect_err("limit");
             assert!(error.to_string().contains("limit of 65536 bytes"), "{error}");
             let huge = MemoryType { memory64: true, ..ty(u64::MAX, None) };
-            assert!(LinearMemory::new(huge, bounds, 1 << 40).is_err());
+            assert!(LinearMemory::new(huge, bounds, 1 << 40, CEILING_64).is_err());
         }
     }
 
