@@ -74,6 +74,25 @@ aura_validator::for_each_float_row!(
     value_rows float, |e, shape, value| if e.canonical_nans() { canonical_nan(e, shape, value) } else { value };
 );
 
+/// Emits the wide row of `op`: the two halves, the low one first. Operands beyond the row's are not used.
+///
+/// # Panics
+/// If `op` has no such row.
+pub(crate) fn emit_wide<'f>(e: &mut impl RowCx<'f>, op: Op, args: [Value; 4]) -> [Value; 2] {
+    macro_rules! rows {
+        ($($op:ident ($($p:ident),*) $eval:block clif |$e:ident| $clif:block;)*) => {
+            match op {
+                $(Op::$op => {
+                    let ($e, [$($p,)* ..]) = (e, args);
+                    $clif
+                })*
+                _ => panic!("{} has no wide row", op.name()),
+            }
+        };
+    }
+    aura_validator::for_each_wide_row!(rows)
+}
+
 /// Emits the extract row of `op` for lane `lane` of the vector `vector`.
 ///
 /// # Panics
@@ -257,6 +276,19 @@ fn extend_from<'f>(e: &mut impl RowCx<'f>, narrow: Type, a: Value) -> Value {
     let ty = type_of(e, a);
     let low = e.ins().ireduce(narrow, a);
     e.ins().sextend(ty, low)
+}
+
+/// One instruction on two numbers of 128 bits in halves, the low one first.
+fn wide<'f>(
+    e: &mut impl RowCx<'f>,
+    [a, b]: [Value; 2],
+    [c, d]: [Value; 2],
+    f: impl FnOnce(FuncInstBuilder<'_, 'f>, Value, Value) -> Value,
+) -> [Value; 2] {
+    let (x, y) = (e.ins().iconcat(a, b), e.ins().iconcat(c, d));
+    let z = f(e.ins(), x, y);
+    let (low, high) = e.ins().isplit(z);
+    [low, high]
 }
 
 fn trap_if_zero<'f>(e: &mut impl RowCx<'f>, divisor: Value) {

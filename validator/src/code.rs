@@ -97,6 +97,12 @@ pub enum Inst {
         b: Slot,
         c: Slot,
     },
+    /// A wide row: its two results go to `dst` and the slot behind it. Operands beyond the row's repeat the last one.
+    Wide {
+        op: Op,
+        dst: Slot,
+        args: [Slot; 4],
+    },
     /// A lane row with one operand: extract.
     ExtractLane {
         op: Op,
@@ -368,7 +374,7 @@ const _: () = assert!(size_of::<Inst>() <= 24, "an instruction stays small");
 
 impl Inst {
     /// The slot that gets the instruction's one result; `None` for calls, whose results are in their
-    /// operands, and for instructions without a result.
+    /// operands, for wide rows, which have two, and for instructions without a result.
     #[must_use]
     pub fn dst(&self) -> Option<Slot> {
         { *self }.dst_mut().copied()

@@ -100,6 +100,11 @@ impl InstText<'_> {
             Inst::Unary { op, a, .. } => write!(f, "{} {a}", op.name()),
             Inst::Binary { op, a, b, .. } => write!(f, "{} {a} {b}", op.name()),
             Inst::Ternary { op, a, b, c, .. } => write!(f, "{} {a} {b} {c}", op.name()),
+            Inst::Wide { op, dst, args } => {
+                let args = &args[..op.row().map_or(args.len(), |row| row.params.len())];
+                write!(f, "{dst} {} = {}", Slot(dst.0 + 1), op.name())?;
+                args.iter().try_for_each(|arg| write!(f, " {arg}"))
+            }
             Inst::ExtractLane { op, lane, a, .. } => write!(f, "{} {a} lane {lane}", op.name()),
             Inst::ReplaceLane { op, lane, a, b, .. } => write!(f, "{} {a} {b} lane {lane}", op.name()),
             Inst::Shuffle { a, b, lanes, .. } => {

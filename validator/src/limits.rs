@@ -138,7 +138,7 @@ macro_rules! for_each_proposal {
             /// Memories whose length is no multiple of 64 KiB.
             wasm_custom_page_sizes = "custom-page-sizes", CUSTOM_PAGE_SIZES, true;
             /// Sums, differences and products of 128 bits.
-            wasm_wide_arithmetic = "wide-arithmetic", WIDE_ARITHMETIC, false;
+            wasm_wide_arithmetic = "wide-arithmetic", WIDE_ARITHMETIC, true;
             /// A shorter form of import sections.
             wasm_compact_imports = "compact-imports", COMPACT_IMPORTS, false;
             /// Control over the host's pages of a memory.

@@ -157,6 +157,7 @@ impl Body<'_> {
             Inst::Unary { .. }
             | Inst::Binary { .. }
             | Inst::Ternary { .. }
+            | Inst::Wide { .. }
             | Inst::ExtractLane { .. }
             | Inst::ReplaceLane { .. }
             | Inst::Shuffle { .. } => self.row(inst),

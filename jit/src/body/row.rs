@@ -15,6 +15,12 @@ impl Body<'_> {
             Inst::Unary { op, dst, a } => self.numeric(op, dst, &[a]),
             Inst::Binary { op, dst, a, b } => self.numeric(op, dst, &[a, b]),
             Inst::Ternary { op, dst, a, b, c } => self.numeric(op, dst, &[a, b, c]),
+            Inst::Wide { op, dst, args } => {
+                let args = args.map(|arg| self.get(SlotType::I64, arg));
+                let [low, high] = rows::emit_wide(&mut self.emit, op, args);
+                self.set(SlotType::I64, dst, low);
+                self.set(SlotType::I64, Slot(dst.0 + 1), high);
+            }
             Inst::ExtractLane { op, lane, dst, a } => {
                 let vector = self.get(SlotType::V128, a);
                 let value = rows::emit_extract(&mut self.emit, op, lane, vector);

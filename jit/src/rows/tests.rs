@@ -100,6 +100,23 @@ fn rows_with_canonical_nans_are_equal_bit_for_bit() {
 }
 
 #[test]
+fn wide_rows_compile_to_what_they_evaluate_to() {
+    for machine in Machine::ALL {
+        for (op, row) in rows().filter(|(_, row)| row.kind == RowKind::Wide) {
+            for form in [Form::of(machine), Form { aliased: true, ..Form::of(machine) }] {
+                let run = compile(op, row, form);
+                random(2048, arguments(row.params, form), |args| {
+                    let numbers: Vec<i64> = args.iter().map(|&arg| arg.into()).collect();
+                    let [low, high] = ops::eval_wide(op, &numbers).map(|half| half as u64);
+                    let expected = (u128::from(high) << 64 | u128::from(low)).to_le_bytes();
+                    agree(op, &args, expected, &run)
+                });
+            }
+        }
+    }
+}
+
+#[test]
 fn v3_the_same_operand_twice() {
     for machine in Machine::ALL {
         for (op, row) in value_rows() {
@@ -290,6 +307,22 @@ fn lanes_are_loaded_and_stored() {
                 });
             }
         }
+    }
+}
+
+#[test]
+fn known_values_of_128_bits() {
+    for (op, args, expected) in [
+        (Op::I64Add128, &[-1, 0, 1, 0][..], [0, 1]),
+        (Op::I64Add128, &[-1, -1, 1, 0], [0, 0]),
+        (Op::I64Sub128, &[0, 0, 1, 0], [-1, -1]),
+        (Op::I64Sub128, &[0, 1, 1, 0], [-1, 0]),
+        (Op::I64MulWideS, &[-1, -1], [1, 0]),
+        (Op::I64MulWideS, &[i64::MIN, i64::MIN], [0, 1 << 62]),
+        (Op::I64MulWideS, &[i64::MIN, 1], [i64::MIN, -1]),
+        (Op::I64MulWideU, &[-1, -1], [1, -2]),
+    ] {
+        assert_eq!(ops::eval_wide(op, args), expected, "{} {args:?}", op.name());
     }
 }
 

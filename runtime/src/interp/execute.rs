@@ -60,6 +60,7 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
             Inst::Unary { op, dst, a } => row!(rows::unary(regs, op, dst, [a, a, a], m.nans)),
             Inst::Binary { op, dst, a, b } => row!(rows::binary(regs, op, dst, [a, b, b], m.nans)),
             Inst::Ternary { op, dst, a, b, c } => row!(rows::vector(regs, op, dst, [a, b, c], m.nans)),
+            Inst::Wide { op, dst, args } => plain!(rows::wide(regs, op, dst, args)),
             Inst::Load { op, dst, addr, mem } => row!(address::load(regs, op, dst, m.access(mem, addr))),
             Inst::Store { op, addr, value, mem } => row!(address::store(regs, op, value, m.access(mem, addr))),
             Inst::Const32 { ty: _, dst, bits } => plain!(regs.set(dst, bits)),

@@ -143,6 +143,33 @@ macro_rules! shape {
 
 aura_validator::for_each_numeric_row!(with_all_rows);
 
+macro_rules! wide_rows {
+    ($($op:ident ($($p:ident),*) $eval:block clif |$e:ident| $clif:block;)*) => {
+        /// Runs a wide row.
+        ///
+        /// # Safety
+        /// `regs` are those of the running function, and the slots are its code's.
+        #[inline(never)]
+        pub(super) unsafe fn wide(regs: Regs, op: Op, dst: Slot, args: [Slot; 4]) {
+            // SAFETY: said by the caller; operands beyond the row's repeat one of it.
+            let args = args.map(|arg| unsafe { regs.get::<i64>(arg) });
+            let [low, high] = match op {
+                $(Op::$op => {
+                    let [$($p,)* ..] = args;
+                    $eval
+                })*
+                _ => not_a_row(op),
+            };
+            // SAFETY: said by the caller.
+            unsafe { regs.set(dst, low) };
+            // SAFETY: said by the caller; a wide row has two results, in neighbouring slots.
+            unsafe { regs.set(Slot(dst.0 + 1), high) };
+        }
+    };
+}
+
+aura_validator::for_each_wide_row!(wide_rows);
+
 macro_rules! extract_rows {
     ($($op:ident lanes $lanes:literal ($p:ident: v128; $lane:ident) -> $r:ident $eval:block clif |$e:ident| $clif:block;)*) => {
         /// Runs a row that extracts a lane.

@@ -4,15 +4,18 @@ use aura_host_abi::SlotType;
 
 use super::{Lowering, Slot};
 use crate::code::{Inst, MemArgId};
-use crate::ops::{Op, Row};
+use crate::ops::{Op, Row, RowKind};
 
 impl Lowering<'_> {
-    /// An operator without immediates: one to three operands to a result.
+    /// An operator without immediates: one to three operands to a result, or a wide row.
     pub(super) fn row(&mut self, op: Op) {
         if !self.begin(op) {
             return;
         }
         let row = row_of(op);
+        if row.kind == RowKind::Wide {
+            return self.row_wide(op, row.params.len());
+        }
         let mut operands = [Slot(0); 3];
         for operand in operands[..row.params.len()].iter_mut().rev() {
             *operand = self.pop();
@@ -25,6 +28,18 @@ impl Lowering<'_> {
             3 => Inst::Ternary { op, dst, a, b, c },
             n => unreachable!("no row has {n} operands"),
         });
+    }
+
+    /// Two or four operands to two results, which stand in neighbouring slots as any two values on the stack do.
+    fn row_wide(&mut self, op: Op, params: usize) {
+        let last = self.pop();
+        let mut args = [last; 4];
+        for arg in args[..params - 1].iter_mut().rev() {
+            *arg = self.pop();
+        }
+        let dst = self.stack.push(SlotType::I64);
+        self.stack.push(SlotType::I64);
+        self.emit(Inst::Wide { op, dst, args });
     }
 
     /// An operator with a lane: extract or replace.

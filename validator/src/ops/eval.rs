@@ -87,6 +87,24 @@ pub fn store(op: Op, value: Value, bytes: &mut [u8]) {
     store_row(op, value, bytes).unwrap_or_else(|| panic!("{} has no store row", op.name()));
 }
 
+macro_rules! wide_rows {
+    ($($op:ident ($($p:ident),*) $eval:block clif |$e:ident| $clif:block;)*) => {
+        /// Computes the wide row of `op`: the two halves, the low one first.
+        ///
+        /// # Panics
+        /// If `op` has no such row, or `args` are not its operands.
+        #[must_use]
+        pub fn eval_wide(op: Op, args: &[i64]) -> [i64; 2] {
+            match (op, args) {
+                $((Op::$op, &[$($p),*]) => $eval,)*
+                _ => panic!("{} has no wide row of {} operands", op.name(), args.len()),
+            }
+        }
+    };
+}
+
+crate::for_each_wide_row!(wide_rows);
+
 macro_rules! eval_rows {
     ($name:ident -> $result:ty, |$x:ident| $wrap:expr; $($op:ident ($($p:ident: $t:ident),*) -> $r:ident $eval:block clif |$e:ident| $clif:block;)*) => {
         fn $name(op: Op, args: &[Value]) -> Option<$result> {

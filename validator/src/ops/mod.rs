@@ -12,6 +12,7 @@
 //! numeric:   I32Add (a: i32, b: i32) -> i32 { a.wrapping_add(b) } clif |e| { e.ins().iadd(a, b) };
 //! float:     F32Add (a: f32, b: f32) -> f32 { a + b } clif |e| { e.ins().fadd(a, b) };
 //! trapping:  I32DivU (a: i32, b: i32) -> i32 { ...: Result<i32, TrapCode> } clif |e| { ... };
+//! wide:      I64MulWideU (a, b) { ...: [i64; 2] } clif |e| { ...: [Value; 2] };
 //! extract:   I32x4ExtractLane lanes 4 (a: v128; lane) -> i32 { ... } clif |e| { ... };
 //! replace:   I32x4ReplaceLane lanes 4 (a: v128, b: i32; lane) -> v128 { ... } clif |e| { ... };
 //! load:      I32Load8S [i8] (x) -> i32 { i32::from(x) } clif |e| { e.ins().sextend(types::I32, x) };
@@ -38,7 +39,7 @@ pub mod sem;
 mod sem_simd;
 mod signature;
 
-pub use eval::{Value, eval, load, store};
+pub use eval::{Value, eval, eval_wide, load, store};
 pub use op::Op;
 pub use sem::{f32x4, f64x2, v128};
 pub use signature::{Row, RowKind};

@@ -114,6 +114,19 @@ macro_rules! for_each_numeric_row {
     };
 }
 
+/// Calls `$mac! { $extra rows }` with all rows of 128 bits in two halves: `i64` operands, low half first, to two `i64` results.
+#[macro_export]
+macro_rules! for_each_wide_row {
+    ($mac:ident $($extra:tt)*) => {
+        $mac! { $($extra)*
+            I64Add128 (a, b, c, d) { $crate::ops::sem::add128([a, b], [c, d]) } clif |e| { wide(e, [a, b], [c, d], |i, x, y| i.iadd(x, y)) };
+            I64Sub128 (a, b, c, d) { $crate::ops::sem::sub128([a, b], [c, d]) } clif |e| { wide(e, [a, b], [c, d], |i, x, y| i.isub(x, y)) };
+            I64MulWideS (a, b) { $crate::ops::sem::mul_wide_s(a, b) } clif |e| { [e.ins().imul(a, b), e.ins().smulhi(a, b)] };
+            I64MulWideU (a, b) { $crate::ops::sem::mul_wide_u(a, b) } clif |e| { [e.ins().imul(a, b), e.ins().umulhi(a, b)] };
+        }
+    };
+}
+
 /// Calls `$mac! { $extra rows }` with all trapping rows.
 #[macro_export]
 macro_rules! for_each_trapping_row {

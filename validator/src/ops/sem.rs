@@ -242,6 +242,44 @@ pub fn promote(x: f32) -> f64 {
     }
 }
 
+/// A number of 128 bits from its halves, the low one first.
+const fn joined([low, high]: [i64; 2]) -> u128 {
+    (high as u64 as u128) << 64 | low as u64 as u128
+}
+
+/// The halves of a number of 128 bits, the low one first.
+const fn halves(x: u128) -> [i64; 2] {
+    [x as i64, (x >> 64) as i64]
+}
+
+/// The sum of two numbers of 128 bits.
+#[must_use]
+#[inline(always)]
+pub const fn add128(a: [i64; 2], b: [i64; 2]) -> [i64; 2] {
+    halves(joined(a).wrapping_add(joined(b)))
+}
+
+/// The difference of two numbers of 128 bits.
+#[must_use]
+#[inline(always)]
+pub const fn sub128(a: [i64; 2], b: [i64; 2]) -> [i64; 2] {
+    halves(joined(a).wrapping_sub(joined(b)))
+}
+
+/// The whole signed product.
+#[must_use]
+#[inline(always)]
+pub const fn mul_wide_s(a: i64, b: i64) -> [i64; 2] {
+    halves((a as i128 * b as i128) as u128)
+}
+
+/// The whole unsigned product.
+#[must_use]
+#[inline(always)]
+pub const fn mul_wide_u(a: i64, b: i64) -> [i64; 2] {
+    halves(a as u64 as u128 * b as u64 as u128)
+}
+
 macro_rules! divisions {
     ($ty:ident, $unsigned:ident: $div_s:ident, $div_u:ident, $rem_s:ident, $rem_u:ident) => {
         /// Signed division, truncating.

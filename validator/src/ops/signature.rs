@@ -14,6 +14,8 @@ pub enum RowKind {
     Float,
     /// May trap.
     Trapping,
+    /// Total, and has two results of the class that [`Row::result`] says.
+    Wide,
     /// Takes a lane number below `lanes`.
     Extract {
         lanes: u8,
@@ -45,6 +47,14 @@ pub struct Row {
     pub access_bytes: u8,
 }
 
+impl Row {
+    /// How many results the row has.
+    #[must_use]
+    pub fn results(&self) -> usize {
+        if self.kind == RowKind::Wide { 2 } else { self.result.is_some().into() }
+    }
+}
+
 impl Op {
     /// The operator's row, if it is one of the table's.
     #[must_use]
@@ -52,6 +62,7 @@ impl Op {
         numeric(self)
             .or_else(|| float(self))
             .or_else(|| trapping(self))
+            .or_else(|| wide(self))
             .or_else(|| extract(self))
             .or_else(|| replace(self))
             .or_else(|| load(self))
@@ -75,6 +86,22 @@ macro_rules! value_rows {
                     kind: RowKind::$kind,
                     params: const { &[$(slot!($t)),*] },
                     result: Some(slot!($r)),
+                    access_bytes: 0,
+                }),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+macro_rules! wide_rows {
+    ($($op:ident ($($p:ident),*) $eval:block clif |$e:ident| $clif:block;)*) => {
+        const fn wide(op: Op) -> Option<Row> {
+            match op {
+                $(Op::$op => Some(Row {
+                    kind: RowKind::Wide,
+                    params: const { &[$({ stringify!($p); SlotType::I64 }),*] },
+                    result: Some(SlotType::I64),
                     access_bytes: 0,
                 }),)*
                 _ => None,
@@ -150,6 +177,7 @@ macro_rules! memory_lane_rows {
 crate::for_each_numeric_row!(value_rows Numeric, numeric:);
 crate::for_each_float_row!(value_rows Float, float:);
 crate::for_each_trapping_row!(value_rows Trapping, trapping:);
+crate::for_each_wide_row!(wide_rows);
 crate::for_each_extract_row!(lane_rows Extract, extract:);
 crate::for_each_replace_row!(lane_rows Replace, replace:);
 crate::for_each_load_row!(load_rows);
@@ -196,7 +224,8 @@ mod tests {
     ];
 
     fn is_of_the_table(op: Op) -> bool {
-        matches!(op.proposal(), "mvp" | "sign_extension" | "saturating_float_to_int" | "simd" | "relaxed_simd")
+        let proposals = ["mvp", "sign_extension", "saturating_float_to_int", "simd", "relaxed_simd", "wide_arithmetic"];
+        proposals.contains(&op.proposal())
     }
 
     #[test]
@@ -212,7 +241,7 @@ mod tests {
         for (&op, annotation) in Op::ALL.iter().zip(ANNOTATIONS) {
             let Some(row) = op.row() else { continue };
             let address = usize::from(row.access_bytes != 0);
-            let arity = format!("{} -> {}", row.params.len() + address, usize::from(row.result.is_some()));
+            let arity = format!("{} -> {}", row.params.len() + address, row.results());
             let (_, said) = annotation.split_once(' ').expect("an annotation is a word and an arity");
             assert_eq!(said.trim_start_matches("memarg").trim(), arity, "{}", op.name());
         }

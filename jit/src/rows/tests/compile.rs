@@ -18,7 +18,7 @@ use region::{Allocation, Protection};
 
 use super::super::{
     RowCx, emit_extract, emit_load, emit_load_lane, emit_numeric, emit_replace, emit_shuffle, emit_store,
-    emit_store_lane,
+    emit_store_lane, emit_wide,
 };
 use super::values;
 
@@ -149,6 +149,14 @@ fn emit(cx: &mut Cx<'_>, op: Op, row: Row, form: Form, args: ir::Value) -> ir::V
     }
     match row.kind {
         RowKind::Numeric | RowKind::Float | RowKind::Trapping => emit_numeric(cx, op, &operands),
+        RowKind::Wide => {
+            let last = operands[operands.len() - 1];
+            let mut args = [last; 4];
+            args[..operands.len()].copy_from_slice(&operands);
+            let [low, high] = emit_wide(cx, op, args);
+            let both = cx.builder.ins().splat(types::I64X2, low);
+            cx.builder.ins().insertlane(both, high, 1)
+        }
         RowKind::Extract { .. } => emit_extract(cx, op, form.lane, operands[0]),
         RowKind::Replace { .. } => emit_replace(cx, op, form.lane, operands[0], operands[1]),
         RowKind::Load => emit_load(cx, op, load),

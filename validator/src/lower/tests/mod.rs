@@ -61,12 +61,21 @@ fn peek<'a>(reader: &OperatorsReader<'a>) -> Operator<'a> {
     reader.clone().read().expect("valid")
 }
 
-/// Version 2.0 and what else the random modules use.
+/// Version 2.0 with the proposals on top of it whose modules [`smith`] makes.
 fn features() -> Features {
-    Features::V2.with("tail-call", true).expect("implemented")
+    let proposals = [
+        "extended-const",
+        "relaxed-simd",
+        "tail-call",
+        "multi-memory",
+        "memory64",
+        "custom-page-sizes",
+        "wide-arithmetic",
+    ];
+    proposals.iter().fold(Features::V2, |features, name| features.with(name, true).expect("implemented"))
 }
 
-/// A random module.
+/// A random module of [`features`].
 fn smith(seed: u64, bytes: usize) -> Result<Vec<u8>, TestCaseError> {
     let config = wasm_smith::Config {
         bulk_memory_enabled: true,
@@ -75,19 +84,19 @@ fn smith(seed: u64, bytes: usize) -> Result<Vec<u8>, TestCaseError> {
         multi_value_enabled: true,
         sign_extension_ops_enabled: true,
         saturating_float_to_int_enabled: true,
-        relaxed_simd_enabled: false,
+        relaxed_simd_enabled: true,
         exceptions_enabled: false,
         gc_enabled: false,
-        memory64_enabled: false,
+        memory64_enabled: true,
         threads_enabled: false,
         tail_call_enabled: true,
-        extended_const_enabled: false,
-        custom_page_sizes_enabled: false,
-        wide_arithmetic_enabled: false,
+        extended_const_enabled: true,
+        custom_page_sizes_enabled: true,
+        wide_arithmetic_enabled: true,
         custom_descriptors_enabled: false,
         shared_everything_threads_enabled: false,
         compact_imports_enabled: false,
-        max_memories: 1,
+        max_memories: 3,
         max_tables: 5,
         min_funcs: 3,
         max_instructions: 1000,

@@ -93,7 +93,7 @@ impl Step {
     fn new(module: &Module, own: u32, code: &Code, inst: &Inst) -> Self {
         let mut step = Self::default();
         step.control(module, own, code, inst);
-        step.row(inst);
+        step.row(module, code, inst);
         step.rest(module, inst);
         step
     }
@@ -134,8 +134,8 @@ impl Step {
             }
             _ => {}
         }
-        if let Inst::CallIndirect { index, .. } | Inst::ReturnCallIndirect { index, .. } = *inst {
-            self.read(&[(index, I32)]);
+        if let Inst::CallIndirect { table, index, .. } | Inst::ReturnCallIndirect { table, index, .. } = *inst {
+            self.read(&[(index, table_index(module, table))]);
         }
         if let Inst::CallRef { func, .. } | Inst::ReturnCallRef { func, .. } = *inst {
             self.read(&[(func, Func)]);
@@ -152,11 +152,15 @@ impl Step {
         );
     }
 
-    fn row(&mut self, inst: &Inst) {
+    fn row(&mut self, module: &Module, code: &Code, inst: &Inst) {
         let (op, operands, dst) = match *inst {
             Inst::Unary { op, dst, a } | Inst::ExtractLane { op, dst, a, .. } => (op, vec![a], Some(dst)),
             Inst::Binary { op, dst, a, b } | Inst::ReplaceLane { op, dst, a, b, .. } => (op, vec![a, b], Some(dst)),
             Inst::Ternary { op, dst, a, b, c } => (op, vec![a, b, c], Some(dst)),
+            Inst::Wide { op, dst, args } => {
+                self.write(Slot(dst.0 + 1), I64);
+                (op, args[..op.row().expect("a row").params.len()].to_vec(), Some(dst))
+            }
             Inst::Load { op, dst, addr, .. } => (op, vec![addr], Some(dst)),
             Inst::Store { op, addr, value, .. } => (op, vec![addr, value], None),
             Inst::LoadLane { op, dst, addr, vector, .. } => (op, vec![addr, vector], Some(dst)),
@@ -165,8 +169,13 @@ impl Step {
         };
         let row = op.row().expect("a row");
         let mut classes = row.params.to_vec();
-        if row.access_bytes != 0 {
-            classes.insert(0, I32);
+        if let Inst::Load { mem, .. }
+        | Inst::Store { mem, .. }
+        | Inst::LoadLane { mem, .. }
+        | Inst::StoreLane { mem, .. } = *inst
+        {
+            assert_ne!(row.access_bytes, 0, "{op:?} accesses memory");
+            classes.insert(0, memory_index(module, code.memarg(mem).memory));
         }
         assert_eq!(operands.len(), classes.len(), "operands of {op:?}");
         self.read(&operands.into_iter().zip(classes).collect::<Vec<_>>());
@@ -211,27 +220,59 @@ impl Step {
             }
             Inst::TrapIfNull { ty, src, .. } => self.read(&[(src, ty)]),
             Inst::RefFunc { dst, .. } => self.write(dst, Func),
-            Inst::TableGet { ty, dst, index, .. } => {
-                self.read(&[(index, I32)]);
+            _ => self.storage(module, inst),
+        }
+    }
+
+    /// Memories and tables: what counts bytes, pages or elements is as wide as their index type.
+    fn storage(&mut self, module: &Module, inst: &Inst) {
+        let (of_memory, of_table) = (|m| memory_index(module, m), |t| table_index(module, t));
+        let narrower = |a, b| if a == I64 { b } else { a };
+        match *inst {
+            Inst::TableGet { ty, dst, table, index } => {
+                self.read(&[(index, of_table(table))]);
                 self.write(dst, ty);
             }
-            Inst::TableSet { ty, index, value, .. } => self.read(&[(index, I32), (value, ty)]),
-            Inst::TableSize { dst, .. } | Inst::MemorySize { dst, .. } => self.write(dst, I32),
-            Inst::TableGrow { ty, dst, init, delta, .. } => {
-                self.read(&[(init, ty), (delta, I32)]);
-                self.write(dst, I32);
+            Inst::TableSet { ty, table, index, value } => self.read(&[(index, of_table(table)), (value, ty)]),
+            Inst::TableSize { dst, table } => self.write(dst, of_table(table)),
+            Inst::MemorySize { dst, memory } => self.write(dst, of_memory(memory)),
+            Inst::TableGrow { ty, dst, table, init, delta } => {
+                self.read(&[(init, ty), (delta, of_table(table))]);
+                self.write(dst, of_table(table));
             }
-            Inst::TableFill { ty, at, value, len, .. } => self.read(&[(at, I32), (value, ty), (len, I32)]),
-            Inst::MemoryGrow { dst, delta, .. } => {
-                self.read(&[(delta, I32)]);
-                self.write(dst, I32);
+            Inst::TableFill { ty, table, at, value, len } => {
+                self.read(&[(at, of_table(table)), (value, ty), (len, of_table(table))]);
             }
-            Inst::TableCopy { dst, src, len, .. }
-            | Inst::TableInit { dst, src, len, .. }
-            | Inst::MemoryCopy { dst, src, len, .. }
-            | Inst::MemoryInit { dst, src, len, .. }
-            | Inst::MemoryFill { dst, byte: src, len, .. } => self.read(&[(dst, I32), (src, I32), (len, I32)]),
+            Inst::MemoryGrow { dst, memory, delta } => {
+                self.read(&[(delta, of_memory(memory))]);
+                self.write(dst, of_memory(memory));
+            }
+            Inst::MemoryFill { memory, dst, byte, len } => {
+                self.read(&[(dst, of_memory(memory)), (byte, I32), (len, of_memory(memory))]);
+            }
+            Inst::TableInit { table, dst, src, len, .. } => {
+                self.read(&[(dst, of_table(table)), (src, I32), (len, I32)]);
+            }
+            Inst::MemoryInit { memory, dst, src, len, .. } => {
+                self.read(&[(dst, of_memory(memory)), (src, I32), (len, I32)]);
+            }
+            Inst::TableCopy { dst_table, src_table, dst, src, len } => {
+                let (to, from) = (of_table(dst_table), of_table(src_table));
+                self.read(&[(dst, to), (src, from), (len, narrower(to, from))]);
+            }
+            Inst::MemoryCopy { dst_memory, src_memory, dst, src, len } => {
+                let (to, from) = (of_memory(dst_memory), of_memory(src_memory));
+                self.read(&[(dst, to), (src, from), (len, narrower(to, from))]);
+            }
             _ => {}
         }
     }
+}
+
+fn memory_index(module: &Module, memory: u32) -> SlotType {
+    if module.memories()[memory as usize].memory64 { I64 } else { I32 }
+}
+
+fn table_index(module: &Module, table: u32) -> SlotType {
+    if module.tables()[table as usize].ty.table64 { I64 } else { I32 }
 }
