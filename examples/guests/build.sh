@@ -6,6 +6,7 @@
 #   Rust 1.95.0       rustup target add wasm32-wasip1 wasm32-unknown-unknown
 #   clang 19.1.7      Debian: clang-19 lld-19 wasi-libc (0.0~git20220510) libclang-rt-19-dev-wasm32
 #                     libc++-19-dev-wasm32 libc++abi-19-dev-wasm32
+#   wasm-merge 132    npm: binaryen@132.0.0
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -26,6 +27,15 @@ clang++-19 --target=wasm32-wasi -std=c++17 -Os -fno-exceptions "${clang_flags[@]
 freestanding=(--target=wasm32 -mbulk-memory -nostdlib -Wl,--no-entry -Wl,-z,stack-size=65536)
 clang-19 "${freestanding[@]}" -O2 -msimd128 "${clang_flags[@]}" dot.c -o dot.wasm
 clang-19 "${freestanding[@]}" -O2 "${clang_flags[@]}" compute.c -o compute.wasm
+clang-19 --target=wasm64 "${freestanding[@]:1}" -O2 "${clang_flags[@]}" index64.c -o index64.wasm
+
+# Two programs, each with its own memory, in one module.
+for part in archive lzss; do
+    clang-19 "${freestanding[@]}" -O2 "${clang_flags[@]}" "$part.c" -o "$part.part"
+done
+npx --yes --package binaryen@132.0.0 wasm-merge archive.part archive lzss.part lzss --rename-export-conflicts \
+    --enable-multimemory --enable-bulk-memory -g -o archive.wasm
+rm archive.part lzss.part
 
 chmod 644 -- *.wasm
 ls -l -- *.wasm

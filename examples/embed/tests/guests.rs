@@ -25,7 +25,7 @@ fn engines() -> Vec<(String, Engine)> {
     for strategy in [Strategy::Interpreter, Strategy::Jit, Strategy::Auto] {
         for bounds in [Bounds::Guard, Bounds::Explicit] {
             let mut config = Config::new();
-            config.strategy(strategy).bounds(bounds);
+            config.strategy(strategy).bounds(bounds).wasm_memory64(true).wasm_multi_memory(true);
             let engine = Engine::new(&config).expect("an engine");
             engines.push((format!("{strategy:?}, {bounds:?}"), engine));
         }
@@ -253,7 +253,7 @@ fn disclosed_with(engine: &Engine, module: &Module, grants: &[&str]) -> Vec<Stri
 fn guests_export_what_the_readme_says() {
     enter_root();
     let readme = fs::read_to_string("examples/guests/README.md").expect("the table");
-    let engine = Engine::new(&Config::new()).expect("an engine");
+    let (_, engine) = engines().remove(0);
     for path in files_ending(".wasm") {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let module = Module::from_file(&engine, &path).expect(&name);
