@@ -1,221 +1,184 @@
-//! What may be granted, and the slot that a grant is.
+//! The slot that a grant is.
 //!
 //! A grant is a point with three coordinates: *subject* (a store or an instance, kept by the
-//! runtime), [`Action`] and [`Resource`]. Granting makes a [`Capability`]; every use re-reads its
-//! state, so revoking is one store that covers function references the guest kept, tables it
-//! filled and everything derived. The table of actions below is the only list: the grammar of
-//! `--grant`, the messages of denials and `aura inspect` come from it.
+//! runtime), [`Action`](crate::Action) and [`Resource`](crate::Resource). Granting makes a
+//! [`Capability`]; every use re-reads its state, so revoking is one store that covers function
+//! references the guest kept, tables it filled, handles opened through it, and what was narrowed
+//! from it for others. [`crate::flight`] has the protocol by which no use slips through.
+//!
+//! Invariant: rights only shrink. A capability is used by the subject that it was made for alone, so
+//! that its counters are plain words; another subject gets a capability derived from it, which
+//! charges the quotas of all it came from and ends with them.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-macro_rules! actions {
-    ($($name:ident = $text:literal, $resource:ident, $hint:literal, $doc:literal;)*) => {
-        /// A right that can be granted.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Action { $(#[doc = $doc] $name),* }
+use crate::flight::{Flight, barrier};
+use crate::spec::{GrantSpec, GrantSpecError};
 
-        impl Action {
-            /// All actions in table order.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+/// Bounds on what is done through a grant. The default has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How often it may be used.
+    pub calls: Option<u64>,
+    /// How many bytes may be moved through it.
+    pub bytes: Option<u64>,
+    /// When it is taken back.
+    pub until: Option<Instant>,
+}
 
-            /// The name in the grammar of grants.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => $text),* }
-            }
-
-            /// What kind of resource the action is on.
-            #[must_use]
-            pub const fn resource_kind(self) -> ResourceKind {
-                match self { $(Self::$name => ResourceKind::$resource),* }
-            }
-
-            /// The shape of a grant of this action, for help texts and denials.
-            #[must_use]
-            pub const fn hint(self) -> &'static str {
-                match self { $(Self::$name => $hint),* }
-            }
-
-            /// One sentence on what the action allows.
-            #[must_use]
-            pub const fn describe(self) -> &'static str {
-                match self { $(Self::$name => $doc),* }
-            }
+impl Terms {
+    /// The tighter of both in each respect.
+    #[must_use]
+    pub fn tighter(self, other: Self) -> Self {
+        fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+            a.into_iter().chain(b).min()
         }
-    };
-}
-
-actions! {
-    Stdio = "stdio", Nothing, "stdio", "read standard input, write standard output and standard error";
-    Args = "args", Nothing, "args", "see the command's arguments";
-    Env = "env", Variable, "env=NAME[=VALUE]", "see one environment variable";
-    Clock = "clock", Nothing, "clock", "read the clocks and wait for a time";
-    Random = "random", Nothing, "random", "draw random bytes";
-    FsRead = "fs.read", Directory, "fs.read=HOST[::GUEST]", "list and read what lies below one directory";
-    FsWrite = "fs.write", Directory, "fs.write=HOST[::GUEST]", "read, create, change and remove what lies below one directory";
-    NetListen = "net.listen", Address, "net.listen=HOST:PORT", "accept connections at one address of this host and exchange bytes over them";
-    Call = "call", Function, "call:FUNCTION", "call one function of the host";
-}
-
-/// What follows an action's name in the grammar of grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResourceKind {
-    Nothing,
-    /// `=NAME[=VALUE]`
-    Variable,
-    /// `=HOST[::GUEST]`
-    Directory,
-    /// `=HOST:PORT`
-    Address,
-    /// `:NAME`
-    Function,
-}
-
-/// What a granted action applies to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Resource {
-    /// The action has no resource of its own.
-    Nothing,
-    /// An environment variable; without a value, the host's own is taken when the grant is made.
-    Variable { name: String, value: Option<String> },
-    /// A host directory under the name the guest sees.
-    Directory { host: PathBuf, guest: String },
-    /// A host by name or number, and a port that is not 0.
-    Address { host: String, port: u16 },
-    /// A host function registered under this name.
-    Function(String),
-}
-
-/// An action on a resource: a grant without its subject.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct GrantSpec {
-    pub action: Action,
-    pub resource: Resource,
-}
-
-impl GrantSpec {
-    /// A grant of an action that has no resource.
-    ///
-    /// # Panics
-    /// If the action needs one.
-    #[must_use]
-    pub fn of(action: Action) -> Self {
-        assert!(action.resource_kind() == ResourceKind::Nothing, "{} needs a resource", action.name());
-        Self { action, resource: Resource::Nothing }
-    }
-
-    /// A grant of a call of the host function registered as `name`.
-    #[must_use]
-    pub fn call(name: impl Into<String>) -> Self {
-        Self { action: Action::Call, resource: Resource::Function(name.into()) }
-    }
-}
-
-/// A text is not a grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantSpecError(String);
-
-impl fmt::Display for GrantSpecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for GrantSpecError {}
-
-impl FromStr for GrantSpec {
-    type Err = GrantSpecError;
-
-    /// Parses `ACTION[=RESOURCE]`, or `call:FUNCTION`.
-    fn from_str(text: &str) -> Result<Self, GrantSpecError> {
-        let split = text.find(['=', ':']).unwrap_or(text.len());
-        let (name, rest) = text.split_at(split);
-        let action = Action::ALL.iter().copied().find(|a| a.name() == name).ok_or_else(|| unknown_action(text))?;
-        let wrong = |what: &str| GrantSpecError(format!("grant `{text}`: {what}; write `{}`", action.hint()));
-        let argument = |separator: char| match rest.strip_prefix(separator) {
-            Some("") | None => Err(wrong("the resource is missing")),
-            Some(argument) if argument.contains('\0') => Err(wrong("the resource contains a NUL")),
-            Some(argument) => Ok(argument),
-        };
-        let resource = match action.resource_kind() {
-            ResourceKind::Nothing if rest.is_empty() => Resource::Nothing,
-            ResourceKind::Nothing => return Err(wrong("it takes no resource")),
-            ResourceKind::Variable => {
-                let argument = argument('=')?;
-                let (name, value) = match argument.split_once('=') {
-                    Some((name, value)) => (name, Some(value.to_owned())),
-                    None => (argument, None),
-                };
-                if name.is_empty() {
-                    return Err(wrong("the variable's name is empty"));
-                }
-                Resource::Variable { name: name.to_owned(), value }
-            }
-            ResourceKind::Directory => {
-                let argument = argument('=')?;
-                let (host, guest) = argument.split_once("::").unwrap_or((argument, argument));
-                if host.is_empty() || guest.is_empty() {
-                    return Err(wrong("a directory's name is empty"));
-                }
-                Resource::Directory { host: host.into(), guest: guest.to_owned() }
-            }
-            ResourceKind::Address => {
-                let (host, port) = argument('=')?.rsplit_once(':').ok_or_else(|| wrong("the port is missing"))?;
-                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-                if host.is_empty() {
-                    return Err(wrong("the host is missing"));
-                }
-                let port = port.parse().ok().filter(|&port| port != 0);
-                let port = port.ok_or_else(|| wrong("the port is no number from 1 to 65535"))?;
-                Resource::Address { host: host.to_owned(), port }
-            }
-            ResourceKind::Function => Resource::Function(argument(':')?.to_owned()),
-        };
-        Ok(Self { action, resource })
-    }
-}
-
-fn unknown_action(text: &str) -> GrantSpecError {
-    let known: Vec<_> = Action::ALL.iter().map(|a| a.hint()).collect();
-    GrantSpecError(format!("grant `{text}`: unknown action; the actions are {}", known.join(", ")))
-}
-
-impl fmt::Display for GrantSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.action.name())?;
-        match &self.resource {
-            Resource::Nothing => Ok(()),
-            Resource::Variable { name, value: None } => write!(f, "={name}"),
-            Resource::Variable { name, value: Some(value) } => write!(f, "={name}={value}"),
-            Resource::Directory { host, guest } if host.as_os_str() == guest.as_str() => write!(f, "={guest}"),
-            Resource::Directory { host, guest } => write!(f, "={}::{guest}", host.display()),
-            Resource::Address { host, port } if host.contains(':') => write!(f, "=[{host}]:{port}"),
-            Resource::Address { host, port } => write!(f, "={host}:{port}"),
-            Resource::Function(name) => write!(f, ":{name}"),
+        Self {
+            calls: least(self.calls, other.calls),
+            bytes: least(self.bytes, other.bytes),
+            until: least(self.until, other.until),
         }
     }
+
+    fn is_quota(&self) -> bool {
+        self.calls.is_some() || self.bytes.is_some()
+    }
 }
 
+/// What is left of a quota; shared with everything derived from the grant that has it.
+#[derive(Debug)]
+struct Quota {
+    calls_left: AtomicU64,
+    bytes_left: AtomicU64,
+}
+
+impl Quota {
+    fn new(terms: &Terms) -> Self {
+        Self {
+            calls_left: AtomicU64::new(terms.calls.unwrap_or(u64::MAX)),
+            bytes_left: AtomicU64::new(terms.bytes.unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Takes one call; false if none is left, or no byte.
+    fn take_call(&self) -> bool {
+        let take = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
+        self.bytes_left.load(Relaxed) > 0 && self.calls_left.fetch_update(AcqRel, Relaxed, take).is_ok()
+    }
+
+    fn take_bytes(&self, bytes: u64) {
+        let take = |left: u64| (left != u64::MAX).then(|| left.saturating_sub(bytes));
+        let _ = self.bytes_left.fetch_update(AcqRel, Relaxed, take);
+    }
+}
+
+/// A grant stands.
 const LIVE: u32 = 1;
+/// It was taken back.
 const REVOKED: u32 = 2;
+/// Its time is over.
+const EXPIRED: u32 = 3;
+/// Its quota is used up.
+const SPENT: u32 = 4;
+
+/// Whether a grant stands, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantState {
+    Live,
+    Revoked,
+    Expired,
+    Spent,
+}
+
+/// How long [`Capability::revoke`] waits before it asks calls in flight to end.
+const PATIENCE: Duration = Duration::from_micros(20);
+/// How long it waits until guest code that stands inside such a call is interrupted.
+const INTERRUPT_AFTER: Duration = Duration::from_millis(20);
+/// The slot of a capability that no store keeps.
+const NO_SLOT: u32 = u32::MAX - 1;
 
 /// The slot of one grant. Shared by the grant's handle, the import vector and everything derived from it.
 #[derive(Debug)]
 pub struct Capability {
     state: AtomicU32,
+    slot: u32,
+    /// The number of the call that used it last; see [`crate::flight`].
+    mark: AtomicU64,
     uses: AtomicU64,
     denials: AtomicU64,
+    bytes: AtomicU64,
+    flight: Arc<Flight>,
+    /// Its own quota and those of what it was derived from; mostly none.
+    quotas: Box<[Arc<Quota>]>,
     spec: GrantSpec,
+    terms: Terms,
+    parent: Option<Arc<Self>>,
+    derived: Mutex<Vec<Weak<Self>>>,
 }
 
 impl Capability {
-    /// A live capability.
+    /// A live capability of no store. Those of a guest are made by its store, which alone can tell
+    /// whether a call through them is in flight.
     #[must_use]
     pub fn new(spec: GrantSpec) -> Self {
-        Self { state: AtomicU32::new(LIVE), uses: AtomicU64::new(0), denials: AtomicU64::new(0), spec }
+        Self::make(spec, Terms::default(), Arc::default(), NO_SLOT, None)
+    }
+
+    /// A live capability for the subject whose calls `flight` knows.
+    #[must_use]
+    pub fn for_subject(spec: GrantSpec, terms: Terms, flight: Arc<Flight>, slot: u32) -> Self {
+        Self::make(spec, terms, flight, slot, None)
+    }
+
+    fn make(spec: GrantSpec, terms: Terms, flight: Arc<Flight>, slot: u32, parent: Option<Arc<Self>>) -> Self {
+        let inherited = parent.iter().flat_map(|parent| parent.quotas.iter().cloned());
+        let own = terms.is_quota().then(|| Arc::new(Quota::new(&terms)));
+        Self {
+            state: AtomicU32::new(LIVE),
+            slot,
+            mark: AtomicU64::new(0),
+            uses: AtomicU64::new(0),
+            denials: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            flight,
+            quotas: own.into_iter().chain(inherited).collect(),
+            spec,
+            terms,
+            parent,
+            derived: Mutex::default(),
+        }
+    }
+
+    /// Derives a capability of no store with fewer rights, or tighter terms, which [`Capability::derive_for`] gives a subject.
+    ///
+    /// # Errors
+    /// If `spec` is not within this one, or this one does not stand.
+    pub fn narrow(self: &Arc<Self>, spec: &GrantSpec, terms: Terms) -> Result<Arc<Self>, GrantSpecError> {
+        let spec = self.spec.narrowed(spec)?;
+        Ok(self.derive(spec, terms, Arc::default(), NO_SLOT))
+    }
+
+    /// Derives a capability with the same rights for another subject.
+    #[must_use]
+    pub fn derive_for(self: &Arc<Self>, flight: Arc<Flight>, slot: u32) -> Arc<Self> {
+        self.derive(self.spec.clone(), Terms::default(), flight, slot)
+    }
+
+    /// What is derived from a grant that was taken back is taken back.
+    fn derive(self: &Arc<Self>, spec: GrantSpec, terms: Terms, flight: Arc<Flight>, slot: u32) -> Arc<Self> {
+        // What only the clock bounds needs no words of its own; quotas are those of the chain.
+        let inherited = Terms { until: self.terms.until, ..Terms::default() };
+        let made = Arc::new(Self::make(spec, terms.tighter(inherited), flight, slot, Some(self.clone())));
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: whoever revokes stores the state first and then looks at the list.
+        made.state.store(self.state.load(Acquire), Release);
+        derived.retain(|known| known.strong_count() > 0);
+        derived.push(Arc::downgrade(&made));
+        drop(derived);
+        made
     }
 
     /// What was granted.
@@ -224,92 +187,263 @@ impl Capability {
         &self.spec
     }
 
-    /// Re-reads the state: whether the grant still stands. Counts nothing.
+    /// The bounds it was granted with.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Its index among the grants of its store, if a store keeps it.
+    #[must_use]
+    pub fn slot(&self) -> Option<u32> {
+        (self.slot != NO_SLOT).then_some(self.slot)
+    }
+
+    /// What it was narrowed from.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Arc<Self>> {
+        self.parent.as_ref()
+    }
+
+    /// Whether the grant stands, for lookers-on; a use asks [`Capability::is_live`].
+    #[must_use]
+    pub fn state(&self) -> GrantState {
+        match self.state.load(Acquire) {
+            LIVE => GrantState::Live,
+            EXPIRED => GrantState::Expired,
+            SPENT => GrantState::Spent,
+            _ => GrantState::Revoked,
+        }
+    }
+
+    /// Marks the capability as in use by the running call and re-reads whether it stands. For the
+    /// thread that runs the subject's guests only; whoever revokes waits for the call to end.
+    #[inline]
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.state.load(Ordering::Acquire) == LIVE
+        self.flight.mark(&self.mark);
+        self.state.load(Acquire) == LIVE
     }
 
-    /// Re-reads the state and counts the use or the denial.
+    /// As [`Capability::is_live`]; from here on the running call counts as a use of this capability
+    /// rather than of the one that let it in, and its quota is charged. False, too, if that is used up.
     #[must_use]
-    pub fn use_once(&self) -> bool {
-        let live = self.is_live();
-        let counter = if live { &self.uses } else { &self.denials };
-        counter.fetch_add(1, Ordering::Relaxed);
-        live
+    pub fn act(&self) -> bool {
+        if !self.is_live() {
+            self.flight.act_on(self.slot);
+            return false;
+        }
+        !self.flight.act_on(self.slot) || self.charge_call()
     }
 
-    /// Takes the grant back. Uses that begin after this returns are denied.
+    /// Takes a call of the quotas; where one is used up, the grant is spent.
+    #[inline]
+    #[must_use]
+    pub fn charge_call(&self) -> bool {
+        self.quotas.is_empty() || self.charge_quotas()
+    }
+
+    #[cold]
+    fn charge_quotas(&self) -> bool {
+        let charged = self.quotas.iter().all(|quota| quota.take_call());
+        if !charged {
+            let _ = self.state.compare_exchange(LIVE, SPENT, AcqRel, Relaxed);
+        }
+        let left = self.quotas.iter().map(|quota| quota.bytes_left.load(Relaxed)).min();
+        self.flight.set_bytes_left(left.unwrap_or(u64::MAX));
+        charged
+    }
+
+    /// Counts what a call through this capability did.
+    #[inline]
+    pub fn count(&self, denied: bool, bytes: u64) {
+        let counter = if denied { &self.denials } else { &self.uses };
+        // Plain words: one thread writes them.
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+        if bytes > 0 {
+            self.bytes.store(self.bytes.load(Relaxed) + bytes, Relaxed);
+            self.quotas.iter().for_each(|quota| quota.take_bytes(bytes));
+        }
+    }
+
+    /// Takes the grant back, with all that was narrowed from it. After this returns no further use
+    /// succeeds: calls that were in flight through it on other threads have ended. Blocking host
+    /// calls are asked to end; a host function that does neither end nor ask
+    /// ([`crate::HostCall::is_cancelled`]) holds this up: see [`Capability::revoke_within`].
     pub fn revoke(&self) {
-        self.state.store(REVOKED, Ordering::Release);
+        self.end(REVOKED, None);
+    }
+
+    /// As [`Capability::revoke`], but waits no longer than this for calls in flight; false if one did not end.
+    #[must_use]
+    pub fn revoke_within(&self, limit: Duration) -> bool {
+        self.end(REVOKED, Instant::now().checked_add(limit))
+    }
+
+    /// Takes the grant back because its time is over, without waiting for calls in flight, which are asked to end.
+    pub fn expire(&self) {
+        self.end(EXPIRED, Some(Instant::now()));
+    }
+
+    fn end(&self, state: u32, limit: Option<Instant>) -> bool {
+        let mut ended = Vec::new();
+        self.set_state(state, &mut ended);
+        barrier::all_threads();
+        let derived = ended.iter().all(|derived: &Arc<Self>| derived.settle(limit));
+        self.settle(limit) && derived
+    }
+
+    /// Stores the state here and in everything derived. O(subjects that were given a part), not handles.
+    fn set_state(&self, state: u32, ended: &mut Vec<Arc<Self>>) {
+        self.state.store(state, Release);
+        let derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        for derived in derived.iter().filter_map(Weak::upgrade) {
+            derived.set_state(state, ended);
+            ended.push(derived);
+        }
+    }
+
+    /// Waits until no call that may have seen the grant stand is in flight.
+    fn settle(&self, limit: Option<Instant>) -> bool {
+        let mark = self.mark.load(Relaxed);
+        if self.flight.is_here() || !self.flight.has_in_flight(mark) {
+            return true;
+        }
+        self.wait(mark, limit)
+    }
+
+    #[cold]
+    fn wait(&self, mark: u64, limit: Option<Instant>) -> bool {
+        let start = Instant::now();
+        let mut interrupted = false;
+        while self.flight.has_in_flight(mark) {
+            let waited = start.elapsed();
+            if waited > PATIENCE {
+                self.flight.cancel(mark);
+            }
+            if limit.is_some_and(|limit| Instant::now() >= limit) {
+                self.flight.cancel(mark);
+                return false;
+            }
+            if waited > INTERRUPT_AFTER && !interrupted {
+                self.flight.interrupt();
+                interrupted = true;
+            }
+            if waited > PATIENCE { std::thread::sleep(PATIENCE) } else { std::hint::spin_loop() }
+        }
+        true
     }
 
     /// How often the capability was used.
     #[must_use]
     pub fn uses(&self) -> u64 {
-        self.uses.load(Ordering::Relaxed)
+        self.uses.load(Relaxed)
     }
 
-    /// How often its use was denied after revocation.
+    /// How often its use was denied: after it was taken back or spent, or because it does not reach so far.
     #[must_use]
     pub fn denials(&self) -> u64 {
-        self.denials.load(Ordering::Relaxed)
+        self.denials.load(Relaxed)
+    }
+
+    /// Bytes moved through it.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::Action;
 
-    #[test]
-    fn grants_print_as_they_parse() {
-        for text in [
-            "stdio",
-            "args",
-            "env=A",
-            "env=A=b=c",
-            "clock",
-            "random",
-            "fs.read=.",
-            "fs.read=/a::/b",
-            "fs.write=x::y",
-            "net.listen=localhost:80",
-            "net.listen=[::1]:65535",
-            "call:log",
-        ] {
-            assert_eq!(text.parse::<GrantSpec>().expect(text).to_string(), text);
-        }
-        assert_eq!("fs.read=d::d".parse::<GrantSpec>().expect("same").to_string(), "fs.read=d");
+    fn capability(text: &str, terms: Terms) -> Arc<Capability> {
+        Arc::new(Capability::for_subject(text.parse().expect(text), terms, Arc::default(), 0))
     }
 
     #[test]
-    fn wrong_grants_say_what_to_write() {
-        for (text, expected) in [
-            ("", "unknown action"),
-            ("net", "unknown action"),
-            ("stdio=x", "takes no resource"),
-            ("env", "env=NAME[=VALUE]"),
-            ("env==x", "name is empty"),
-            ("fs.read", "resource is missing"),
-            ("fs.read=::x", "directory's name is empty"),
-            ("fs.write=a\0b", "NUL"),
-            ("net.listen=localhost", "port is missing"),
-            ("net.listen=:80", "host is missing"),
-            ("net.listen=[::1]:0", "no number from 1"),
-            ("net.listen=[::1]:65536", "no number from 1"),
-            ("call:", "resource is missing"),
-        ] {
-            let message = text.parse::<GrantSpec>().expect_err(text).to_string();
-            assert!(message.contains(expected), "{text}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_revoked_capability_stays_revoked_and_counts() {
+    fn a_revoked_capability_stays_revoked() {
         let capability = Capability::new(GrantSpec::of(Action::Clock));
-        assert!(capability.use_once());
+        assert!(capability.is_live() && capability.act());
         capability.revoke();
-        assert!(!capability.use_once() && !capability.use_once());
-        assert_eq!((capability.uses(), capability.denials()), (1, 2));
+        assert!(!capability.is_live() && !capability.act());
+        assert_eq!(capability.state(), GrantState::Revoked);
+    }
+
+    #[test]
+    fn what_is_derived_ends_with_what_it_came_from() {
+        let root = capability("fs.write=/a", Terms::default());
+        let narrow = root.narrow(&"fs.read=/a/b".parse().expect("a grant"), Terms::default()).expect("within");
+        let given = narrow.derive_for(Arc::default(), 3);
+        assert!(root.narrow(&"fs.read=/".parse().expect("a grant"), Terms::default()).is_err());
+        assert!(narrow.narrow(&"fs.write=/a/b".parse().expect("a grant"), Terms::default()).is_err());
+        narrow.revoke();
+        assert!(root.is_live() && !narrow.is_live() && !given.is_live());
+        assert!(!narrow.derive_for(Arc::default(), 4).is_live(), "what is derived too late is born dead");
+        root.revoke();
+        assert!(!root.is_live());
+    }
+
+    #[test]
+    fn quotas_are_exact_and_shared_with_what_is_derived() {
+        let root = capability("call:f", Terms { calls: Some(3), ..Terms::default() });
+        let child = root.narrow(root.spec(), Terms { calls: Some(2), ..Terms::default() }).expect("within");
+        let given = child.derive_for(Arc::default(), 0);
+        let other = root.derive_for(Arc::default(), 0);
+        assert!(given.charge_call() && given.charge_call() && !given.charge_call());
+        assert_eq!((given.state(), root.state()), (GrantState::Spent, GrantState::Live));
+        assert!(!given.is_live());
+        // One call of three is left, for whoever comes first; the third try of `given` took none of its own.
+        assert!(!(other.charge_call() && root.charge_call()));
+    }
+
+    #[test]
+    fn bytes_end_a_grant_too() {
+        let root = capability("random", Terms { bytes: Some(10), ..Terms::default() });
+        assert!(root.charge_call());
+        assert_eq!(root.flight.bytes_left(), 10);
+        root.count(false, 10);
+        assert!(!root.charge_call() && root.state() == GrantState::Spent);
+        assert_eq!((root.uses(), root.bytes()), (1, 10));
+    }
+
+    #[test]
+    fn terms_only_tighten() {
+        let now = Instant::now();
+        let a = Terms { calls: Some(3), bytes: None, until: Some(now) };
+        let b = Terms { calls: Some(5), bytes: Some(1), until: None };
+        assert_eq!(a.tighter(b), Terms { calls: Some(3), bytes: Some(1), until: Some(now) });
+    }
+
+    #[test]
+    fn revoking_waits_for_a_call_in_flight_and_not_for_others() {
+        let held = capability("random", Terms::default());
+        let free =
+            Arc::new(Capability::for_subject(GrantSpec::of(Action::Args), Terms::default(), held.flight.clone(), 1));
+        let (began, done) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (held, ended) = (held.clone(), ended.clone());
+            move || {
+                held.flight.runs_here();
+                let call = held.flight.begin();
+                assert!(held.is_live());
+                began.0.send(()).expect("the test listens");
+                done.1.recv().expect("the test answers");
+                while !held.flight.is_cancelled(call.number) {
+                    std::thread::yield_now();
+                }
+                ended.store(true, std::sync::atomic::Ordering::SeqCst);
+                held.flight.end(&call);
+            }
+        });
+        began.1.recv().expect("the call begins");
+        free.revoke();
+        assert!(!held.revoke_within(Duration::from_millis(1)), "the call does not end yet");
+        done.0.send(()).expect("the call listens");
+        held.revoke();
+        assert!(ended.load(std::sync::atomic::Ordering::SeqCst));
+        thread.join().expect("no panic");
     }
 }

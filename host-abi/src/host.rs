@@ -9,7 +9,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::capability::Action;
+use crate::action::Action;
+use crate::flight::Flight;
 use crate::memory::{GuestMemory, OutOfBounds};
 use crate::trap::TrapCode;
 use crate::types::ValType;
@@ -48,6 +49,8 @@ pub struct HostCall<'a> {
     slots: &'a mut [u64],
     deadline: Option<Instant>,
     interrupted: Option<&'a AtomicBool>,
+    /// The calls of the subject, and the number of this one.
+    flight: Option<(&'a Flight, u64)>,
 }
 
 impl<'a> HostCall<'a> {
@@ -59,7 +62,13 @@ impl<'a> HostCall<'a> {
         deadline: Option<Instant>,
         interrupted: Option<&'a AtomicBool>,
     ) -> Self {
-        Self { memory, slots, deadline, interrupted }
+        Self { memory, slots, deadline, interrupted, flight: None }
+    }
+
+    /// Says among which calls in flight this one is.
+    #[must_use]
+    pub fn in_flight(self, flight: &'a Flight, number: u64) -> Self {
+        Self { flight: Some((flight, number)), ..self }
     }
 
     /// Argument slot `index` as 32 bits.
@@ -90,6 +99,33 @@ impl<'a> HostCall<'a> {
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed))
             || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Whether this call is to end because a grant that it goes through was taken back; blocking calls look
+    /// at it as at [`HostCall::is_interrupted`] and answer as if the grant had never been.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.flight.is_some_and(|(flight, number)| flight.is_cancelled(number))
+    }
+
+    /// Counts bytes that this call moved between host and guest for the grant it acts on.
+    pub fn moved(&self, bytes: u64) {
+        if let Some((flight, _)) = self.flight {
+            flight.moved(bytes);
+        }
+    }
+
+    /// Bytes that this call may still move before a quota is used up.
+    #[must_use]
+    pub fn bytes_left(&self) -> u64 {
+        self.flight.map_or(u64::MAX, |(flight, _)| flight.bytes_left())
+    }
+
+    /// Counts this call as denied: it asked for more than the grant it acts on allows.
+    pub fn deny(&self) {
+        if let Some((flight, _)) = self.flight {
+            flight.deny();
+        }
     }
 }
 

@@ -6,22 +6,30 @@
 //! sees. One fact, one place: compiled code takes every offset from these structures with
 //! [`core::mem::offset_of`], the interpreter uses the structures themselves.
 //!
-//! Reading order: [`types`], [`composite`], [`gc`], [`trap`], [`vm`], [`services`], [`capability`], [`host`].
+//! Reading order: [`types`], [`composite`], [`gc`], [`trap`], [`vm`], [`services`], [`action`], [`spec`],
+//! [`capability`], [`flight`], [`host`], [`memory`], [`guest`].
 
+pub mod action;
 pub mod capability;
 pub mod composite;
+pub mod flight;
 pub mod gc;
+pub mod guest;
 pub mod host;
 pub mod memory;
 pub mod services;
+pub mod spec;
 pub mod trap;
 pub mod types;
 pub mod vm;
 
-pub use capability::{Action, Capability, GrantSpec, GrantSpecError, Resource};
+pub use action::Action;
+pub use capability::{Capability, GrantState, Terms};
 pub use composite::{ArrayType, CompositeType, FieldType, StorageType, StructType, SubType};
+pub use guest::{GuestPtr, GuestSlice, GuestType};
 pub use host::{Denial, HostCall, HostError, HostFn};
 pub use memory::{GuestMemory, OutOfBounds};
+pub use spec::{GrantSpec, GrantSpecError, HostPattern, PortPattern, Resource};
 pub use trap::TrapCode;
 pub use types::{
     CompositeKind, ConcreteType, FuncType, GlobalType, HeapType, Limits64, MemoryType, RefType, SlotType, TableType,

@@ -35,7 +35,13 @@ pub struct GuestMemory<'a> {
     borrow: PhantomData<&'a mut [u8]>,
 }
 
-impl GuestMemory<'_> {
+impl<'a> GuestMemory<'a> {
+    /// A view of bytes of the host's own, for tests of host functions.
+    #[must_use]
+    pub fn over(bytes: &'a mut [u8]) -> Self {
+        Self { base: bytes.as_mut_ptr(), length: bytes.len() as u64, borrow: PhantomData }
+    }
+
     /// A view of no memory at all: every access of at least one byte is out of bounds.
     #[must_use]
     pub fn empty() -> Self {

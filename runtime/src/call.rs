@@ -64,6 +64,7 @@ fn begin(store: &mut StoreData) -> Result<usize> {
     }
     let before = store.shared.stack_limit();
     if store.depth == 0 {
+        store.flight.runs_here();
         let limit = arch::stack_pointer().saturating_sub(store.engine.config().max_wasm_stack);
         store.shared.arm(limit.max(stack::lowest_usable()));
     }

@@ -16,6 +16,7 @@ use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode}
 use aura_validator::{Features, Limits};
 
 use crate::error::{Error, Result};
+use crate::store::StoreLimits;
 use crate::types::TypeRegistry;
 use crate::vm::memory::CEILING_64;
 use crate::{Bounds, OptLevel, arch, host, signals};
@@ -47,6 +48,7 @@ pub struct Config {
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
     pub(crate) memory64_ceiling: u64,
+    pub(crate) store_limits: StoreLimits,
 }
 
 impl Default for Config {
@@ -64,6 +66,7 @@ impl Default for Config {
             segments_checked_first: false,
             gc_stress: false,
             memory64_ceiling: CEILING_64,
+            store_limits: StoreLimits::default(),
         }
     }
 }
@@ -147,6 +150,12 @@ impl Config {
     /// whose memory begins larger is refused; growth beyond answers -1.
     pub fn memory64_ceiling(&mut self, bytes: u64) -> &mut Self {
         self.memory64_ceiling = bytes;
+        self
+    }
+
+    /// What the instances of a store may take, unless the store says otherwise ([`crate::Store::set_limits`]).
+    pub fn store_limits(&mut self, limits: StoreLimits) -> &mut Self {
+        self.store_limits = limits;
         self
     }
 

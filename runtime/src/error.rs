@@ -178,6 +178,13 @@ impl From<HostError> for Error {
     }
 }
 
+impl From<aura_host_abi::OutOfBounds> for Error {
+    /// A guest that passed a pointer outside of its memory traps as if it had followed it itself.
+    fn from(_: aura_host_abi::OutOfBounds) -> Self {
+        Self::trap_code(TrapCode::MemoryOutOfBounds)
+    }
+}
+
 impl From<aura_validator::Error> for Error {
     fn from(error: aura_validator::Error) -> Self {
         use aura_validator::parse::ErrorKind as From;

@@ -13,13 +13,16 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use aura_host_abi::action::Usage;
+use aura_host_abi::flight::{CallInFlight, Flight, Outcome};
 use aura_host_abi::host::{Denial, HostCall};
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef, VmHostFunc};
 use aura_host_abi::{Action, Capability, FuncType, GrantSpec, GuestMemory, Resource, TrapCode};
 
+use crate::audit::{self, AuditEvent, AuditOutcome};
 use crate::error::{Error, ErrorKind, Result};
-use crate::grant::DeniedImport;
+use crate::grant::{self, DeniedImport};
 use crate::store::StoreData;
 use crate::trap;
 use crate::vm::instance::InstanceData;
@@ -125,35 +128,63 @@ impl HostRecord {
         self.vm.home
     }
 
-    /// Reads the state of the capabilities now, and counts.
-    fn is_open(&self) -> bool {
-        let live = self.capabilities.iter().find(|capability| capability.is_live());
-        match live {
-            Some(capability) => capability.use_once(),
-            None => {
-                for revoked in &self.capabilities {
-                    let _ = revoked.use_once();
-                }
-                false
-            }
-        }
-    }
-
     fn run(&self, store: *mut StoreData, slots: &mut [u64]) -> Result<()> {
         let context = HostContext { store, home: self.vm.home };
         match &self.func.gate {
-            Some(gate) if !self.is_open() => self.deny(gate, context, slots),
-            _ => (self.func.body)(context, slots),
+            None => (self.func.body)(context, slots),
+            Some(gate) => self.run_gated(gate, context, slots),
         }
     }
 
+    fn run_gated(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Result<()> {
+        let store = context.store;
+        // SAFETY: the store runs on this thread; its calls in flight live as long as it, and are shared.
+        let flight = unsafe { &*Arc::as_ptr(&(*store).flight) };
+        if flight.take_attention() {
+            // SAFETY: as above; nothing of the store is borrowed before the call begins.
+            grant::take_in_injections(unsafe { &mut *store });
+        }
+        let call = InFlight::begin(flight);
+        let Some(capability) = self.opened(store) else {
+            return self.deny(gate, context, call, self.capabilities.last().map(|last| &**last), slots);
+        };
+        if capability.spec().action.usage() == Usage::Direct && !capability.charge_call() {
+            return self.deny(gate, context, call, Some(capability), slots);
+        }
+        let result = (self.func.body)(context, slots);
+        let outcome = call.end();
+        // SAFETY: the body has returned; nothing of the store is borrowed.
+        let audited = unsafe { &mut *store }.account(self, gate, capability, outcome, result.is_err());
+        audited.and(result)
+    }
+
+    /// The first capability that stands, its state read now: of those that opened the import, or else one that was
+    /// granted after the guest kept this reference.
+    fn opened<'a>(&'a self, store: *mut StoreData) -> Option<&'a Capability> {
+        if let Some(capability) = self.capabilities.iter().find(|capability| capability.is_live()) {
+            return Some(capability);
+        }
+        // SAFETY: the store runs on this thread; capabilities on its list stay until it is dropped.
+        let store: &'a StoreData = unsafe { &*store };
+        grant::find_standing(store, &self.func, self.vm.home).map(|found| &**found)
+    }
+
     #[cold]
-    fn deny(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Result<()> {
+    fn deny(
+        &self,
+        gate: &Gate,
+        context: HostContext,
+        call: InFlight<'_>,
+        acted_on: Option<&Capability>,
+        slots: &mut [u64],
+    ) -> Result<()> {
+        drop(call);
+        // SAFETY: the store runs on this thread, and nothing else of it is borrowed here.
+        let data = unsafe { &mut *context.store };
+        data.account_denial(self, gate, acted_on)?;
         if let Denial::Quiet(answer) = gate.denial {
             return with_call(context, slots, answer).map_err(Error::from);
         }
-        // SAFETY: the store runs on this thread, and nothing else of it is borrowed here.
-        let data = unsafe { &mut *context.store };
         DeniedImport::note(&mut data.denied, &self.func, gate.actions);
         match gate.denial {
             Denial::Code(code) => slots[0] = code.into(),
@@ -163,17 +194,115 @@ impl HostRecord {
     }
 }
 
+/// A gated call while it is in flight; ends when it is dropped, also by a panic.
+struct InFlight<'a> {
+    flight: &'a Flight,
+    call: CallInFlight,
+}
+
+impl<'a> InFlight<'a> {
+    fn begin(flight: &'a Flight) -> Self {
+        Self { flight, call: flight.begin() }
+    }
+
+    fn end(self) -> Outcome {
+        let this = std::mem::ManuallyDrop::new(self);
+        this.flight.end(&this.call)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.flight.end(&self.call);
+    }
+}
+
+impl StoreData {
+    /// Counts a call that was let in by `gate_capability`, and tells the audit.
+    fn account(
+        &mut self,
+        record: &HostRecord,
+        gate: &Gate,
+        gate_capability: &Capability,
+        outcome: Outcome,
+        failed: bool,
+    ) -> Result<()> {
+        let named = match outcome.slot {
+            Some(slot) => self.grants.get(slot as usize).and_then(Option::as_ref).map(|grant| &*grant.capability),
+            None => (gate_capability.spec().action.usage() == Usage::Direct).then_some(gate_capability),
+        };
+        match named {
+            Some(capability) => capability.count(outcome.denied, outcome.bytes),
+            None if outcome.denied => self.audit.denials_without_slot += 1,
+            // The call acted on nothing that anybody granted, such as a descriptor that is not open.
+            None => return Ok(()),
+        }
+        if self.audit.sink.is_none() {
+            return Ok(());
+        }
+        let how = match (outcome.denied, failed) {
+            (true, _) => AuditOutcome::Denied,
+            (false, true) => AuditOutcome::Failed,
+            (false, false) => AuditOutcome::Allowed,
+        };
+        let acted_on = named.map(|capability| (capability.slot(), capability.spec().clone()));
+        self.tell_audit(record, gate, acted_on, how, outcome.bytes)
+    }
+
+    fn account_denial(&mut self, record: &HostRecord, gate: &Gate, acted_on: Option<&Capability>) -> Result<()> {
+        match acted_on {
+            Some(capability) => capability.count(true, 0),
+            None => self.audit.denials_without_slot += 1,
+        }
+        let acted_on = acted_on.map(|capability| (capability.slot(), capability.spec().clone()));
+        self.tell_audit(record, gate, acted_on, AuditOutcome::Denied, 0)
+    }
+
+    #[cold]
+    fn tell_audit(
+        &mut self,
+        record: &HostRecord,
+        gate: &Gate,
+        acted_on: Option<(Option<u32>, GrantSpec)>,
+        outcome: AuditOutcome,
+        bytes: u64,
+    ) -> Result<()> {
+        let instance = audit::instance_index(self, record.home());
+        let Some(sink) = &mut self.audit.sink else { return Ok(()) };
+        let event = AuditEvent {
+            instance,
+            slot: acted_on.as_ref().and_then(|(slot, _)| *slot),
+            spec: acted_on.as_ref().map(|(_, spec)| spec),
+            actions: gate.actions,
+            function: (&record.func.module, &record.func.name),
+            outcome,
+            bytes,
+        };
+        sink.record(&event).map_err(|error| Error::new(ErrorKind::Host, format!("the audit cannot be kept: {error}")))
+    }
+}
+
 /// Calls `body` with the [`HostCall`] of a context: the memory that the calling instance exports as `memory`.
 pub(crate) fn with_call<R>(context: HostContext, slots: &mut [u64], body: impl FnOnce(&mut HostCall<'_>) -> R) -> R {
-    // SAFETY: the store runs on this thread; the borrow ends with the next line.
+    // SAFETY: the store runs on this thread; the borrow ends with this function's first lines.
     let store = unsafe { &*context.store };
-    let (deadline, shared) = (store.deadline, store.shared.clone());
-    let memory = match context.home.is_null() {
+    let deadline = store.deadline;
+    // SAFETY: what a store shares with other threads lives as long as it, and is never replaced.
+    let shared = unsafe { &*Arc::as_ptr(&store.shared) };
+    // SAFETY: as above.
+    let flight = unsafe { &*Arc::as_ptr(&store.flight) };
+    let call = HostCall::new(memory_of(context.home), slots, deadline, Some(shared.interrupted()));
+    body(&mut call.in_flight(flight, flight.running()))
+}
+
+/// The memory that an instance exports as `memory`, or the empty view.
+pub(crate) fn memory_of<'a>(home: *mut VmCtx) -> GuestMemory<'a> {
+    let memory = match home.is_null() {
         true => None,
         // SAFETY: `home` is a live instance of the store.
-        false => unsafe { &*InstanceData::from_vmctx(context.home) }.exported_memory(),
+        false => unsafe { &*InstanceData::from_vmctx(home) }.exported_memory(),
     };
-    let memory = match memory {
+    match memory {
         None => GuestMemory::empty(),
         Some(memory) => {
             // SAFETY: memories live as long as their store.
@@ -181,8 +310,7 @@ pub(crate) fn with_call<R>(context: HostContext, slots: &mut [u64], body: impl F
             // SAFETY: a memory's bytes below its length stay mapped readable and writable while it lives.
             unsafe { GuestMemory::from_raw(memory.base(), memory.byte_len()) }
         }
-    };
-    body(&mut HostCall::new(memory, slots, deadline, Some(shared.interrupted())))
+    }
 }
 
 /// The slot entry of every host function.

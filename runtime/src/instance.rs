@@ -157,6 +157,9 @@ pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports
         let limit = data.limits.instances;
         return Err(Error::resource(format!("the store has {limit} instances; raise StoreLimits::instances")));
     }
+    if !data.allow_instance() {
+        return Err(Error::resource("the store's limiter or tenant has no room for another instance"));
+    }
     check_imports(data, module, &imports)?;
     data.heap.reserve();
     let index = u32::try_from(data.instances.len()).expect("limits keep instances below 2^32");

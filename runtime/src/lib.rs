@@ -21,7 +21,8 @@
 //! | `engine`, `module` | configuration; a validated module with the state of its functions |
 //! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
 //! | `instance`, `linker`, `externs`, `value`, `typed` | linking; handles; values |
-//! | `host`, `grant` | host functions, gates and capabilities |
+//! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
+//! | `limiter` | limits of the host's own, and of tenants |
 //! | `call`, `tier`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
 //! | `interp` | the interpreter |
 //! | `services`, `vm` | engine services; memories, tables, instance data |
@@ -29,6 +30,7 @@
 //! | `trap`, `signals`, [`backtrace`] | why and where guest code stopped |
 
 mod arch;
+mod audit;
 pub mod backtrace;
 mod call;
 mod engine;
@@ -43,6 +45,7 @@ pub mod inspect;
 mod instance;
 mod interp;
 mod interrupt;
+mod limiter;
 mod linker;
 mod module;
 mod services;
@@ -60,20 +63,23 @@ mod vm;
 mod watchdog;
 
 pub use aura_host_abi::{
-    Action, Capability, FuncType, GlobalType, GrantSpec, GrantSpecError, HeapType, HostCall, HostError, HostFn,
-    Limits64, MemoryType, RefType, Resource, TableType, TrapCode, ValType,
+    Action, Capability, FuncType, GlobalType, GrantSpec, GrantSpecError, GrantState, GuestMemory, GuestPtr, GuestSlice,
+    GuestType, HeapType, HostCall, HostError, HostFn, HostPattern, Limits64, MemoryType, OutOfBounds, PortPattern,
+    RefType, Resource, TableType, Terms, TrapCode, ValType,
 };
 pub use aura_jit::{Bounds, OptLevel};
 pub use aura_validator::module::ExternType;
 pub use aura_validator::{Features, Limits};
 
+pub use audit::{AuditEvent, AuditOutcome, AuditSink};
 pub use engine::{Config, Engine, Strategy};
 pub use error::{Error, ErrorKind, Result};
 pub use externs::{Extern, Func, Global, Memory, Table};
 pub use gc::{Collections, GC_HEAP_MAX};
-pub use grant::{DeniedImport, Grant, Subject};
+pub use grant::{DeniedImport, Grant, Granter, SlotReport, Subject};
 pub use instance::Instance;
 pub use interrupt::InterruptHandle;
+pub use limiter::{ResourceLimiter, Tenant, Usage};
 pub use linker::Linker;
 pub use module::{ExportType, ImportType, Module};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut, StoreLimits};

@@ -122,6 +122,25 @@ impl<T: 'static> Linker<T> {
         self.insert_host(module, name, func.into_func(), Some(gate))
     }
 
+    /// As [`Linker::capability`], but while it is not granted a call is answered with this error code as its first result.
+    ///
+    /// # Errors
+    /// If the name is taken, or the function's first result is no 32-bit integer.
+    pub fn capability_with_code<P, R>(
+        &mut self,
+        module: &str,
+        name: &str,
+        code: u32,
+        func: impl IntoFunc<T, P, R>,
+    ) -> Result<&mut Self> {
+        let (ty, body) = func.into_func();
+        if ty.results().first() != Some(&aura_host_abi::ValType::I32) {
+            return Err(Error::usage(format!("`{module}.{name}` has no i32 as its first result to answer with")));
+        }
+        let gate = Gate { actions: &[Action::Call], denial: Denial::Code(code) };
+        self.insert_host(module, name, (ty, body), Some(gate))
+    }
+
     /// Defines a family of host functions, each behind the grants that its row names. `context` finds
     /// the family's state in the host's data.
     ///

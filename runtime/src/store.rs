@@ -12,17 +12,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aura_host_abi::TrapCode;
+use aura_host_abi::flight::Flight;
 use aura_host_abi::vm::{VmCtx, VmStore};
+use aura_host_abi::{GuestMemory, TrapCode};
 
+use crate::audit::{Audit, AuditSink};
 use crate::engine::{Engine, Strategy};
 use crate::error::{Error, Result};
 use crate::externs::{Extern, GlobalRecord};
 use crate::gc::{self, Collections, Heap, HostValues, RootsCell};
-use crate::grant::{DeniedImport, Standing};
-use crate::host::HostRecord;
+use crate::grant::{self, Attach, DeniedImport, Injections, SlotReport, Standing};
+use crate::host::{self, HostRecord};
 use crate::interp::InterpState;
 use crate::interrupt::{InterruptHandle, StoreShared};
+use crate::limiter::{Ask, Limited, Tenant, Usage};
 use crate::trap::Pending;
 use crate::vm::instance::InstanceData;
 use crate::vm::memory::LinearMemory;
@@ -83,8 +86,16 @@ pub(crate) struct StoreData {
     pub(crate) externs: HostValues,
     pub(crate) roots: RootsCell,
     pub(crate) heap: Heap,
-    pub(crate) grants: Vec<Standing>,
+    /// By slot; empty where a grant waits to be taken in.
+    pub(crate) grants: Vec<Option<Standing>>,
     pub(crate) denied: Vec<DeniedImport>,
+    /// The host calls of the store's guests, as whoever revokes sees them.
+    pub(crate) flight: Arc<Flight>,
+    pub(crate) injections: Arc<Injections>,
+    pub(crate) attach: Option<Attach>,
+    pub(crate) audit: Audit,
+    pub(crate) limiter: Option<Ask>,
+    tenant: Option<Arc<Tenant>>,
 }
 
 /// Names a store for its handles; never used twice in a process.
@@ -104,17 +115,30 @@ impl StoreData {
         let mut interp = InterpState::new(config.max_wasm_stack);
         interp.auto_tier = config.strategy != Strategy::Interpreter;
         interp.canonical_nans = config.canonicalize_nans;
-        let shared = Arc::new(StoreShared::new(engine.types().table()));
+        let (id, shared, flight) =
+            (StoreId::next(), Arc::new(StoreShared::new(engine.types().table())), Arc::new(Flight::default()));
+        let interrupted = Arc::downgrade(&shared);
+        flight.set_interrupt(move || {
+            if let Some(shared) = interrupted.upgrade() {
+                shared.interrupt();
+            }
+        });
         Self {
             heap: Heap::new(&shared, engine, StoreLimits::default().gc_heap_bytes),
             shared,
-            id: StoreId::next(),
+            id,
+            injections: Arc::new(Injections::new(id, flight.clone())),
+            flight,
+            attach: None,
+            audit: Audit::default(),
+            limiter: None,
+            tenant: None,
             engine: engine.clone(),
             consume_fuel: config.consume_fuel,
             interp,
             pending: Pending::default(),
             tail_args: Box::default(),
-            limits: StoreLimits::default(),
+            limits: config.store_limits,
             memory_bytes: 0,
             table_elements: 0,
             deadline: None,
@@ -151,12 +175,47 @@ impl StoreData {
 
     /// Asks the limits whether linear memories may grow, and counts the growth.
     pub(crate) fn allow_memory_growth(&mut self, old_bytes: u64, new_bytes: u64) -> bool {
-        grow_within(&mut self.memory_bytes, old_bytes, new_bytes, self.limits.memory_bytes)
+        let limit = self.limits.memory_bytes;
+        let Some(after) = grown_within(self.memory_bytes, old_bytes, new_bytes, limit) else { return false };
+        let allowed = self.others_allow(Limited::Memory, after - self.memory_bytes, after);
+        if allowed {
+            self.memory_bytes = after;
+        }
+        allowed
     }
 
     /// Asks the limits whether tables may grow, and counts the growth.
     pub(crate) fn allow_table_growth(&mut self, old: u64, new: u64) -> bool {
-        grow_within(&mut self.table_elements, old, new, self.limits.table_elements)
+        let limit = self.limits.table_elements;
+        let Some(after) = grown_within(self.table_elements, old, new, limit) else { return false };
+        let allowed = self.others_allow(Limited::Table, after - self.table_elements, after);
+        if allowed {
+            self.table_elements = after;
+        }
+        allowed
+    }
+
+    /// Asks whether the store may have one instance more.
+    pub(crate) fn allow_instance(&mut self) -> bool {
+        self.others_allow(Limited::Instances, 1, self.instances.len() as u64 + 1)
+    }
+
+    /// Asks the host's limiter and takes from the tenant's share.
+    fn others_allow(&self, what: Limited, grow_by: u64, desired: u64) -> bool {
+        let store = Self::from_vm(self.vm());
+        self.limiter.as_ref().is_none_or(|ask| ask.allows(store, what, grow_by, desired))
+            && self.tenant.as_ref().is_none_or(|tenant| tenant.take(what, grow_by))
+    }
+
+    fn leave_tenant(&mut self) {
+        if let Some(tenant) = self.tenant.take() {
+            tenant.give_back(self.usage());
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        let instances = self.instances.len() as u64;
+        Usage { memory_bytes: self.memory_bytes, table_elements: self.table_elements, instances }
     }
 
     pub(crate) fn memory_bytes_left(&self) -> u64 {
@@ -195,13 +254,9 @@ impl StoreData {
     }
 }
 
-fn grow_within(used: &mut u64, old: u64, new: u64, limit: u64) -> bool {
-    let Some(after) = used.checked_add(new.saturating_sub(old)) else { return false };
-    let allowed = after <= limit;
-    if allowed {
-        *used = after;
-    }
-    allowed
+/// What is used after growth, if it is within the limit.
+fn grown_within(used: u64, old: u64, new: u64, limit: u64) -> Option<u64> {
+    used.checked_add(new.saturating_sub(old)).filter(|&after| after <= limit)
 }
 
 /// A store with its host's data behind it.
@@ -269,7 +324,8 @@ impl<T: 'static> Store<T> {
     pub fn into_data(self) -> T {
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: `new` leaked this box, and `this` is never dropped.
-        let inner = unsafe { Box::from_raw(this.inner.as_ptr()) };
+        let mut inner = unsafe { Box::from_raw(this.inner.as_ptr()) };
+        inner.data.leave_tenant();
         inner.user
     }
 
@@ -354,6 +410,46 @@ impl<T: 'static> Store<T> {
         self.get().data.heap.used()
     }
 
+    /// What the store's instances take now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.get().data.usage()
+    }
+
+    /// Lets this store take from the share of a tenant, together with the tenant's other stores.
+    ///
+    /// # Errors
+    /// If the store has instances, memories or tables already.
+    pub fn set_tenant(&mut self, tenant: &Arc<Tenant>) -> Result<()> {
+        let data = &mut self.get_mut().data;
+        if data.usage() != Usage::default() || data.tenant.is_some() {
+            return Err(Error::usage("a store is given to a tenant while it is empty, and once"));
+        }
+        data.tenant = Some(tenant.clone());
+        Ok(())
+    }
+
+    /// The store's grants, with what they were used for, in the order in which they were made.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotReport> {
+        grant::reports(&self.get().data)
+    }
+
+    /// Calls that were denied because nothing at all was granted for them.
+    #[must_use]
+    pub fn denials_without_slot(&self) -> u64 {
+        self.get().data.audit.denials_without_slot
+    }
+
+    /// Tells a sink of every call that needs a grant from now on; returns the one that was told before.
+    pub fn set_audit(&mut self, sink: Option<Box<dyn AuditSink>>) -> Option<Box<dyn AuditSink>> {
+        std::mem::replace(&mut self.get_mut().data.audit.sink, sink)
+    }
+
+    pub(crate) fn injections(&self) -> &Arc<Injections> {
+        &self.get().data.injections
+    }
+
     /// Imports that guests called without a grant, each once.
     #[must_use]
     pub fn denials(&self) -> &[DeniedImport] {
@@ -366,6 +462,7 @@ impl<T> Drop for Store<T> {
         // SAFETY: `new` leaked this box; `into_data` does not drop the store.
         let mut inner = unsafe { Box::from_raw(self.inner.as_ptr()) };
         inner.data.shared.cancel_watch();
+        inner.data.leave_tenant();
         // Instances before what their tables and memories name.
         inner.data.instances.clear();
     }
@@ -467,6 +564,8 @@ impl<T> AsContextMut for StoreContextMut<'_, T> {
 pub struct Caller<'a, T: 'static> {
     store: &'a mut StoreInner<T>,
     home: *mut VmCtx,
+    /// The number of the call, as [`Flight`] counts.
+    number: u64,
 }
 
 impl<T> fmt::Debug for Caller<'_, T> {
@@ -477,7 +576,8 @@ impl<T> fmt::Debug for Caller<'_, T> {
 
 impl<'a, T: 'static> Caller<'a, T> {
     pub(crate) fn new(store: &'a mut StoreInner<T>, home: *mut VmCtx) -> Self {
-        Self { store, home }
+        let number = store.data.flight.running();
+        Self { store, home, number }
     }
 
     /// The host's data.
@@ -495,6 +595,28 @@ impl<'a, T: 'static> Caller<'a, T> {
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.store.data.engine
+    }
+
+    /// The memory that the calling instance exports as `memory`: bounds-checked, never a reference to its bytes.
+    /// Empty if it exports none, and if the host itself calls.
+    #[must_use]
+    pub fn memory(&mut self) -> GuestMemory<'_> {
+        host::memory_of(self.home)
+    }
+
+    /// Counts bytes that this call moved between host and guest for the grant that let it in.
+    pub fn moved(&self, bytes: u64) {
+        self.store.data.flight.moved(bytes);
+    }
+
+    /// Whether this call is to end: its deadline passed, the host interrupted it, or the grant that let it in was
+    /// taken back. A host function that takes long asks every few milliseconds.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        let data = &self.store.data;
+        data.shared.interrupted().load(Ordering::Relaxed)
+            || data.flight.is_cancelled(self.number)
+            || data.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// An export of the instance that imported the function; `None` too if the host called it directly.

@@ -10,7 +10,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use aura_host_abi::{FuncType, ValType};
+use aura_host_abi::{FuncType, GuestPtr, ValType};
 
 use crate::call::invoke;
 use crate::error::{Error, Result};
@@ -64,6 +64,20 @@ wasm_ty! {
     u64 = ValType::I64, |x| x, |bits| bits;
     f32 = ValType::F32, |x| u64::from(x.to_bits()), |bits| f32::from_bits(bits as u32);
     f64 = ValType::F64, |x| x.to_bits(), |bits| f64::from_bits(bits);
+}
+
+impl<T: 'static> Sealed for GuestPtr<T> {}
+/// An address in a 32-bit memory of the caller; see [`Caller::memory`].
+impl<T: 'static> WasmTy for GuestPtr<T> {
+    const TYPE: ValType = ValType::I32;
+    fn to_slots(self, _: StoreKey, slots: &mut [u64]) -> Result<()> {
+        let address = u32::try_from(self.address());
+        slots[0] = address.map_err(|_| Error::usage("the address does not fit 32 bits"))?.into();
+        Ok(())
+    }
+    fn from_slots(_: StoreKey, slots: &[u64]) -> Self {
+        Self::new(u64::from(slots[0] as u32))
+    }
 }
 
 macro_rules! wasm_ty_by_val {

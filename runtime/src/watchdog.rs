@@ -7,12 +7,21 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Condvar, Mutex, Once, Weak};
 use std::time::Instant;
 
+use aura_host_abi::Capability;
+
 use crate::interrupt::StoreShared;
 
 struct Watch {
     deadline: Instant,
-    number: u64,
-    store: Weak<StoreShared>,
+    what: Watched,
+}
+
+/// What happens when a time has come.
+enum Watched {
+    /// A store is interrupted, if it still has the deadline of this number.
+    Store { number: u64, store: Weak<StoreShared> },
+    /// A grant ends.
+    Grant(Weak<Capability>),
 }
 
 impl PartialEq for Watch {
@@ -39,15 +48,41 @@ static WATCHES: Mutex<BinaryHeap<Reverse<Watch>>> = Mutex::new(BinaryHeap::new()
 static CHANGED: Condvar = Condvar::new();
 static STARTED: Once = Once::new();
 
+/// Ends a grant at `until`.
+pub(crate) fn watch_grant(until: Instant, grant: &Arc<Capability>) {
+    add(Watch { deadline: until, what: Watched::Grant(Arc::downgrade(grant)) });
+}
+
 /// Interrupts the store at `deadline`, unless it gets another deadline or is dropped before.
 pub(crate) fn watch(deadline: Instant, store: &Arc<StoreShared>) {
+    add(Watch { deadline, what: Watched::Store { number: store.next_watch(), store: Arc::downgrade(store) } });
+}
+
+fn add(watch: Watch) {
     STARTED.call_once(|| {
         let thread = std::thread::Builder::new().name("aura-watchdog".to_owned());
         thread.spawn(keep_watch).expect("the system can start one thread more");
     });
-    let watch = Watch { deadline, number: store.next_watch(), store: Arc::downgrade(store) };
     WATCHES.lock().expect("the watchdog does not panic").push(Reverse(watch));
     CHANGED.notify_one();
+}
+
+impl Watched {
+    /// Waits for nobody: other times may have come, too.
+    fn happen(self) {
+        match self {
+            Self::Store { number, store } => {
+                if let Some(store) = store.upgrade() {
+                    store.deadline_passed(number);
+                }
+            }
+            Self::Grant(grant) => {
+                if let Some(grant) = grant.upgrade() {
+                    grant.expire();
+                }
+            }
+        }
+    }
 }
 
 fn keep_watch() {
@@ -58,9 +93,7 @@ fn keep_watch() {
             && first.deadline <= now
         {
             let Reverse(passed) = watches.pop().expect("just seen");
-            if let Some(store) = passed.store.upgrade() {
-                store.deadline_passed(passed.number);
-            }
+            passed.what.happen();
         }
         watches = match watches.peek() {
             Some(Reverse(first)) => {

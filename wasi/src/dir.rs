@@ -55,6 +55,7 @@ impl Listing {
     fn put(&mut self, call: &mut HostCall<'_>, bytes: &[u8]) -> Result<bool, Fail> {
         let count = (bytes.len() as u64).min(self.len - self.used);
         call.memory.write(self.at + self.used, &bytes[..count as usize])?;
+        call.moved(count);
         self.used += count;
         Ok(self.used == self.len)
     }

@@ -183,7 +183,12 @@ fn enter(
     ctx.current = name;
     let errno = match body(ctx, call) {
         Ok(()) => Errno::SUCCESS,
-        Err(Fail::Errno(errno)) => errno,
+        Err(Fail::Errno(errno)) => {
+            if errno == Errno::NOTCAPABLE {
+                call.deny();
+            }
+            errno
+        }
         Err(Fail::Host(error)) => return Err(error),
     };
     call.set_result(errno as u64);

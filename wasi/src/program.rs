@@ -77,6 +77,7 @@ pub(crate) fn random_get(_: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
         let piece = &mut bytes[..count];
         getrandom::fill(piece).map_err(|_| Errno::IO)?;
         call.memory.write(address + done, piece)?;
+        call.moved(count as u64);
         done += count as u64;
     }
     Ok(())

@@ -244,7 +244,10 @@ pub(crate) fn poll_slice(fds: &mut [PollFd<'_>], timeout: Duration) -> Result<us
     }
 }
 
-/// Ends the guest if the host asked for it.
+/// Ends the guest if the host asked for it, and the call if what it goes through was taken back.
 pub(crate) fn check_interrupt(call: &HostCall<'_>) -> Result<(), Fail> {
-    if call.is_interrupted() { Err(HostError::Trap(TrapCode::Interrupted).into()) } else { Ok(()) }
+    if call.is_interrupted() {
+        return Err(HostError::Trap(TrapCode::Interrupted).into());
+    }
+    if call.is_cancelled() { Err(Errno::NOTCAPABLE.into()) } else { Ok(()) }
 }

@@ -241,7 +241,7 @@ impl FdTable {
     /// grant was taken back.
     pub(crate) fn entry(&mut self, fd: u32) -> Result<&mut Entry, Errno> {
         let entry = self.rows.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::BADF)?;
-        if entry.grant.is_live() { Ok(entry) } else { Err(Errno::NOTCAPABLE) }
+        if entry.grant.act() { Ok(entry) } else { Err(Errno::NOTCAPABLE) }
     }
 
     /// As [`FdTable::entry`], for those who change nothing.

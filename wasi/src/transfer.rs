@@ -38,7 +38,8 @@ impl Pieces {
                 total += len;
             }
         }
-        Ok(Self { pieces, next: 0, done: 0, left: total.min(limits.call_bytes_max), asked: total })
+        let left = total.min(limits.call_bytes_max).min(call.bytes_left());
+        Ok(Self { pieces, next: 0, done: 0, left, asked: total })
     }
 
     /// Bytes this call may still move.
@@ -76,6 +77,7 @@ impl Pieces {
             let (at, count) = self.step(bytes.len()).filter(|step| step.1 > 0).ok_or(Errno::OVERFLOW)?;
             let (piece, rest) = bytes.split_at(count);
             call.memory.write(at, piece)?;
+            call.moved(count as u64);
             bytes = rest;
         }
         Ok(())
@@ -87,6 +89,7 @@ impl Pieces {
         while filled < into.len() {
             let Some((at, count)) = self.step(into.len() - filled).filter(|step| step.1 > 0) else { break };
             call.memory.read(at, &mut into[filled..filled + count])?;
+            call.moved(count as u64);
             filled += count;
         }
         Ok(filled)
