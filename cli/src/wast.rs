@@ -71,9 +71,9 @@ pub(crate) fn wast(args: &WastArgs) -> Result<ExitCode, Failure> {
 
 fn scripts(args: &WastArgs) -> Result<Vec<ScriptSource>, Failure> {
     if args.bundled {
-        return Ok(BundledSet::ALL.into_iter().flat_map(bundled::scripts).collect());
+        return Ok(bundled::sets().iter().flat_map(BundledSet::scripts).collect());
     }
-    let edition = args.spec.map(Edition::version);
+    let edition = args.spec.map(Edition::Version);
     let mut scripts = Vec::new();
     for path in &args.paths {
         let found = scripts_below(path).map_err(|e| {
@@ -174,6 +174,7 @@ mod tests {
             line,
             kind: "assert_return",
             failure: (!failure.is_empty()).then(|| failure.to_owned()),
+            gated: false,
         };
         let file = FileOutcome {
             name: "a.wast".into(),

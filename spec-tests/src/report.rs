@@ -17,6 +17,9 @@ pub struct DirectiveOutcome {
     /// Why it failed; absent if it passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Whether it failed because a module that the script needs uses a feature that is off.
+    #[serde(skip)]
+    pub gated: bool,
 }
 
 impl DirectiveOutcome {
@@ -41,7 +44,7 @@ impl FileOutcome {
     /// An outcome for a script of which no directive could be run.
     #[must_use]
     pub fn unreadable(name: &str, edition: String, line: usize, reason: String) -> Self {
-        let directives = vec![DirectiveOutcome { line, kind: "script", failure: Some(reason) }];
+        let directives = vec![DirectiveOutcome { line, kind: "script", failure: Some(reason), gated: false }];
         Self { name: name.to_owned(), edition, directives }
     }
 
@@ -50,6 +53,12 @@ impl FileOutcome {
     pub fn tally(&self) -> Tally {
         let passed = self.directives.iter().filter(|d| d.passed()).count();
         Tally { passed, failed: self.directives.len() - passed }
+    }
+
+    /// Whether a module that the script needs uses a feature that is off.
+    #[must_use]
+    pub fn is_gated(&self) -> bool {
+        self.directives.iter().any(|d| d.gated)
     }
 
     /// The directives that failed, in order.
@@ -89,6 +98,7 @@ mod tests {
             line: 1,
             kind: "assert_return",
             failure: failure.map(str::to_owned),
+            gated: false,
         };
         let file = FileOutcome {
             name: "a.wast".into(),

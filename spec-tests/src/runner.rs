@@ -13,7 +13,7 @@ use wast::Wast;
 use wast::parser::{self, ParseBuffer};
 
 use crate::report::{DirectiveOutcome, FileOutcome};
-use crate::script::{Script, kind_of, line_of};
+use crate::script::{Reason, Script, kind_of, line_of};
 use crate::sets::Edition;
 
 /// How scripts are run.
@@ -57,7 +57,7 @@ enum Message {
     /// The directives, before any runs.
     Parsed(Vec<(usize, &'static str)>),
     /// The outcome of the next directive.
-    Outcome(Result<(), String>),
+    Outcome(Result<(), Reason>),
     /// The script cannot be read: line and reason.
     Unreadable(usize, String),
 }
@@ -122,11 +122,14 @@ impl Runner {
         }
         let done = outcomes.len();
         let not_run = format!("not run, because the directive at line {} {missing}", line_at(&directives, done));
-        let failures = outcomes.into_iter().chain([Some(missing)]).chain(std::iter::repeat(Some(not_run)));
+        let not_run = std::iter::once(missing).chain(std::iter::repeat(not_run)).map(|why| Some(Reason::from(why)));
         let directives = directives
             .into_iter()
-            .zip(failures)
-            .map(|((line, kind), failure)| DirectiveOutcome { line, kind, failure })
+            .zip(outcomes.into_iter().chain(not_run))
+            .map(|((line, kind), failure)| {
+                let gated = failure.as_ref().is_some_and(|reason| reason.gated);
+                DirectiveOutcome { line, kind, failure: failure.map(|reason| reason.text), gated }
+            })
             .collect();
         FileOutcome { name: name.to_owned(), edition, directives }
     }

@@ -10,12 +10,33 @@ use aura_runtime::{Engine, Error, ErrorKind, Extern, Instance, Linker, Module, S
 use wast::token::Id;
 use wast::{QuoteWat, QuoteWatTest, WastDirective, WastExecute, WastInvoke, Wat, parser};
 
+use crate::custom::{self, CustomFault};
 use crate::refusal::{Refusal, check_exhaustion, check_trap};
 use crate::spectest;
 use crate::values::{argument, check_results};
 
 /// What a directive came to: passed, or the reason why not.
-type Outcome = Result<(), String>;
+type Outcome = Result<(), Reason>;
+
+/// Why a directive failed.
+#[derive(Debug)]
+pub(crate) struct Reason {
+    pub(crate) text: String,
+    /// Whether a module that the script needs was refused for a feature that is off.
+    pub(crate) gated: bool,
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Self { text, gated: false }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
 
 /// Why an action of a script gave no values.
 enum Failure {
@@ -72,7 +93,7 @@ impl Script {
     /// Runs one directive.
     pub(crate) fn run(&mut self, directive: WastDirective<'_>) -> Outcome {
         if Instant::now() >= self.deadline {
-            return Err("not run: the script's time is over".to_owned());
+            return Err("not run: the script's time is over".into());
         }
         match directive {
             WastDirective::Module(mut module) => self.module(&mut module),
@@ -82,7 +103,7 @@ impl Script {
             WastDirective::Invoke(invoke) => self.invoke(&invoke).map(|_| ()).map_err(unexpected),
             WastDirective::AssertReturn { exec, results, .. } => {
                 let values = self.execute(exec).map_err(unexpected)?;
-                check_results(&self.store, &values, &results)
+                Ok(check_results(&self.store, &values, &results)?)
             }
             WastDirective::AssertTrap { exec, message, .. } => {
                 let result = self.execute(exec);
@@ -99,12 +120,15 @@ impl Script {
                 self.refused(&mut module, Refusal::Invalid, message)
             }
             WastDirective::AssertUnlinkable { module, message, .. } => self.unlinkable(module, message),
-            WastDirective::AssertMalformedCustom { .. } | WastDirective::AssertInvalidCustom { .. } => {
-                Err("the contents of custom sections are not checked".to_owned())
+            WastDirective::AssertMalformedCustom { mut module, message, .. } => {
+                self.refused_custom(&mut module, Refusal::Malformed, message)
             }
-            WastDirective::AssertException { .. } => Err("needs exception handling".to_owned()),
-            WastDirective::AssertSuspension { .. } => Err("needs stack switching".to_owned()),
-            WastDirective::Thread(_) | WastDirective::Wait { .. } => Err("needs threads".to_owned()),
+            WastDirective::AssertInvalidCustom { mut module, message, .. } => {
+                self.refused_custom(&mut module, Refusal::Invalid, message)
+            }
+            WastDirective::AssertException { .. } => Err("needs exception handling".into()),
+            WastDirective::AssertSuspension { .. } => Err("needs stack switching".into()),
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => Err("needs threads".into()),
         }
     }
 
@@ -153,7 +177,7 @@ impl Script {
 
     fn register(&mut self, name: &str, module: Option<Id<'_>>) -> Outcome {
         let instance = self.instance(module)?;
-        self.linker.instance(&mut self.store, name, instance).map(|_| ()).map_err(|e| e.to_string())
+        self.linker.instance(&mut self.store, name, instance).map(|_| ()).map_err(|e| e.to_string().into())
     }
 
     fn instance(&self, id: Option<Id<'_>>) -> Result<Instance, String> {
@@ -200,11 +224,32 @@ impl Script {
             Ok((_, bytes)) => bytes,
             // Text that does not parse is malformed in the text format, which only a quotation can be.
             Err(_) if quoted && refusal == Refusal::Malformed => return Ok(()),
-            Err(error) => return Err(format!("the text of the module: {error}")),
+            Err(error) => return Err(format!("the text of the module: {error}").into()),
         };
         match Module::from_binary(&self.engine, &bytes) {
-            Err(error) => refusal.check(&error, message),
-            Ok(_) => Err(refusal.accepted(message)),
+            Err(error) => Ok(refusal.check(&error, message)?),
+            Ok(_) => Err(refusal.accepted(message).into()),
+        }
+    }
+
+    /// A module that is valid, but a custom section of it is not what its name says.
+    ///
+    /// The engine must accept the module: custom sections have no part in the semantics (specification 2.5).
+    fn refused_custom(&mut self, module: &mut QuoteWat<'_>, refusal: Refusal, message: &str) -> Outcome {
+        let quoted = matches!(module, QuoteWat::QuoteModule(..));
+        let bytes = match encode(module) {
+            Ok((_, bytes)) => bytes,
+            // An annotation in the text that is not well formed.
+            Err(_) if quoted && refusal == Refusal::Malformed => return Ok(()),
+            Err(error) => return Err(format!("the text of the module: {error}").into()),
+        };
+        Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
+        match (custom::check(&bytes), refusal) {
+            (Err(CustomFault::Malformed(_)), Refusal::Malformed) | (Err(CustomFault::Invalid(_)), Refusal::Invalid) => {
+                Ok(())
+            }
+            (Err(fault), _) => Err(format!("expected `{message}`, found {fault}").into()),
+            (Ok(()), _) => Err(format!("expected `{message}`, but every custom section is right").into()),
         }
     }
 
@@ -212,8 +257,8 @@ impl Script {
         let bytes = module.encode().map_err(|e| format!("the text of the module: {}", e.message()))?;
         let module = Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
         match self.instantiate(&module) {
-            Err(error) => Refusal::Unlinkable.check(&error, message),
-            Ok(_) => Err(Refusal::Unlinkable.accepted(message)),
+            Err(error) => Ok(Refusal::Unlinkable.check(&error, message)?),
+            Ok(_) => Err(Refusal::Unlinkable.accepted(message).into()),
         }
     }
 }
@@ -239,29 +284,36 @@ fn encode(module: &mut QuoteWat<'_>) -> Result<(Option<String>, Vec<u8>), String
 }
 
 /// Why a module that a script needs could not be had.
-fn refusal_report(error: &Error) -> String {
-    match error.kind() {
+fn refusal_report(error: &Error) -> Reason {
+    let text = match error.kind() {
         ErrorKind::Trap => format!("the module trapped while it was instantiated: {error}"),
         kind => format!("the module was refused as {kind:?}: {error}"),
-    }
+    };
+    Reason { text, gated: error.kind() == ErrorKind::Unsupported }
 }
 
-fn unexpected(failure: Failure) -> String {
+fn unexpected(failure: Failure) -> Reason {
     match failure {
-        Failure::Script(reason) => reason,
+        Failure::Script(reason) => reason.into(),
+        Failure::Engine(error) if error.kind() == ErrorKind::Unsupported => refusal_report(&error),
         Failure::Engine(error) => match error.trap().map(aura_runtime::Trap::code) {
-            Some(TrapCode::Interrupted) => "the script's time is over".to_owned(),
-            Some(code) => format!("expected values, got the trap `{code}`"),
-            None => format!("expected values, got {:?}: {error}", error.kind()),
+            Some(TrapCode::Interrupted) => "the script's time is over".into(),
+            Some(code) => format!("expected values, got the trap `{code}`").into(),
+            None => format!("expected values, got {:?}: {error}", error.kind()).into(),
         },
     }
 }
 
-fn expect_error(result: Result<Vec<Val>, Failure>, message: &str, check: impl FnOnce(&Error) -> Outcome) -> Outcome {
+fn expect_error(
+    result: Result<Vec<Val>, Failure>,
+    message: &str,
+    check: impl FnOnce(&Error) -> Result<(), String>,
+) -> Outcome {
     match result {
-        Ok(_) => Err(format!("expected `{message}`, but it returned")),
-        Err(Failure::Engine(error)) => check(&error),
-        Err(Failure::Script(reason)) => Err(reason),
+        Ok(_) => Err(format!("expected `{message}`, but it returned").into()),
+        Err(Failure::Engine(error)) if error.kind() == ErrorKind::Unsupported => Err(refusal_report(&error)),
+        Err(Failure::Engine(error)) => Ok(check(&error)?),
+        Err(Failure::Script(reason)) => Err(reason.into()),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Older sets assert that newer features are invalid, so each set needs its own. By its path, a
 //! script below `proposals/NAME/` (or `legacy/`) gets that proposal on the version the proposal was
-//! made for, and any other script the newest version the engine implements. This table is the only
-//! place that knows; a row of it says what the files of a set assert.
+//! made for ([`Edition::later`] if it uses more), and any other script the newest version the engine
+//! implements. This table is the only place that knows; a row of it says what the files of a set assert.
 
 use std::fmt;
 use std::path::{Component, Path};
@@ -21,7 +21,7 @@ pub enum Version {
 
 impl Version {
     /// The newest version the engine implements.
-    pub const NEWEST: Self = Self::V2;
+    pub const NEWEST: Self = if Features::V3.unimplemented().is_none() { Self::V3 } else { Self::V2 };
 
     /// The number, as `--spec` takes it.
     #[must_use]
@@ -30,6 +30,22 @@ impl Version {
             Self::V1 => "1.0",
             Self::V2 => "2.0",
             Self::V3 => "3.0",
+        }
+    }
+
+    /// The engine's features for this version.
+    fn features(self) -> Result<Features, String> {
+        let features = match self {
+            Self::V1 => Features::V1,
+            Self::V2 => Features::V2,
+            Self::V3 => Features::V3,
+        };
+        match features.unimplemented() {
+            None => Ok(features),
+            Some(proposal) => {
+                let newest = Self::NEWEST;
+                Err(format!("version {self} is not implemented: it has the proposal `{proposal}`; use {newest}"))
+            }
         }
     }
 }
@@ -94,32 +110,49 @@ pub static PROPOSALS: &[Proposal] = &[
     row("function-references", V2, Some(V3), &["function-references", "tail-call"]),
     row("gc", V2, Some(V3), &["gc", "function-references", "tail-call"]),
     row("annotations", V2, Some(V3), &[]),
-    row("threads", V2, None, &["threads"]),
-    row("legacy", V2, None, &["legacy-exceptions"]),
-    row("custom-page-sizes", V2, None, &["custom-page-sizes", "memory64", "multi-memory"]),
+    // The files of the set that come from the core are those from before several tables.
+    row(
+        "threads",
+        V1,
+        None,
+        &["threads", "mutable-global", "sign-extension", "saturating-float-to-int", "multi-value"],
+    ),
+    row("legacy", V2, None, &["legacy-exceptions", "exception-handling", "tail-call"]),
+    row("custom-page-sizes", V2, None, &["custom-page-sizes", "multi-memory", "memory64"]),
     row("wide-arithmetic", V2, None, &["wide-arithmetic"]),
     row("custom-descriptors", V3, None, &["custom-descriptors"]),
 ];
 
-/// What a script runs with: a version, perhaps with one set's proposals on top.
+/// What a script runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Edition {
-    pub version: Version,
-    pub proposal: Option<&'static Proposal>,
+pub enum Edition {
+    /// A version as it is.
+    Version(Version),
+    /// A version with a set's proposals on top.
+    Proposal(&'static Proposal, Version),
+    /// All that the engine implements.
+    Implemented,
 }
 
 impl Edition {
-    /// A version as it is.
-    #[must_use]
-    pub const fn version(version: Version) -> Self {
-        Self { version, proposal: None }
-    }
-
     /// The edition of the set in this folder.
     #[must_use]
     pub fn of_proposal(folder: &str) -> Option<Self> {
         let proposal = PROPOSALS.iter().find(|p| p.folder == folder)?;
-        Some(Self { version: proposal.base, proposal: Some(proposal) })
+        Some(Self::Proposal(proposal, proposal.base))
+    }
+
+    /// The edition for a script of the same set that uses what this edition has not.
+    ///
+    /// The set of a proposal grows on while other proposals are merged: some of its scripts were written for
+    /// a later version than the set was begun for. What such a script says of later features is what the
+    /// newest version says.
+    #[must_use]
+    pub fn later(self) -> Option<Self> {
+        match self {
+            Self::Proposal(_, V3) | Self::Version(_) | Self::Implemented => None,
+            Self::Proposal(proposal, _) => Some(Self::Proposal(proposal, V3)),
+        }
     }
 
     /// The engine's features for this edition.
@@ -127,16 +160,14 @@ impl Edition {
     /// # Errors
     /// If the engine does not implement the version or a proposal; the message names it.
     pub fn features(self) -> Result<Features, String> {
-        let base = match self.version {
-            V1 => Features::V1,
-            V2 => Features::V2,
-            V3 => {
-                let newest = Version::NEWEST;
-                return Err(format!("version 3.0 is not implemented; the newest that is: {newest}"));
-            }
-        };
-        let switches = self.proposal.map_or(&[][..], |p| p.switches);
-        switches.iter().try_fold(base, |features, name| features.with(name, true).map_err(|e| e.to_string()))
+        match self {
+            Self::Version(version) => version.features(),
+            Self::Proposal(proposal, version) => proposal
+                .switches
+                .iter()
+                .try_fold(version.features()?, |features, name| features.with(name, true).map_err(|e| e.to_string())),
+            Self::Implemented => Ok(Features::IMPLEMENTED),
+        }
     }
 
     /// Whether active segments are all checked before any is written, and a misfit is a link error.
@@ -145,23 +176,24 @@ impl Edition {
     /// rewritten to match. The set of `mutable-global` is older than that.
     #[must_use]
     pub fn checks_segments_first(self) -> bool {
-        self.proposal.is_some_and(|p| p.folder == "mutable-global")
+        matches!(self, Self::Proposal(Proposal { folder: "mutable-global", .. }, V1))
     }
 }
 
 impl fmt::Display for Edition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.version)?;
-        match self.proposal {
-            Some(proposal) => write!(f, " with {}", proposal.folder),
-            None => Ok(()),
+        match self {
+            Self::Version(version) => write!(f, "{version}"),
+            Self::Proposal(proposal, version) => write!(f, "{version} with {}", proposal.folder),
+            Self::Implemented => f.write_str("all that is implemented"),
         }
     }
 }
 
 /// The edition for a script at `path`, unless one was chosen.
 ///
-/// A folder below `proposals/` that no row names gets the newest version; so does any other path.
+/// The folder next below `proposals` chooses, the last one if there are several; `legacy` anywhere
+/// in the path goes before it. A folder that no row names gets the newest version; so does any other path.
 #[must_use]
 pub fn for_path(path: &Path) -> Edition {
     let parts: Vec<_> = path
@@ -178,7 +210,7 @@ pub fn for_path(path: &Path) -> Edition {
         .into_iter()
         .chain(below_proposals)
         .find_map(Edition::of_proposal)
-        .unwrap_or(Edition::version(Version::NEWEST))
+        .unwrap_or(Edition::Version(Version::NEWEST))
 }
 
 #[cfg(test)]
@@ -191,20 +223,21 @@ mod tests {
 
     #[test]
     fn the_path_chooses_the_edition() {
-        assert_eq!(edition("test/core/i32.wast"), "2.0");
-        assert_eq!(edition("i32.wast"), "2.0");
+        let newest = Version::NEWEST.number();
+        assert_eq!(edition("test/core/i32.wast"), newest);
+        assert_eq!(edition("i32.wast"), newest);
         assert_eq!(edition("/a/proposals/simd/simd_lane.wast"), "1.0 with simd");
-        assert_eq!(edition("proposals/threads/atomic.wast"), "2.0 with threads");
+        assert_eq!(edition("proposals/threads/atomic.wast"), "1.0 with threads");
         assert_eq!(edition("test/legacy/exceptions/try_catch.wast"), "2.0 with legacy");
-        assert_eq!(edition("proposals/nobody-knows/x.wast"), "2.0");
-        assert_eq!(edition("proposals/simd.wast"), "2.0");
-        assert_eq!(edition(""), "2.0");
+        assert_eq!(edition("proposals/nobody-knows/x.wast"), newest);
+        assert_eq!(edition("proposals/simd.wast"), newest);
+        assert_eq!(edition(""), newest);
     }
 
     #[test]
     fn editions_of_one_and_two_are_implemented() {
-        assert_eq!(Edition::version(V1).features(), Ok(Features::V1));
-        assert_eq!(Edition::version(V2).features(), Ok(Features::V2));
+        assert_eq!(Edition::Version(V1).features(), Ok(Features::V1));
+        assert_eq!(Edition::Version(V2).features(), Ok(Features::V2));
         for proposal in PROPOSALS.iter().filter(|p| p.merged == Some(V2)) {
             let edition = Edition::of_proposal(proposal.folder).expect("a row of the table");
             assert!(edition.features().is_ok(), "{edition}");

@@ -169,9 +169,18 @@ struct Runners {
 }
 
 impl Runners {
+    /// Runs a script with its edition; with a later one if it turns out to use more.
     fn run(&self, script: &ScriptSource) -> FileOutcome {
-        let unreadable = |reason| FileOutcome::unreadable(&script.name, script.edition.to_string(), 1, reason);
-        match (&script.text, self.runner(script.edition)) {
+        let outcome = self.run_as(script, script.edition);
+        match script.edition.later() {
+            Some(later) if outcome.is_gated() => self.run_as(script, later),
+            _ => outcome,
+        }
+    }
+
+    fn run_as(&self, script: &ScriptSource, edition: Edition) -> FileOutcome {
+        let unreadable = |reason| FileOutcome::unreadable(&script.name, edition.to_string(), 1, reason);
+        match (&script.text, self.runner(edition)) {
             (Ok(text), Ok(runner)) => runner.run(&script.name, text),
             (Err(reason), _) => unreadable(reason.clone()),
             (_, Err(reason)) => unreadable(reason),

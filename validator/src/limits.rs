@@ -21,6 +21,40 @@ impl Features {
     /// WebAssembly 2.0 (2022): 1.0 with multi-value, reference types, bulk memory, sign extension, saturating
     /// conversions and SIMD.
     pub const V2: Self = Self(WasmFeatures::WASM2);
+    /// WebAssembly 3.0 (2025): 2.0 with extended constant expressions, relaxed SIMD, tail calls, several memories, 64-bit
+    /// memories and tables, exceptions, typed function references and garbage collection. Threads are no part of it.
+    pub const V3: Self = Self(WasmFeatures::WASM3.difference(WasmFeatures::THREADS));
+
+    /// The newest version of which the engine implements every proposal.
+    pub const NEWEST: Self = if Self::V3.unimplemented().is_none() { Self::V3 } else { Self::V2 };
+    /// All that the engine implements: the newest version, and every proposal beside it.
+    pub const IMPLEMENTED: Self = Self::implemented();
+
+    const fn implemented() -> Self {
+        let mut features = Self::V2.0;
+        let mut index = 0;
+        while index < PROPOSALS.len() {
+            if PROPOSALS[index].implemented {
+                features = features.union(PROPOSALS[index].flag);
+            }
+            index += 1;
+        }
+        Self(features)
+    }
+
+    /// The first proposal of these that the engine does not implement.
+    #[must_use]
+    pub const fn unimplemented(self) -> Option<&'static str> {
+        let mut index = 0;
+        while index < PROPOSALS.len() {
+            let row = &PROPOSALS[index];
+            if !row.implemented && self.0.contains(row.flag) {
+                return Some(row.name);
+            }
+            index += 1;
+        }
+        None
+    }
 
     /// Switches one proposal by its name, such as `simd` or `extended-const`.
     ///
@@ -57,7 +91,7 @@ impl Features {
 impl Default for Features {
     /// The newest version the engine implements.
     fn default() -> Self {
-        Self::V2
+        Self::NEWEST
     }
 }
 

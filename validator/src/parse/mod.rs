@@ -32,6 +32,10 @@ impl Module {
         let limits = limits.clamped();
         check("module_bytes", bytes.len() as u64, limits.module_bytes, 0)?;
         check_header(&bytes)?;
+        if let Some(proposal) = features.unimplemented() {
+            let message = format!("the proposal `{proposal}` is switched on, but it is not implemented");
+            return Err(Error::unsupported(proposal, message, 0));
+        }
         match read(&bytes, *features, &limits) {
             Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
             Err(Stop::Refused(error)) => Err(error.or_malformed(&bytes, features.wasmparser())),
