@@ -1,12 +1,21 @@
 //! After a run: what the program was denied, and which grant would allow it. One line each.
 
-use aura_runtime::DeniedImport;
+use aura_runtime::{Action, DeniedImport};
 use aura_wasi::WasiCtx;
 
 use crate::report::say;
 
+/// What a program was told that there is none of, though a grant might have made some.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unseen {
+    /// Arguments were given after FILE.
+    pub(crate) arguments: bool,
+    /// The program looked for directories, and then failed.
+    pub(crate) directories: bool,
+}
+
 /// Prints a line for each operation that was denied.
-pub(crate) fn report(imports: &[DeniedImport], wasi: &WasiCtx, unseen_arguments: bool) {
+pub(crate) fn report(imports: &[DeniedImport], wasi: &WasiCtx, unseen: Unseen) {
     for denied in imports {
         let grants: Vec<_> = denied.actions.iter().map(|a| format!("--grant {}", a.hint())).collect();
         say("denied", format!("{}.{}: allowed by {}", denied.module, denied.name, grants.join(" or ")));
@@ -14,7 +23,14 @@ pub(crate) fn report(imports: &[DeniedImport], wasi: &WasiCtx, unseen_arguments:
     for denied in wasi.denials() {
         say("denied", format!("{}: allowed by --grant {}", denied.asked, denied.grant));
     }
-    if unseen_arguments {
+    if unseen.directories {
+        let (read, write) = (Action::FsRead.hint(), Action::FsWrite.hint());
+        say(
+            "denied",
+            format!("directories, which the program looked for: allowed by --grant {read} or --grant {write}"),
+        );
+    }
+    if unseen.arguments {
         say("denied", "the arguments after FILE: allowed by --grant args");
     }
 }

@@ -14,10 +14,11 @@ use aura_runtime::{
 use aura_wasi::WasiCtx;
 
 use crate::args::{RunArgs, UnknownImports};
+use crate::denials::{self, Unseen};
 use crate::inspect::{extern_text, wasi_function};
 use crate::load::Source;
 use crate::report::{Failure, print};
-use crate::{denials, values};
+use crate::values;
 
 /// Where WASI programs start, and where WASI libraries are set up.
 const START: &str = "_start";
@@ -34,12 +35,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let engine = engine(args)?;
     let module = source.module(&engine)?;
     let mut program = Program::new(args, &source.path, &module, &arguments)?;
-    let outcome = program.run(args, &arguments);
-    let asks_for_arguments = module.imports().any(|i| i.name() == "args_get" && i.module().starts_with("wasi"));
-    let granted = program.grants.iter().any(|g| g.action == Action::Args);
-    let unseen = args.invoke.is_none() && !arguments.is_empty() && asks_for_arguments && !granted;
+    let ended = program.run(args, &arguments);
+    let unseen = Unseen {
+        arguments: args.invoke.is_none() && !arguments.is_empty() && program.missed_arguments(),
+        directories: !matches!(ended, Ok(0)) && program.missed_directories(),
+    };
     denials::report(program.store.denials(), program.store.data(), unseen);
-    outcome
+    ended.map(ExitCode::from)
 }
 
 fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
@@ -118,13 +120,25 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    fn run(&mut self, args: &RunArgs, arguments: &[String]) -> Result<ExitCode, Failure> {
+    /// Whether the program could have asked for its arguments in vain.
+    fn missed_arguments(&self) -> bool {
+        let asks = self.module.imports().any(|i| i.name() == "args_get" && i.module().starts_with("wasi"));
+        asks && !self.grants.iter().any(|grant| grant.action == Action::Args)
+    }
+
+    /// Whether the program looked for directories where none was granted.
+    fn missed_directories(&self) -> bool {
+        self.store.quiet_denials().iter().any(|denied| denied.name == "fd_prestat_get")
+    }
+
+    /// Runs the program; gives its exit code.
+    fn run(&mut self, args: &RunArgs, arguments: &[String]) -> Result<u8, Failure> {
         match self.call(args, arguments) {
-            Ok(()) => Ok(ExitCode::SUCCESS),
+            Ok(()) => Ok(0),
             Err(Ended::Failure(failure)) => Err(failure),
             Err(Ended::Engine(error)) => match error.exit_code() {
                 // Only the low eight bits of an exit code reach a parent process.
-                Some(code) => Ok(ExitCode::from((code & 0xff) as u8)),
+                Some(code) => Ok((code & 0xff) as u8),
                 None => Err(self.failure(&error)),
             },
         }

@@ -141,6 +141,28 @@ fn arguments_that_the_program_may_not_see_are_mentioned() {
     assert_eq!(run_wat(text, &[], &[]).stderr, "");
 }
 
+/// C programs look for directories when they start, and stop quietly where there is none.
+#[test]
+fn a_program_that_found_no_directory_and_failed_is_told_the_grant() {
+    let ends_with = |code: u32| {
+        format!(
+            r#"(module
+                (import "wasi_snapshot_preview1" "fd_prestat_get" (func $look (param i32 i32) (result i32)))
+                (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                (memory (export "memory") 1)
+                (func (export "_start") (drop (call $look (i32.const 3) (i32.const 0))) (call $exit (i32.const {code}))))"#
+        )
+    };
+    let line = "denied: directories, which the program looked for: allowed by --grant fs.read=HOST[::GUEST] \
+                or --grant fs.write=HOST[::GUEST]\n";
+    for engine in ENGINES {
+        let failed = run_wat(&ends_with(1), &["--engine", engine], &[]);
+        assert_eq!((failed.code, failed.stderr.as_str()), (1, line), "{engine}");
+        assert_eq!(run_wat(&ends_with(0), &["--engine", engine], &[]).stderr, "");
+        assert_eq!(run_wat(&ends_with(1), &["--engine", engine, "--grant", "fs.read=."], &[]).stderr, "");
+    }
+}
+
 #[test]
 fn help_has_examples_and_version_has_a_number() {
     let folder = Folder::new();

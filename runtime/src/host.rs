@@ -183,6 +183,7 @@ impl HostRecord {
         let data = unsafe { &mut *context.store };
         data.account_denial(self, gate, acted_on)?;
         if let Denial::Quiet(answer) = gate.denial {
+            DeniedImport::note(&mut data.quietly_denied, &self.func, gate.actions);
             return with_call(context, slots, answer).map_err(Error::from);
         }
         DeniedImport::note(&mut data.denied, &self.func, gate.actions);

@@ -89,6 +89,7 @@ pub(crate) struct StoreData {
     /// By slot; empty where a grant waits to be taken in.
     pub(crate) grants: Vec<Option<Standing>>,
     pub(crate) denied: Vec<DeniedImport>,
+    pub(crate) quietly_denied: Vec<DeniedImport>,
     /// The host calls of the store's guests, as whoever revokes sees them.
     pub(crate) flight: Arc<Flight>,
     pub(crate) injections: Arc<Injections>,
@@ -152,6 +153,7 @@ impl StoreData {
             roots: RootsCell::default(),
             grants: Vec::new(),
             denied: Vec::new(),
+            quietly_denied: Vec::new(),
         }
     }
 
@@ -454,6 +456,13 @@ impl<T: 'static> Store<T> {
     #[must_use]
     pub fn denials(&self) -> &[DeniedImport] {
         &self.get().data.denied
+    }
+
+    /// Imports that guests called without a grant and that answered as if there were nothing to be had,
+    /// each once. Start-up code asks for much that its program never misses.
+    #[must_use]
+    pub fn quiet_denials(&self) -> &[DeniedImport] {
+        &self.get().data.quietly_denied
     }
 }
 
