@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::limits::DENIALS_MAX;
+use crate::limits::{DENIAL_LEN_MAX, DENIALS_MAX};
 
 /// One operation that was denied, and the grant that would allow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,12 @@ impl fmt::Display for DeniedOp {
 pub(crate) struct Denied(Vec<DeniedOp>);
 
 impl Denied {
-    /// Adds a denial unless it is known or the list is full.
-    pub(crate) fn add(&mut self, asked: String, grant: String) {
+    /// Adds a denial unless it is known or the list is full; what is too long is cut off.
+    pub(crate) fn add(&mut self, mut asked: String, grant: String) {
+        if let Some((end, _)) = asked.char_indices().nth(DENIAL_LEN_MAX) {
+            asked.replace_range(end.., "...");
+            asked.shrink_to_fit();
+        }
         let op = DeniedOp { asked, grant };
         if self.0.len() < DENIALS_MAX && !self.0.contains(&op) {
             self.0.push(op);

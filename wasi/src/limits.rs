@@ -4,6 +4,9 @@
 //! fixed size, before anything is allocated for it.
 
 /// Limits of one [`crate::WasiCtx`].
+///
+/// With the defaults, one call takes at most 512 KiB of the host's memory while it runs. What stays after any
+/// number of calls is at most 1 MiB: descriptors and the list of denials. Captured output comes on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WasiLimits {
     /// Descriptors open at a time, granted directories and streams included.
@@ -39,3 +42,5 @@ pub(crate) const PATH_LEN_MAX: u32 = 4096;
 pub(crate) const PIECE_LEN: usize = 64 << 10;
 /// How many distinct denials a context remembers.
 pub(crate) const DENIALS_MAX: usize = 64;
+/// Longest description of a denial, in characters.
+pub(crate) const DENIAL_LEN_MAX: usize = 300;

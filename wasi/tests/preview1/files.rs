@@ -204,6 +204,36 @@ fn times_are_set_and_told() {
     assert_eq!(guest.call("fd_filestat_set_times", &[fd.into(), 0, 0, 3]), Errno::INVAL);
 }
 
+/// What a host may have in a directory that a guest could not have put there.
+#[test]
+fn odd_names_and_kinds_on_the_host_are_listed_and_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = dir();
+    let name = |bytes: &[u8]| dir.path().join(std::ffi::OsStr::from_bytes(bytes));
+    fs::write(name(b"\xff\xfe"), b"").expect("file");
+    fs::write(name(&[b'n'; 255]), b"").expect("file");
+    fs::write(name(b"a\nb"), b"").expect("file");
+    let _socket = std::os::unix::net::UnixListener::bind(name(b"socket")).expect("socket");
+    rustix::fs::mkfifoat(rustix::fs::CWD, name(b"pipe"), rustix::fs::Mode::from_raw_mode(0o600)).expect("pipe");
+    let mut guest = Guest::in_dir("fs.write", dir.path());
+    guest.ok("fd_readdir", &[DIR.into(), BUFFER.into(), 4096, 0, OUT.into()]);
+    let (used, mut at, mut names) = (guest.word(OUT), 0, Vec::new());
+    while at < used {
+        let len = guest.word(BUFFER + at + 16);
+        names.push((guest.bytes(BUFFER + at + 24, len).to_vec(), guest.bytes(BUFFER + at + 20, 1)[0]));
+        at += 24 + len;
+    }
+    names.sort();
+    let expected: [(&[u8], u8); 7] =
+        [(b".", 3), (b"..", 3), (b"a\nb", 4), (&[b'n'; 255], 4), (b"pipe", 0), (b"socket", 6), (b"\xff\xfe", 4)];
+    assert_eq!(names, expected.map(|(name, kind)| (name.to_vec(), kind)));
+    assert_eq!(guest.open(DIR, "socket", 0, RIGHT_READ), Err(Errno::NXIO));
+    assert!(guest.open(DIR, "a\nb", 0, RIGHT_READ).is_ok());
+    guest.put(PATH, b"\xff\xfe");
+    assert_eq!(guest.call("path_filestat_get", &[DIR.into(), 0, PATH.into(), 2, OUT.into()]), Errno::ILSEQ);
+    assert_eq!(guest.open(DIR, &"n".repeat(256), CREATE, RIGHT_WRITE), Err(Errno::NAMETOOLONG));
+}
+
 #[test]
 fn handles_have_a_limit() {
     let dir = dir();

@@ -5,6 +5,7 @@ mod files;
 mod guest;
 mod hostile;
 mod links;
+mod matrix;
 mod program;
 mod properties;
 mod readonly;

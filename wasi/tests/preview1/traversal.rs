@@ -150,7 +150,8 @@ fn cve_2024_38358_cve_2025_43853_ghsa_vqjp_followed_paths_stay_inside() {
 /// never on anything outside.
 #[test]
 fn ghsa_vqjp_operations_on_names_stay_inside() {
-    for operation in ["path_unlink_file", "path_remove_directory", "path_create_directory", "from", "to"] {
+    let on_one = ["path_unlink_file", "path_remove_directory", "path_create_directory"];
+    for operation in on_one.into_iter().chain(["from", "to", "link from", "link to", "symlink"]) {
         let (root, inside, outside) = tree();
         let before = snapshot(&outside);
         let mut guest = Guest::in_dir("fs.write", &inside);
@@ -163,6 +164,13 @@ fn ghsa_vqjp_operations_on_names_stay_inside() {
                         fs::write(inside.join("source"), b"").expect("file");
                         guest.rename(DIR, "source", DIR, &path)
                     }
+                    "link from" => {
+                        let errno = guest.link(DIR, &path, DIR, "linked");
+                        guest.at_path("path_unlink_file", DIR, "linked");
+                        errno
+                    }
+                    "link to" => guest.link(DIR, "file", DIR, &path),
+                    "symlink" => guest.symlink("sub", DIR, &path),
                     _ => guest.at_path(operation, DIR, &path),
                 };
                 let leads_out = ["/", ".", "sub/../.", "file/"].iter().any(|start| way.starts_with(start));
@@ -268,11 +276,36 @@ fn erlang_wasm_nul_and_other_malformed_paths_in_every_argument() {
             ("path_unlink_file", vec![dir, at, len]),
             ("path_rename", vec![dir, at, len, dir, fine[0], fine[1]]),
             ("path_rename", vec![dir, fine[0], fine[1], dir, at, len]),
+            ("path_link", vec![dir, 0, at, len, dir, fine[0], fine[1]]),
+            ("path_link", vec![dir, 0, fine[0], fine[1], dir, at, len]),
+            ("path_symlink", vec![at, len, dir, fine[0], fine[1]]),
+            ("path_symlink", vec![fine[0], fine[1], dir, at, len]),
         ] {
             assert_eq!(guest.call(name, &args), errno, "{name} of {bytes:?}");
         }
     }
     assert_eq!(snapshot(root.path()), before);
+}
+
+/// Links that only the kernel can make, and that lead anywhere: those of `/proc`.
+#[test]
+fn links_of_the_kernel_are_not_followed() {
+    let mut guest = Guest::in_dir("fs.read", Path::new("/proc/self"));
+    for path in ["root/etc/passwd", "cwd/.", "root", "exe", "fd/0", "root/"] {
+        let opened = guest.open(DIR, path, 0, RIGHT_READ);
+        assert!(matches!(opened, Err(Errno::LOOP | Errno::NOTCAPABLE | Errno::NOENT)), "{path}: {opened:?}");
+    }
+    assert!(guest.open(DIR, "status", 0, RIGHT_READ).is_ok());
+}
+
+/// The kernel's own limit is the guest's: what fits is resolved, however much of it says nothing.
+#[test]
+fn the_longest_path_is_resolved() {
+    let (_root, inside, _outside) = tree();
+    let mut guest = Guest::in_dir("fs.read", &inside);
+    let padded = |len: usize| format!("{}file", "./".repeat((len - 4) / 2));
+    assert_eq!(guest.stat(DIR, &padded(4094), true), Errno::SUCCESS);
+    assert_eq!(guest.stat(DIR, &padded(4096), true), Errno::NAMETOOLONG);
 }
 
 /// HOSTILE 1b, CVE-2024-51745, CVE-2024-51756 and GHSA-f2pq-268w-886c: the crate builds for Linux

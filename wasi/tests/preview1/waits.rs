@@ -128,3 +128,41 @@ fn cve_2026_54914_ghsa_j366_poll_counts_are_bounded() {
         assert_eq!(guest.call("poll_oneoff", &[list, events, 1, OUT.into()]), Errno::FAULT);
     }
 }
+
+/// A deadline ends a wait within 10 ms. The best of some tries counts: others may have the processor.
+#[test]
+fn deadlines_hold_within_10_ms() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).expect("pipe");
+    let mut guest = Guest::in_dir("fs.write", dir.path());
+    guest.grant("clock");
+    let fd = guest.open(DIR, "pipe", 0, RIGHT_READ).expect("opened");
+    let writer = guest.open(DIR, "pipe", 0, RIGHT_WRITE).expect("opened");
+    // A full pipe, so that writing waits too.
+    guest.ok("fd_fdstat_set_flags", &[writer.into(), 4]);
+    while guest.write(writer, &[0; 4096]).is_ok() {}
+    guest.ok("fd_fdstat_set_flags", &[writer.into(), 0]);
+    let empty = dir.path().join("empty");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &empty, rustix::fs::Mode::from_raw_mode(0o600)).expect("pipe");
+    let nothing = guest.open(DIR, "empty", 0, RIGHT_READ).expect("opened");
+    let [list, count] = guest.pieces(&[(BUFFER, 10)]);
+    guest.put(BUFFER, &clock(1, 1, 1 << 50, false));
+    guest.put(BUFFER + 48, &descriptor(2, 1, nothing));
+    for (name, args) in [
+        ("fd_read", vec![nothing.into(), list, count, OUT.into()]),
+        ("fd_write", vec![writer.into(), list, count, OUT.into()]),
+        ("poll_oneoff", vec![BUFFER.into(), EVENTS.into(), 2, OUT.into()]),
+    ] {
+        let late = (0..10).map(|_| {
+            let deadline = Instant::now() + Duration::from_millis(7);
+            guest.deadline = Some(deadline);
+            let result = guest.try_call(name, &args);
+            assert!(matches!(result, Err(HostError::Trap(TrapCode::Interrupted))), "{name}");
+            Instant::now().saturating_duration_since(deadline)
+        });
+        let best = late.min().expect("tries");
+        assert!(best <= Duration::from_millis(10), "{name}: {best:?} late");
+    }
+    let _ = fd;
+}
