@@ -45,6 +45,7 @@ pub struct Config {
     pub(crate) canonicalize_nans: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) tier_up_threshold: u32,
+    pub(crate) odd_functions_interpreted: bool,
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
     pub(crate) memory64_ceiling: u64,
@@ -63,6 +64,7 @@ impl Default for Config {
             canonicalize_nans: false,
             max_wasm_stack: 512 << 10,
             tier_up_threshold: 1000,
+            odd_functions_interpreted: false,
             segments_checked_first: false,
             gc_stress: false,
             memory64_ceiling: CEILING_64,
@@ -156,6 +158,12 @@ impl Config {
     /// What the instances of a store may take, unless the store says otherwise ([`crate::Store::set_limits`]).
     pub fn store_limits(&mut self, limits: StoreLimits) -> &mut Self {
         self.store_limits = limits;
+        self
+    }
+
+    /// Whether functions of odd index are never compiled, so that calls between functions change tier. For tests of tiers.
+    pub fn odd_functions_interpreted(&mut self, on: bool) -> &mut Self {
+        self.odd_functions_interpreted = on;
         self
     }
 

@@ -1,35 +1,78 @@
-//! Compares the tiers on random modules: `differential [SEED [COUNT]]`.
+//! Compares the engines on random modules: `differential [COUNT [SEED]]`.
 //!
-//! On a difference it prints the seed, the smallest module found that still differs, and what each
-//! mode observed.
+//! Seeds count up from SEED. On a difference it prints the seed, the smallest module found that still
+//! differs, and what each engine observed.
 
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use aura_spec_tests::differential::case::Case;
-use aura_spec_tests::differential::{Difference, Differential, Verdict};
+use aura_spec_tests::differential::{Difference, Differential, STACK_BYTES, Verdict};
+use indicatif::{ProgressBar, ProgressStyle};
 
 fn main() -> ExitCode {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<u64>());
-    let (Ok(seed), Ok(count)) = (numbers.next().unwrap_or(Ok(0)), numbers.next().unwrap_or(Ok(1000))) else {
-        eprintln!("error: arguments are numbers: differential [SEED [COUNT]]");
+    let (Ok(count), Ok(seed)) = (numbers.next().unwrap_or(Ok(1000)), numbers.next().unwrap_or(Ok(0))) else {
+        eprintln!("error: arguments are numbers: differential [COUNT [SEED]]");
         return ExitCode::from(2);
     };
-    let differential = match Differential::new() {
-        Ok(differential) => differential,
+    match compare(seed, count) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: no engine: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut differing = 0;
-    for seed in seed..seed.saturating_add(count) {
-        if let Verdict::Differs(difference) = differential.check(&Case::new(seed)) {
-            differing += 1;
-            report(&differential, seed, &difference);
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
         }
     }
-    println!("{count} modules, {differing} differ");
-    if differing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Compares the modules of `count` seeds on all processors; how many differed.
+fn compare(seed: u64, count: u64) -> Result<usize, String> {
+    let differential = Differential::new().map_err(|error| format!("no engine: {error}"))?;
+    let bar = progress(count);
+    let (next, no_module, differing) = (AtomicU64::new(seed), AtomicU64::new(0), Mutex::new(0));
+    let end = seed.saturating_add(count);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                break;
+            }
+            match differential.check(&Case::new(seed)) {
+                Verdict::Same => {}
+                Verdict::NoModule => drop(no_module.fetch_add(1, Ordering::Relaxed)),
+                Verdict::Differs(difference) => {
+                    // One report at a time.
+                    let mut differing = differing.lock().expect("a report does not panic");
+                    *differing += 1;
+                    bar.suspend(|| report(&differential, seed, &difference));
+                }
+            }
+            bar.inc(1);
+        }
+    };
+    thread::scope(|scope| -> Result<(), String> {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            // More stack than guests may use.
+            let worker = thread::Builder::new().stack_size(STACK_BYTES + (64 << 20));
+            worker.spawn_scoped(scope, work).map_err(|error| format!("no thread: {error}"))?;
+        }
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    let (no_module, differing) = (no_module.into_inner(), differing.into_inner().unwrap_or_else(|e| e.into_inner()));
+    println!("seeds {seed} to {}: {} modules, {differing} differ", end - 1, count - no_module);
+    Ok(differing)
+}
+
+/// A progress bar on standard error; it draws nothing unless that is a terminal.
+fn progress(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 fn report(differential: &Differential, seed: u64, difference: &Difference) {

@@ -1,7 +1,7 @@
 //! Random modules on every tier and in every bounds mode: a bounded number.
 //!
-//! `AURA_DIFFERENTIAL=COUNT` runs more; `cargo run -p aura-spec-tests --example differential -- SEED
-//! COUNT` also reduces what differs.
+//! `AURA_DIFFERENTIAL=COUNT` runs more; `cargo run --release -p aura-spec-tests --example differential --
+//! COUNT SEED` also reduces what differs.
 
 use aura_spec_tests::differential::case::Case;
 use aura_spec_tests::differential::{Differential, Verdict};

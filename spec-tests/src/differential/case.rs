@@ -1,6 +1,12 @@
-//! A case: bytes from which wasm-smith makes a module, drawn from a seed, shrunk by halves.
+//! A case: a module drawn from a seed, and smaller ones like it.
+//!
+//! Three of four are made by wasm-smith from bytes, shrunk by halves; one of four has accesses at edges
+//! (see [`super::edges`]), shrunk by its functions. A case uses whatever the engine implements.
 
-use wasm_smith::{Config, Module};
+use aura_runtime::Features;
+use wasm_smith::{Config, MemoryOffsetChoices, Module};
+
+use super::edges::Edges;
 
 /// A small generator of pseudo-random numbers (SplitMix64), the same on every machine.
 #[derive(Clone, Debug)]
@@ -28,11 +34,18 @@ impl Random {
     }
 }
 
-/// Bytes that a module is made from, and the seed that its calls' arguments are drawn from.
+/// What a module is made from, and the seed that its calls' arguments are drawn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     seed: u64,
-    bytes: Vec<u8>,
+    source: Source,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// Bytes for wasm-smith.
+    Smith(Vec<u8>),
+    Edges(Edges),
 }
 
 /// The host's functions that modules may import; see `observe` for what they do.
@@ -48,9 +61,12 @@ impl Case {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
+        if seed % 4 == 3 {
+            return Self { seed, source: Source::Edges(Edges::new(&mut random)) };
+        }
         let words = 64 << random.below(5);
         let bytes = (0..words).flat_map(|_| random.number().to_le_bytes()).collect();
-        Self { seed, bytes }
+        Self { seed, source: Source::Smith(bytes) }
     }
 
     /// The seed the case was drawn from.
@@ -62,8 +78,13 @@ impl Case {
     /// The module's bytes; none if wasm-smith can make no module of them.
     #[must_use]
     pub fn module(&self) -> Option<Vec<u8>> {
-        let mut source = arbitrary::Unstructured::new(&self.bytes);
-        Some(Module::new(config(self.seed), &mut source).ok()?.to_bytes())
+        match &self.source {
+            Source::Smith(bytes) => {
+                let mut source = arbitrary::Unstructured::new(bytes);
+                Some(Module::new(config(self.seed), &mut source).ok()?.to_bytes())
+            }
+            Source::Edges(edges) => wat::parse_str(edges.text()).ok(),
+        }
     }
 
     /// The module's bytes with a few faults: changed, lost or cut off. Most are no valid module any more.
@@ -87,53 +108,79 @@ impl Case {
     /// The smallest case that can be found from this one for which `fails` holds.
     #[must_use]
     pub fn reduce(&self, mut fails: impl FnMut(&Self) -> bool) -> Self {
-        let mut best = self.clone();
-        let mut step = best.bytes.len().div_ceil(2);
-        while step > 0 {
-            let mut at = 0;
-            while at < best.bytes.len() {
-                let mut smaller = best.clone();
-                smaller.bytes.drain(at..(at + step).min(best.bytes.len()));
-                if fails(&smaller) {
-                    best = smaller;
-                } else {
-                    at += step;
-                }
+        match &self.source {
+            Source::Smith(bytes) => {
+                let with = |bytes| Self { seed: self.seed, source: Source::Smith(bytes) };
+                with(reduce_list(bytes.clone(), |bytes| fails(&with(bytes.to_vec()))))
             }
-            step /= 2;
+            Source::Edges(edges) => {
+                let with = |functions: &[String]| Self {
+                    seed: self.seed,
+                    source: Source::Edges(edges.with_functions(functions)),
+                };
+                with(&reduce_list(edges.functions.clone(), |functions| fails(&with(functions))))
+            }
         }
-        best
     }
 }
 
-/// What modules are made of: all of version 2.0, bounded so that a run is short.
+/// The shortest list that can be found for which `fails` holds, by leaving out longer and shorter runs.
+fn reduce_list<T: Clone>(mut best: Vec<T>, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    let mut step = best.len().div_ceil(2);
+    while step > 0 {
+        let mut at = 0;
+        while at < best.len() {
+            let mut smaller = best.clone();
+            smaller.drain(at..(at + step).min(best.len()));
+            if fails(&smaller) {
+                best = smaller;
+            } else {
+                at += step;
+            }
+        }
+        step /= 2;
+    }
+    best
+}
+
+/// What modules are made of: all that the engine implements, bounded so that a run is short.
 ///
-/// Modules of even seeds have checks around all that could trap, so that they run further.
+/// Modules of even seeds have checks around all that could trap, so that they run further. In the others
+/// half of the static offsets are near the end of the memory or anywhere.
 fn config(seed: u64) -> Config {
     let imports = wat::parse_str(IMPORTS).expect("the list of imports is well formed");
+    let has = |proposal| Features::IMPLEMENTED.has(proposal);
+    let disallow_traps = seed.is_multiple_of(2);
     Config {
         available_imports: Some(imports),
         export_everything: true,
-        disallow_traps: seed.is_multiple_of(2),
+        disallow_traps,
+        memory_offset_choices: if disallow_traps {
+            MemoryOffsetChoices(90, 9, 1)
+        } else {
+            MemoryOffsetChoices(2, 1, 1)
+        },
         min_funcs: 1,
         max_funcs: 12,
         max_imports: 4,
         max_instructions: 120,
-        max_memories: 1,
+        max_memories: if has("multi-memory") { 3 } else { 1 },
         max_memory32_bytes: 8 << 16,
+        max_memory64_bytes: 8 << 16,
         memory_max_size_required: true,
         max_tables: 3,
         max_table_elements: 200,
         table_max_size_required: true,
-        exceptions_enabled: false,
-        gc_enabled: false,
-        compact_imports_enabled: false,
-        memory64_enabled: false,
-        relaxed_simd_enabled: false,
-        tail_call_enabled: false,
-        threads_enabled: false,
-        wide_arithmetic_enabled: false,
-        extended_const_enabled: false,
+        exceptions_enabled: has("exception-handling"),
+        gc_enabled: has("gc"),
+        compact_imports_enabled: has("compact-imports"),
+        memory64_enabled: has("memory64"),
+        relaxed_simd_enabled: has("relaxed-simd"),
+        tail_call_enabled: has("tail-call"),
+        threads_enabled: has("threads"),
+        wide_arithmetic_enabled: has("wide-arithmetic"),
+        extended_const_enabled: has("extended-const"),
+        custom_page_sizes_enabled: has("custom-page-sizes"),
         ..Config::default()
     }
 }
@@ -152,8 +199,14 @@ mod tests {
 
     #[test]
     fn reducing_keeps_what_fails_and_drops_the_rest() {
-        let case = Case { seed: 0, bytes: (0..=255).collect() };
-        let reduced = case.reduce(|case| case.bytes.contains(&7) && case.bytes.contains(&200));
-        assert_eq!(reduced.bytes, [7, 200]);
+        let case = Case { seed: 0, source: Source::Smith((0..=255).collect()) };
+        let reduced = case.reduce(|case| match &case.source {
+            Source::Smith(bytes) => bytes.contains(&7) && bytes.contains(&200),
+            Source::Edges(_) => false,
+        });
+        assert_eq!(reduced.source, Source::Smith(vec![7, 200]));
+        let edges = Case::new(3);
+        let reduced = edges.reduce(|case| matches!(&case.source, Source::Edges(edges) if !edges.functions.is_empty()));
+        assert!(matches!(reduced.source, Source::Edges(edges) if edges.functions.len() == 1));
     }
 }

@@ -1,30 +1,43 @@
-//! Random modules on every tier and in every bounds mode: nothing observable may differ.
+//! Random modules on four engines: nothing observable may differ.
 //!
-//! [`case`] makes a module from bytes, and shrinks the bytes; [`mod@observe`] runs a module and writes
-//! down everything a host can see of the run; this file compares what the modes wrote. Numbers are
-//! compared bit for bit: the engines run with canonical NaNs.
+//! The engines are the interpreter, the JIT without and with optimisation, and one that changes tier at
+//! every call; the bounds mode changes from module to module. [`case`] makes a module, and smaller ones;
+//! [`edges`] makes those with accesses at edges; [`mod@observe`] runs a module and writes down
+//! everything a host can see of the run; this file compares what the engines wrote. Numbers are
+//! compared bit for bit: the engines are deterministic.
 
 pub mod case;
+pub mod edges;
 pub mod observe;
 
 use std::fmt;
 
-use aura_runtime::{Bounds, Config, Engine, Error, Strategy};
+use aura_runtime::{Bounds, Config, Engine, Error, Features, OptLevel, Strategy};
 
 use self::case::Case;
 use self::observe::{Observation, observe};
-use crate::suite::Mode;
 
-/// All modes to compare, each with an engine that stays for all cases.
+/// What runs modules: a name, a tier, and how hard the compiler tries.
+const ENGINES: [(&str, Strategy, OptLevel); 4] = [
+    ("interpreter", Strategy::Interpreter, OptLevel::None),
+    ("jit without optimisation", Strategy::Jit, OptLevel::None),
+    ("jit", Strategy::Jit, OptLevel::Speed),
+    ("changing tiers", Strategy::Auto, OptLevel::Speed),
+];
+
+/// The engines to compare, in each bounds mode; they stay for all cases.
 #[derive(Debug)]
 pub struct Differential {
-    engines: Vec<(Mode, Engine)>,
+    guard: Vec<Engine>,
+    explicit: Vec<Engine>,
 }
 
-/// Two modes that observed different things.
+/// Two engines that observed different things.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    pub modes: (Mode, Mode),
+    pub engines: (&'static str, &'static str),
+    /// How memories were bounded.
+    pub bounds: Bounds,
     /// What preceded the difference, the same in both.
     pub before: Vec<String>,
     /// What each of the two observed next; nothing if its run was over.
@@ -37,8 +50,9 @@ impl fmt::Display for Difference {
             writeln!(f, "  both: {line}")?;
         }
         let over = "nothing more";
-        writeln!(f, "  {}: {}", self.modes.0, self.observed.0.as_deref().unwrap_or(over))?;
-        write!(f, "  {}: {}", self.modes.1, self.observed.1.as_deref().unwrap_or(over))
+        writeln!(f, "  {}: {}", self.engines.0, self.observed.0.as_deref().unwrap_or(over))?;
+        writeln!(f, "  {}: {}", self.engines.1, self.observed.1.as_deref().unwrap_or(over))?;
+        write!(f, "  bounds: {:?}", self.bounds)
     }
 }
 
@@ -51,34 +65,24 @@ pub enum Verdict {
     Differs(Box<Difference>),
 }
 
-/// Functions are compiled at their second entry in the mixed mode, so that tiers change within a run.
-const MIXED_THRESHOLD: u32 = 2;
+/// A function of even index is compiled when it is entered the second time, one of odd index never: calls between
+/// them go both ways.
+const CHANGING_THRESHOLD: u32 = 1;
 
 /// Guest stack: enough that fuel ends every recursion first, since tiers use different amounts of stack.
 pub const STACK_BYTES: usize = 64 << 20;
 
 impl Differential {
-    /// Engines for the interpreter, the JIT and the mix of both, in both bounds modes.
+    /// Makes the engines.
     ///
     /// # Errors
-    /// If the engine refuses a configuration.
+    /// If an engine refuses its configuration.
     pub fn new() -> Result<Self, Error> {
-        let mut engines = Vec::new();
-        for mut mode in Mode::all() {
-            let mut config = Config::new();
-            config.strategy(mode.strategy).bounds(mode.bounds);
-            config.consume_fuel(true).canonicalize_nans(true).max_wasm_stack(STACK_BYTES);
-            if mode.strategy == Strategy::Auto {
-                mode.tier_up_threshold = Some(MIXED_THRESHOLD);
-                config.tier_up_threshold(MIXED_THRESHOLD);
-            }
-            engines.push((mode, Engine::new(&config)?));
-        }
-        debug_assert!(engines[0].0 == Mode::new(Strategy::Interpreter, Bounds::Guard));
-        Ok(Self { engines })
+        let with = |bounds| ENGINES.map(|row| engine(row, bounds)).into_iter().collect::<Result<Vec<_>, _>>();
+        Ok(Self { guard: with(Bounds::Guard)?, explicit: with(Bounds::Explicit)? })
     }
 
-    /// Runs a case in every mode and compares each with the first, the interpreter.
+    /// Runs a case on every engine and compares each with the first, the interpreter.
     #[must_use]
     pub fn check(&self, case: &Case) -> Verdict {
         let Some(wasm) = case.module() else {
@@ -90,19 +94,29 @@ impl Differential {
         }
     }
 
-    /// Runs a module in every mode; arguments are drawn from `seed`.
+    /// Runs a module on every engine; arguments and the bounds mode are drawn from `seed`.
     #[must_use]
     pub fn check_module(&self, wasm: &[u8], seed: u64) -> Option<Difference> {
-        let (first, others) = self.engines.split_first()?;
-        let reference = observe(&first.1, wasm, seed);
-        others.iter().find_map(|(mode, engine)| {
+        let (engines, bounds) =
+            if seed / 4 % 2 == 0 { (&self.guard, Bounds::Guard) } else { (&self.explicit, Bounds::Explicit) };
+        let (first, others) = engines.split_first()?;
+        let reference = observe(first, wasm, seed);
+        others.iter().zip(&ENGINES[1..]).find_map(|(engine, (name, ..))| {
             let observed = observe(engine, wasm, seed);
-            compare((first.0, &reference), (*mode, &observed))
+            compare((ENGINES[0].0, &reference), (name, &observed), bounds)
         })
     }
 }
 
-fn compare(a: (Mode, &Observation), b: (Mode, &Observation)) -> Option<Difference> {
+fn engine((_, strategy, opt_level): (&str, Strategy, OptLevel), bounds: Bounds) -> Result<Engine, Error> {
+    let mut config = Config::new();
+    config.strategy(strategy).bounds(bounds).opt_level(opt_level).features(Features::IMPLEMENTED);
+    config.consume_fuel(true).canonicalize_nans(true).max_wasm_stack(STACK_BYTES);
+    config.tier_up_threshold(CHANGING_THRESHOLD).odd_functions_interpreted(strategy == Strategy::Auto);
+    Engine::new(&config)
+}
+
+fn compare(a: (&'static str, &Observation), b: (&'static str, &Observation), bounds: Bounds) -> Option<Difference> {
     let (left, right) = (&a.1.lines, &b.1.lines);
     let same = left.iter().zip(right).take_while(|(l, r)| l == r).count();
     let (l, r) = (left.get(same), right.get(same));
@@ -111,7 +125,7 @@ fn compare(a: (Mode, &Observation), b: (Mode, &Observation)) -> Option<Differenc
         return None;
     }
     let before = left[..same].iter().rev().take(5).rev().cloned().collect();
-    Some(Difference { modes: (a.0, b.0), before, observed: (l.cloned(), r.cloned()) })
+    Some(Difference { engines: (a.0, b.0), bounds, before, observed: (l.cloned(), r.cloned()) })
 }
 
 #[cfg(test)]
@@ -123,8 +137,7 @@ mod tests {
     }
 
     fn differ(a: &Observation, b: &Observation) -> Option<Difference> {
-        let mode = |strategy| Mode::new(strategy, Bounds::Guard);
-        compare((mode(Strategy::Interpreter), a), (mode(Strategy::Jit), b))
+        compare(("a", a), ("b", b), Bounds::Guard)
     }
 
     #[test]
@@ -134,7 +147,7 @@ mod tests {
         let difference = differ(&a, &observation(&["x", "other"], None)).expect("they differ");
         assert_eq!(difference.before, ["x"]);
         assert_eq!(difference.observed, (Some("y".to_owned()), Some("other".to_owned())));
-        assert!(difference.to_string().contains("jit/guard: other"), "{difference}");
+        assert!(difference.to_string().contains("b: other"), "{difference}");
         let shorter = differ(&a, &observation(&["x", "y"], None)).expect("they differ");
         assert_eq!(shorter.observed, (Some("z".to_owned()), None));
     }

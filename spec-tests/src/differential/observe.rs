@@ -11,6 +11,7 @@ use aura_runtime::{
 };
 
 use super::case::Random;
+use super::edges::near_edge;
 
 /// The fuel each call may use: enough for loops to get hot, little enough for a run to be short.
 const FUEL: u64 = 20_000;
@@ -110,6 +111,10 @@ impl Run {
 
     fn call(&mut self, name: &str, func: Func, random: &mut Random) {
         let ty = func.ty(&self.store);
+        // The host has no value of a reference type without null.
+        if ty.params().iter().any(|ty| !ty.is_defaultable()) {
+            return;
+        }
         let args: Vec<_> = ty.params().iter().map(|ty| argument(*ty, random)).collect();
         let mut results = vec![Val::I32(0); ty.results().len()];
         if let Err(error) = self.store.set_fuel(FUEL) {
@@ -195,20 +200,23 @@ fn host_functions(engine: &Engine) -> Result<Linker<Host>, Error> {
 
 /// An argument: often an edge value, else any.
 fn argument(ty: ValType, random: &mut Random) -> Val {
-    const EDGES: [u64; 8] = [0, 1, u64::MAX, 1 << 31, 1 << 63, 0x7fff_ffff, i64::MAX as u64, 0xffff];
+    const EDGES: [u64; 8] = [0, 1, u64::MAX, 1 << 31, 1 << 63, 0x7fff_ffff, i64::MAX as u64, 1 << 32];
     const F32_EDGES: [u32; 8] = [0, 1 << 31, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 1, 0x3f80_0000, 0x4f00_0000];
     const F64_EDGES: [u64; 8] = [0, 1 << 63, 0x7ff0 << 48, 0xfff0 << 48, 0x7ff8 << 48, 1, 0x3ff0 << 48, 0x43e0 << 48];
     let edge = (random.below(2) == 0).then(|| random.below(8) as usize);
     let any = random.number();
-    let integer = edge.map_or(any, |edge| EDGES[edge]);
+    let integer = match edge {
+        Some(edge) if random.below(2) == 0 => EDGES[edge],
+        Some(_) => near_edge(random, 16),
+        None => any,
+    };
     match ty {
         ValType::I32 => Val::I32(integer as i32),
         ValType::I64 => Val::I64(integer as i64),
         ValType::F32 => Val::F32(edge.map_or(any as u32, |edge| F32_EDGES[edge])),
         ValType::F64 => Val::F64(edge.map_or(any, |edge| F64_EDGES[edge])),
         ValType::V128 => Val::V128(u128::from(integer) << 64 | u128::from(random.number())),
-        ty if ty == ValType::FUNCREF => Val::FuncRef(None),
-        _ => Val::ExternRef(None),
+        reference => Val::default_for(reference),
     }
 }
 
