@@ -246,10 +246,13 @@ pub(crate) struct WastArgs {
     /// Write the outcome of every directive to this file (`-` for standard output)
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write a table of sets by engines into this Markdown file, between its marks (`-` for standard output)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) table: Option<PathBuf>,
     /// How long one script may take
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
-    /// Run the official scripts of the versions 1.0 and 2.0 that the command carries
+    /// Run the official scripts that the command carries: every version, and the proposals
     #[arg(long, conflicts_with_all = ["paths", "spec"])]
     pub(crate) bundled: bool,
     /// Scripts (.wast), and folders that are searched for them

@@ -4,11 +4,12 @@
 //! has passed or failed; the exit code is 1 if one failed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aura_runtime::{Bounds, Strategy};
 use aura_spec_tests::bundled::{self, BundledSet};
+use aura_spec_tests::conformance::{self, Conformance};
 use aura_spec_tests::suite::scripts_below;
 use aura_spec_tests::{Edition, FileOutcome, Mode, ScriptSource, Suite, Tally};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +41,14 @@ struct ModeReport {
     files: Vec<FileOutcome>,
 }
 
+impl ModeReport {
+    fn new((mode, files): (Mode, Vec<FileOutcome>)) -> Self {
+        let mut tally = Tally::default();
+        files.iter().for_each(|file| tally.add(file.tally()));
+        Self { mode: mode.to_string(), tally, files }
+    }
+}
+
 /// Runs scripts.
 ///
 /// # Errors
@@ -49,17 +58,19 @@ pub(crate) fn wast(args: &WastArgs) -> Result<ExitCode, Failure> {
     suite.time_limit(args.timeout);
     let modes = modes(args);
     let bar = progress(suite.scripts().len() * modes.len());
-    let mut report = Report { modes: Vec::new() };
+    let mut outcomes = Vec::new();
     for mode in modes {
         bar.set_prefix(mode.to_string());
-        let files = suite.run(mode, |_| bar.inc(1));
-        let mut tally = Tally::default();
-        files.iter().for_each(|file| tally.add(file.tally()));
-        report.modes.push(ModeReport { mode: mode.to_string(), tally, files });
+        outcomes.push((mode, suite.run(mode, |_| bar.inc(1))));
     }
     bar.finish_and_clear();
-    // Standard output is for the JSON text alone if that goes there.
-    if args.json.as_deref() != Some(Path::new("-")) {
+    if let Some(path) = &args.table {
+        write_table(path, &Conformance::new(&outcomes))?;
+    }
+    let report = Report { modes: outcomes.into_iter().map(ModeReport::new).collect() };
+    // Standard output is for the JSON text or the table alone if that goes there.
+    let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+    if !to_output(&args.json) && !to_output(&args.table) {
         print(&summary(&report))?;
     }
     if let Some(path) = &args.json {
@@ -160,6 +171,17 @@ fn write_json(path: &Path, report: &Report) -> Result<(), Failure> {
         return print(&(text + "\n"));
     }
     fs::write(path, text + "\n").map_err(|e| Failure::io("write report", path, &e))
+}
+
+fn write_table(path: &Path, table: &Conformance) -> Result<(), Failure> {
+    let table = table.to_markdown();
+    if path == Path::new("-") {
+        return print(&table);
+    }
+    let document = fs::read_to_string(path).map_err(|e| Failure::io("read document", path, &e))?;
+    let document = conformance::insert(&document, &table)
+        .map_err(|e| Failure::new(format!("cannot write table: {}: {e}", path.display())))?;
+    fs::write(path, document).map_err(|e| Failure::io("write table", path, &e))
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl BundledSet {
             Source::Proposal(proposal) => data::proposal(proposal).collect(),
         };
         let source = |file: data::TestFile<'static>| ScriptSource {
-            name: format!("{}/{}", file.parent(), file.name()),
+            name: format!("{}/{}", self.name(), file.name()),
             text: Ok(file.raw().to_owned()),
             edition: self.edition,
         };

@@ -3,15 +3,16 @@
 //! A script (`.wast`) is a list of directives. [`Runner::run`] gives every directive of a script an
 //! outcome: passed, or failed with a reason. There is no third outcome: what the runner cannot run
 //! has failed. [`suite`] runs many scripts, each with the features of the set it belongs to
-//! ([`sets`]); [`bundled`] has the official sets; [`differential`] compares the tiers with each
+//! ([`sets`]); [`bundled`] has the official sets, [`conformance`] the table of a run; [`differential`] compares the tiers with each
 //! other on random modules.
 //!
 //! Reading order: [`report`], [`sets`], [`runner`], [`script`], [`refusal`], [`custom`], [`values`],
-//! [`spectest`], [`suite`], [`bundled`], [`differential`].
+//! [`spectest`], [`suite`], [`bundled`], [`conformance`], [`differential`].
 
 #![forbid(unsafe_code)]
 
 pub mod bundled;
+pub mod conformance;
 pub mod custom;
 pub mod differential;
 pub mod refusal;

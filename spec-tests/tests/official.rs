@@ -33,11 +33,11 @@ const fn directives(group: Group) -> usize {
     match group {
         Group::V1 => 19_245,
         Group::V2 => 28_012,
-        Group::V3 => 0,
-        Group::Latest => 0,
-        Group::Merged(Version::V2) => 0,
-        Group::Merged(_) => 0,
-        Group::Beside => 0,
+        Group::V3 => 21_228,
+        Group::Latest => 21_233,
+        Group::Merged(Version::V2) => 45_433,
+        Group::Merged(_) => 6_378,
+        Group::Beside => 935,
     }
 }
 
