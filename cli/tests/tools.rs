@@ -35,10 +35,25 @@ fn a_script_that_fails_gets_a_line_with_its_lines_and_reasons() {
     assert_eq!(ran.code, 1, "{ran:?}");
     let lines: Vec<_> = ran.stdout.lines().collect();
     assert_eq!(lines.len(), 2, "{ran:?}");
-    for part in ["jit/guard: b/bad.wast (2.0): 2 passed, 3 failed: line 2: assert_return: ", "line 4: ", "line 5: "] {
+    for part in ["jit/guard: b/bad.wast (", "): 2 passed, 3 failed: line 2: assert_return: ", "line 4: ", "line 5: "] {
         assert!(lines[0].contains(part), "no {part:?} in {ran:?}");
     }
     assert_eq!(lines[1], "jit/guard: 5 passed, 3 failed");
+}
+
+#[test]
+fn a_table_goes_between_the_marks_of_a_document() {
+    let folder = Folder::new();
+    let marks = |table: &str| format!("# Title\n<!-- conformance: begin -->\n{table}<!-- conformance: end -->\nend\n");
+    folder.write("good/a.wast", GOOD).write("good/b.wast", GOOD).write("table.md", &marks("old\n"));
+    let ran = folder.aura(&["wast", "--engine", "all", "--bounds", "all", "--table", "table.md", "good"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let table = "\n| set | files | interpreter | JIT | auto |\n|---|--:|--:|--:|--:|\n| good | 2 | 6 | 6 | 6 |\n\n";
+    let written = std::fs::read_to_string(folder.path().join("table.md")).expect("the document");
+    assert_eq!(written, marks(table));
+    folder.write("plain.md", "no marks");
+    let ran = folder.aura(&["wast", "--engine", "jit", "--table", "plain.md", "good"]);
+    assert!(ran.code != 0 && ran.stderr.contains("conformance: begin"), "{ran:?}");
 }
 
 #[test]
