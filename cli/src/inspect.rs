@@ -124,6 +124,7 @@ pub(crate) fn extern_text(ty: &ExternType) -> String {
             let shared = if ty.shared { ", shared" } else { "" };
             format!("memory of {} {pages}{}{shared}", limits_text(ty.limits), index_text(ty.memory64))
         }
+        ExternType::Tag(ty) => format!("tag {ty}"),
         ExternType::Global(ty) if ty.mutable => format!("global (mut {})", ty.content),
         ExternType::Global(ty) => format!("global {}", ty.content),
     }

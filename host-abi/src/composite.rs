@@ -125,6 +125,14 @@ impl StructType {
         Self(Arc::new(StructInner { fields, offsets, heap_refs, size: end.next_multiple_of(OBJECT_ALIGN) }))
     }
 
+    /// How an exception lies in the heap whose tag has this type: its tag's address, then what it carries.
+    #[must_use]
+    pub fn of_exception(ty: &FuncType) -> Self {
+        let payload = ty.params().iter().copied();
+        let fields = std::iter::once(ValType::I64).chain(payload);
+        Self::new(fields.map(|ty| FieldType { storage: StorageType::Val(ty), mutable: false }))
+    }
+
     #[must_use]
     pub fn fields(&self) -> &[FieldType] {
         &self.0.fields

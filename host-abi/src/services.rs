@@ -33,12 +33,16 @@ macro_rules! for_each_service {
             /// Makes an object with this tag ([`crate::gc::tag`]), length word and size in bytes, a multiple of 8; its
             /// other bytes are zero. It is young if the size is at most [`crate::gc::YOUNG_SIZE_MAX`].
             heap_alloc(tag: u64, length: u64, size: u64) -> object;
+            /// Makes an exception of a tag of the instance; its payload is zero and may be written before anything else is allocated.
+            exception_new(tag: u64) -> object;
             /// The stack check failed: a real overflow, or an interrupt. May return `Ok` if the interrupt was withdrawn.
             stack_check_failed() -> status;
             /// Ends the activation with the trap of this code (`TrapCode` as a number).
             raise(code: u64) -> never;
             /// Ends the activation with the trap that is already recorded in the store.
             propagate() -> never;
+            /// Throws the exception that is in the store: goes on at the nearest handler, or ends the activation.
+            throw() -> never;
         }
     };
 }

@@ -77,4 +77,6 @@ pub enum Status {
     /// The function ends by a tail call: whoever called it calls [`crate::vm::VmStore::tail`] in its
     /// place, whose results are the results.
     TailCall = 2,
+    /// An exception goes on to whoever called: it is in [`crate::vm::VmStore::exception`].
+    Exception = 3,
 }

@@ -14,7 +14,8 @@
 //!      memories [VmMemoryRef]  imported ones first, as everywhere
 //!      tables   [*VmTable]
 //!      globals  [*VmGlobal]    imported ones only
-//!      own      [VmMemory] [VmTable] [VmGlobal]   what the instance defines itself
+//!      tags     [*VmTag]
+//!      own      [VmMemory] [VmTable] [VmGlobal] [VmTag]   what the instance defines itself
 //! ```
 //!
 //! Words that other threads change are atomic: the interrupt word, the entry words, the import cells.
@@ -118,6 +119,33 @@ pub struct VmActivation {
     pub exit_pc: usize,
     /// Frame pointer at entry: where a walk over frames ends.
     pub entry_fp: usize,
+    /// Where the exception that was thrown last lands: program counter, stack pointer and frame pointer.
+    pub landing_pc: usize,
+    pub landing_sp: usize,
+    pub landing_fp: usize,
+}
+
+impl VmActivation {
+    /// An activation that has not begun.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            previous: std::ptr::null_mut(),
+            entry_sp: 0,
+            exit_fp: 0,
+            exit_pc: 0,
+            entry_fp: 0,
+            landing_pc: 0,
+            landing_sp: 0,
+            landing_fp: 0,
+        }
+    }
+}
+
+impl Default for VmActivation {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The fixed head of an instance. Variable parts follow at the offsets of [`VmCtxLayout`].
@@ -221,6 +249,15 @@ pub struct VmGlobal {
     pub bits: UnsafeCell<[u64; 2]>,
 }
 
+/// A tag of exceptions. Its address is its identity.
+#[repr(C)]
+#[derive(Debug)]
+pub struct VmTag {
+    /// Canonical index of its function type in its engine: the parameters are what exceptions carry.
+    pub type_id: u32,
+    pub padding: u32,
+}
+
 /// How many of each thing a module has. Imported ones come first in every index space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VmCounts {
@@ -231,6 +268,8 @@ pub struct VmCounts {
     pub imported_tables: u32,
     pub globals: u32,
     pub imported_globals: u32,
+    pub tags: u32,
+    pub imported_tags: u32,
 }
 
 /// Offsets in bytes of the variable parts behind a [`VmCtx`].
@@ -241,9 +280,11 @@ pub struct VmCtxLayout {
     memories: u32,
     tables: u32,
     globals: u32,
+    tags: u32,
     own_memories: u32,
     own_tables: u32,
     own_globals: u32,
+    own_tags: u32,
     size: u32,
 }
 
@@ -278,12 +319,14 @@ impl VmCtxLayout {
         let memories = part(size_of::<VmMemoryRef>(), counts.memories);
         let tables = part(size_of::<*mut VmTable>(), counts.tables);
         let globals = part(size_of::<*mut VmGlobal>(), counts.imported_globals);
+        let tags = part(size_of::<*mut VmTag>(), counts.tags);
         let own_memories = part(size_of::<VmMemory>(), counts.memories - counts.imported_memories);
         let own_tables = part(size_of::<VmTable>(), counts.tables - counts.imported_tables);
         let own_globals = part(size_of::<VmGlobal>(), counts.globals - counts.imported_globals);
+        let own_tags = part(size_of::<VmTag>(), counts.tags - counts.imported_tags);
         let size = part(16, 0);
         assert!(size <= i32::MAX as u32, "instance layout stays below 2 GiB");
-        Self { counts, imports, memories, tables, globals, own_memories, own_tables, own_globals, size }
+        Self { counts, imports, memories, tables, globals, tags, own_memories, own_tables, own_globals, own_tags, size }
     }
 
     /// What was laid out.
@@ -302,7 +345,9 @@ impl VmCtxLayout {
     array_offset!(memories, VmMemoryRef, memories);
     array_offset!(tables, *mut VmTable, tables);
     array_offset!(globals, *mut VmGlobal, imported_globals);
+    array_offset!(tags, *mut VmTag, tags);
     array_offset!(own_memories, VmMemory, memories - imported_memories);
     array_offset!(own_tables, VmTable, tables - imported_tables);
     array_offset!(own_globals, VmGlobal, globals - imported_globals);
+    array_offset!(own_tags, VmTag, tags - imported_tags);
 }

@@ -47,6 +47,14 @@ impl Estimate {
             edges += more_edges;
             blocks += more_blocks;
         }
+        for region in &code.regions {
+            edges += region.handlers.len() as u64;
+            blocks += 8 + 2 * region.handlers.len() as u64;
+        }
+        if !code.regions.is_empty() {
+            // A call that handlers stand around has a block behind it and one for what it throws.
+            blocks += 2 * code.calls.len() as u64;
+        }
         let instructions = code.insts.len() as u64;
         let values = instructions * VALUES_PER_INST + code.operands.len() as u64;
         Self {
@@ -92,6 +100,7 @@ fn branches(inst: &Inst) -> (u64, u64) {
         // Three checks, and the look at the supertypes.
         Inst::CallIndirect { .. } | Inst::ReturnCallIndirect { .. } => (0, 8),
         Inst::CallRef { .. } | Inst::ReturnCallRef { .. } | Inst::TrapIfNull { .. } => (0, 2),
+        Inst::Throw { .. } | Inst::ThrowRef { .. } => (1, 2),
         Inst::Fuel { .. } | Inst::LoopHeader { .. } => (0, 2),
         // A row may check its operands twice: division, for zero and for overflow.
         Inst::Unary { op, .. } | Inst::Binary { op, .. } if is_trapping(op) => (0, 4),

@@ -97,6 +97,7 @@ impl ModuleCode {
                 traps: function.traps.clone(),
                 srclocs: function.srclocs.clone(),
                 stack_maps: function.stack_maps.clone(),
+                handlers: function.handlers.clone(),
             });
             addresses.push(NonNull::new(address.cast_mut().cast()).expect("code has an address"));
         }

@@ -152,6 +152,17 @@ impl<'a> Emit<'a> {
         self.propagate_if(status);
     }
 
+    /// Calls a service that makes an object, and leaves if it failed.
+    pub(crate) fn call_object(&mut self, service: Service, args: &[Value]) -> Value {
+        debug_assert_eq!(service.class, ServiceClass::Object, "{} makes an object", service.name);
+        let object = self.call_service(service, args);
+        let object = self.ins().ireduce(types::I32, object);
+        let zero = self.ins().iconst(types::I32, 0);
+        let failed = self.ins().icmp(IntCC::Equal, object, zero);
+        self.cold_if(failed, Self::propagate);
+        object
+    }
+
     /// Leaves with the recorded trap if `status` is not zero.
     pub(crate) fn propagate_if(&mut self, status: Value) {
         self.cold_if(status, Self::propagate);
@@ -173,7 +184,7 @@ impl<'a> Emit<'a> {
         self.call_never(Service::raise, &[code]);
     }
 
-    fn call_never(&mut self, service: Service, args: &[Value]) {
+    pub(crate) fn call_never(&mut self, service: Service, args: &[Value]) {
         debug_assert_eq!(service.class, ServiceClass::Never, "{} never returns", service.name);
         self.call_service(service, args);
         self.ins().trap(NEVER);
@@ -205,6 +216,11 @@ impl<'a> Emit<'a> {
         cold(self, next);
         self.is_cold = was_cold;
         self.begin(next);
+    }
+
+    /// Says whether what is emitted from now on is out of line; what it was before.
+    pub(crate) fn set_cold(&mut self, is_cold: bool) -> bool {
+        std::mem::replace(&mut self.is_cold, is_cold)
     }
 
     /// Makes a block current whose predecessors are all there.

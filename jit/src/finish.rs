@@ -9,6 +9,7 @@ use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir;
 use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::{FinalizedMachCallSite, FinalizedMachExceptionHandler};
 
 use crate::compiler::CompileError;
 use crate::emit::NEVER;
@@ -21,6 +22,8 @@ pub struct CompiledFunction {
     pub traps: Box<[(u32, TrapCode)]>,
     /// From which offset on the code belongs to which offset in the module's bytes.
     pub srclocs: Box<[(u32, u32)]>,
+    /// Calls whose exceptions are handled here, by the offsets of their return addresses.
+    pub handlers: Box<[CallHandler]>,
     /// Bytes of the frame below the frame pointer, outgoing arguments included.
     pub frame_size: u32,
     pub alignment: u32,
@@ -57,6 +60,17 @@ impl StackMaps {
     }
 }
 
+/// Where exceptions of a call land.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallHandler {
+    /// Offset of the call's return address.
+    pub return_at: u32,
+    /// Offset of the code that gets the exception, in the first payload register of the convention.
+    pub land_at: u32,
+    /// How far below the frame pointer the stack pointer is there.
+    pub frame_size: u32,
+}
+
 /// Compiles what `context` holds.
 pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<CompiledFunction, CompileError> {
     let compiled = context
@@ -72,10 +86,20 @@ pub(crate) fn compile(context: &mut Context, isa: &dyn TargetIsa) -> Result<Comp
         bytes: buffer.data().into(),
         traps: buffer.traps().iter().filter_map(|trap| Some((trap.offset, trap_code(trap.code)?))).collect(),
         srclocs: srclocs(buffer.get_srclocs_sorted().iter().map(|at| (at.start, at.loc))),
+        handlers: buffer.call_sites().filter_map(|site| call_handler(&site)).collect(),
         frame_size,
         alignment: buffer.alignment.max(isa.function_alignment().minimum),
         stack_maps: StackMaps::new(buffer.user_stack_maps()),
     })
+}
+
+fn call_handler(site: &FinalizedMachCallSite<'_>) -> Option<CallHandler> {
+    let land_at = site.exception_handlers.iter().find_map(|handler| match *handler {
+        FinalizedMachExceptionHandler::Default(at) => Some(at),
+        _ => None,
+    })?;
+    let frame_size = site.frame_offset.expect("a call with handlers knows its frame");
+    Some(CallHandler { return_at: site.ret_addr, land_at, frame_size })
 }
 
 /// What a fault with this code means; `None` for the traps behind calls that never return.

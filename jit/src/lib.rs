@@ -43,5 +43,5 @@ mod stubs;
 pub use code_memory::{ModuleCode, ModuleCodeError};
 pub use compiler::{Bounds, CompileError, Compiler, CompilerConfig, Cpu, MAX_FRAME, OptLevel};
 pub use disassemble::disassemble;
-pub use finish::{CompiledFunction, StackMaps};
+pub use finish::{CallHandler, CompiledFunction, StackMaps};
 pub use registry::{CodeKind, CodeLocation};

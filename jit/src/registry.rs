@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aura_host_abi::TrapCode;
 
-use crate::finish::StackMaps;
+use crate::finish::{CallHandler, StackMaps};
 
 /// What a piece of code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +49,7 @@ pub(crate) struct CodeInfo {
     pub(crate) traps: Box<[(u32, TrapCode)]>,
     pub(crate) srclocs: Box<[(u32, u32)]>,
     pub(crate) stack_maps: StackMaps,
+    pub(crate) handlers: Box<[CallHandler]>,
 }
 
 /// Finds the code at a program counter. For a return address, ask for the byte before it.
@@ -59,6 +60,26 @@ pub fn lookup(pc: usize) -> Option<CodeLocation> {
         let next = info.srclocs.partition_point(|entry| entry.0 <= offset);
         let module_offset = next.checked_sub(1).map(|i| info.srclocs[i].1);
         Some(CodeLocation { module: table.module, kind: info.kind, start: info.range.start, module_offset })
+    })
+}
+
+/// Where an exception lands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Landing {
+    pub pc: usize,
+    /// How far below the frame pointer the stack pointer is there.
+    pub frame_size: usize,
+}
+
+/// Where the exceptions of the call with this return address land, if its function handles any.
+#[must_use]
+pub fn landing_of(return_pc: usize) -> Option<Landing> {
+    // A return address may be the first byte after a call that ends its function.
+    find(return_pc - 1, |_, info| {
+        let offset = (return_pc - info.range.start) as u32;
+        let at = info.handlers.binary_search_by_key(&offset, |handler| handler.return_at).ok()?;
+        let CallHandler { land_at, frame_size, .. } = info.handlers[at];
+        Some(Landing { pc: info.range.start + land_at as usize, frame_size: frame_size as usize })
     })
 }
 

@@ -12,6 +12,7 @@
 
 use std::mem::offset_of;
 
+use aura_host_abi::services::Service;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore, VmTail};
 use aura_host_abi::{FuncType, ValType};
@@ -85,6 +86,8 @@ fn leave(emit: &mut Emit<'_>, status: Value, ty: &FuncType) {
         let sig = emit.builder.import_signature(signature::tail(ty));
         emit.ins().return_call_indirect(sig, code, &[vmctx, entry]);
     });
+    let is_exception = emit.ins().icmp_imm_u(IntCC::Equal, status, i64::from(Status::Exception as u32));
+    emit.cold_if(is_exception, |emit| emit.call_never(Service::throw, &[]));
     emit.propagate();
 }
 

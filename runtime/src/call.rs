@@ -50,6 +50,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreData, func: *const VmFuncRef, slots
     match status {
         Status::Ok => Ok(()),
         Status::Trap => Err(finish(data)),
+        Status::Exception => Err(Error::exception()),
         Status::TailCall => unreachable!("`call_slots` makes the tail calls of what it calls"),
     }
 }

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Link,
     /// Guest code trapped.
     Trap,
+    /// Guest code threw an exception that nothing caught; see [`crate::Store::take_pending_exception`].
+    Exception,
     /// The program asked to end; see [`Error::exit_code`].
     Exit,
     /// A host function failed or panicked.
@@ -77,6 +79,11 @@ impl Error {
     #[must_use]
     pub fn trap_code(code: TrapCode) -> Self {
         Trap::new(code).into()
+    }
+
+    /// An exception that is pending in a store.
+    pub(crate) fn exception() -> Self {
+        Self::new(ErrorKind::Exception, "guest code threw an exception that nothing caught")
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {

@@ -1,10 +1,10 @@
-//! Handles to what instances import and export: functions, memories, tables, globals.
+//! Handles to what instances import and export: functions, memories, tables, globals, tags.
 //!
 //! # Safety
 //! A handle is a pointer into its store with the store's name. Every use compares the name first, so
 //! that the pointer is followed only while its store is borrowed; what it points to lives as long as the store.
 
-use aura_host_abi::vm::{VmFuncRef, VmGlobal, VmMemory, VmTable};
+use aura_host_abi::vm::{VmFuncRef, VmGlobal, VmMemory, VmTable, VmTag};
 use aura_host_abi::{FuncType, GlobalType, MemoryType, TableType, ValType};
 use aura_validator::module::ExternType;
 
@@ -50,6 +50,8 @@ handles! {
     Table(VmTable);
     /// A global.
     Global(VmGlobal, ty: GlobalType);
+    /// A tag of exceptions. Two tags are the same if they are the same object, whatever their types.
+    Tag(VmTag);
 }
 
 /// Something an instance imports or exports.
@@ -59,6 +61,7 @@ pub enum Extern {
     Table(Table),
     Memory(Memory),
     Global(Global),
+    Tag(Tag),
 }
 
 /// A global that the host made.
@@ -115,6 +118,7 @@ extern_conversions! {
     Table, into_table;
     Memory, into_memory;
     Global, into_global;
+    Tag, into_tag;
 }
 
 impl Extern {
@@ -127,6 +131,15 @@ impl Extern {
         self.ty_in(data)
     }
 
+    /// The engine's number of a function's or tag's type.
+    pub(crate) fn type_id(&self) -> Option<u32> {
+        match self {
+            Self::Func(func) => Some(func.type_id()),
+            Self::Tag(tag) => Some(tag.type_id()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn ty_in(&self, data: &StoreData) -> Result<ExternType> {
         data.check(self.store(), "the import")?;
         Ok(match self {
@@ -134,6 +147,7 @@ impl Extern {
             Self::Table(table) => ExternType::Table(table.ty_in()),
             Self::Memory(memory) => ExternType::Memory(memory.ty_in()),
             Self::Global(global) => ExternType::Global(global.ty),
+            Self::Tag(tag) => ExternType::Tag(tag.ty_in(data)),
         })
     }
 }
@@ -473,6 +487,50 @@ impl Global {
         // SAFETY: guest code is not running, so nobody else uses the cell.
         unsafe { *cell.get() = bits };
         Ok(())
+    }
+}
+
+impl Tag {
+    /// Makes a tag whose exceptions carry the parameters of a type.
+    ///
+    /// # Errors
+    /// If the type has results, or names defined types of another engine.
+    pub fn new(mut store: impl AsContextMut, ty: &FuncType) -> Result<Self> {
+        let data = &mut store.as_context_mut().0.data;
+        if !ty.results().is_empty() {
+            return Err(Error::usage(format!("a tag's type has no results, {ty} has")));
+        }
+        let type_id = data.engine.types().intern(ty)?;
+        data.tags.push(Box::new(VmTag { type_id, padding: 0 }));
+        let record = data.tags.last().expect("just pushed");
+        Ok(Self::new_raw(data.id, &raw const **record))
+    }
+
+    /// The tag's type: the parameters are what its exceptions carry.
+    ///
+    /// # Panics
+    /// If the tag belongs to another store.
+    #[must_use]
+    pub fn ty(&self, store: impl AsContext) -> FuncType {
+        let context = store.as_context();
+        let data = &context.0.data;
+        data.check(self.store, "the tag").expect("Tag::ty");
+        self.ty_in(data)
+    }
+
+    /// Whether both are the same tag.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.store == other.store && std::ptr::eq(self.raw(), other.raw())
+    }
+
+    pub(crate) fn ty_in(&self, data: &StoreData) -> FuncType {
+        data.engine.types().func(self.type_id()).clone()
+    }
+
+    pub(crate) fn type_id(&self) -> u32 {
+        // SAFETY: callers checked the store.
+        unsafe { (*self.raw()).type_id }
     }
 }
 

@@ -192,19 +192,23 @@ fn check_imports(store: &StoreData, module: &Module, imports: &[Resolved]) -> Re
         return Err(Error::link(format!("{given} imports given, the module has {wanted}")));
     }
     let types = store.engine.types();
-    let mut funcs = 0..;
+    let (mut funcs, mut tags) = (0.., 0..);
     for (wanted, given) in module.imports().zip(imports) {
         let (given, type_id) = match given {
             Resolved::Extern(given) => {
                 let ty = given.ty_in(store)?;
-                (ty, given.into_func().map(|func| func.type_id()))
+                (ty, given.type_id())
             }
             Resolved::Host(func) => (ExternType::Func(func.ty.clone()), Some(types.intern(&func.ty)?)),
         };
         let matches = match (type_id, wanted.ty()) {
-            (Some(given), ExternType::Func(_)) => {
+            (Some(type_id), ExternType::Func(_)) if matches!(given, ExternType::Func(_)) => {
                 let func = funcs.next().expect("limits keep imports below 2^32");
-                types.is_subtype(given, module.type_id(module.validated().func_type_index(func)))
+                types.is_subtype(type_id, module.type_id(module.validated().func_type_index(func)))
+            }
+            (Some(type_id), ExternType::Tag(_)) if matches!(given, ExternType::Tag(_)) => {
+                let tag: usize = tags.next().expect("limits keep imports below 2^32");
+                type_id == module.type_id(module.validated().tags()[tag])
             }
             (_, wanted) => import_matches(types, &given, wanted),
         };
@@ -249,6 +253,7 @@ pub(crate) fn describe(ty: &ExternType) -> String {
     };
     match ty {
         ExternType::Func(ty) => format!("func {ty}"),
+        ExternType::Tag(ty) => format!("tag {ty}"),
         ExternType::Global(ty) if ty.mutable => format!("global (mut {})", ty.content),
         ExternType::Global(ty) => format!("global {}", ty.content),
         ExternType::Table(ty) => format!("table {}{} of {}", index_type(ty.table64), limits(&ty.limits), ty.element),
@@ -266,7 +271,7 @@ fn index_type(is_64: bool) -> &'static str {
 }
 
 fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Resolved>) {
-    let (mut funcs, mut tables, mut memories, mut globals) = (0.., 0.., 0.., 0..);
+    let (mut funcs, mut tables, mut memories, mut globals, mut tags) = (0.., 0.., 0.., 0.., 0..);
     let next = |counter: &mut std::ops::RangeFrom<u32>| counter.next().expect("limits keep imports below 2^32");
     for import in imports {
         match import {
@@ -280,11 +285,12 @@ fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Res
             Resolved::Extern(Extern::Global(global)) => {
                 instance.set_imported_global(next(&mut globals), global.raw());
             }
+            Resolved::Extern(Extern::Tag(tag)) => instance.set_tag(next(&mut tags), tag.raw()),
         }
     }
 }
 
-/// Makes the memories and tables that the module defines itself.
+/// Makes the memories, tables and tags that the module defines itself.
 fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> Result<()> {
     let counts = *instance.layout.counts();
     let validated = module.validated();
@@ -296,6 +302,9 @@ fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> 
         let element = table.ty.element.map_index(|index| module.engine_index(index));
         let init = table.init.as_ref().map_or(0, |init| evaluate(instance, init)[0]);
         Table::make(store, TableType { element, ..table.ty }, init)?;
+    }
+    for (own, ty) in (0..).zip(&validated.tags()[counts.imported_tags as usize..]) {
+        instance.make_tag(own, module.type_id(*ty));
     }
     // From here on nothing fails: the block of a linked instance lives as long as its store.
     for (own, memory) in (0..).zip(&mut store.memories[first_memory..]) {
@@ -478,7 +487,7 @@ unsafe fn succeed(store: *mut StoreData, status: Status) -> Result<()> {
         Status::Ok => Ok(()),
         // SAFETY: as for this function.
         Status::Trap => Err(crate::trap::take(unsafe { &mut *store })),
-        Status::TailCall => unreachable!("services call nothing"),
+        Status::TailCall | Status::Exception => unreachable!("services call nothing"),
     }
 }
 

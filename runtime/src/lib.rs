@@ -23,7 +23,7 @@
 //! | `instance`, `linker`, `externs`, `value`, `typed` | linking; handles; values |
 //! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
 //! | `limiter` | limits of the host's own, and of tenants |
-//! | `call`, `tier`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
+//! | `call`, `tier`, `tail`, `exception`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
 //! | `interp` | the interpreter |
 //! | `services`, `vm` | engine services; memories, tables, instance data |
 //! | `gc` | the heap of a store, collections |
@@ -35,6 +35,7 @@ pub mod backtrace;
 mod call;
 mod engine;
 mod error;
+mod exception;
 mod externs;
 mod files;
 #[allow(dead_code, reason = "the instructions that make objects follow")]

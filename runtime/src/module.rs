@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use aura_host_abi::TypeIndex;
 use aura_host_abi::vm::VmFuncEntry;
+use aura_host_abi::{StructType, TypeIndex};
 use aura_jit::ModuleCode;
 use aura_validator::module::{ExternIndex, ExternType};
 use aura_validator::{Code, LowerOptions};
@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     type_ids: Box<[u32]>,
     /// Entry words of own functions; the addresses are what instances list.
     entries: Box<[VmFuncEntry]>,
+    /// How exceptions of each of the module's tags lie in the heap.
+    exceptions: Box<[StructType]>,
     codes: Box<[OnceLock<Box<Code>>]>,
     /// Executable code, made when the first function is compiled.
     pub(crate) code: Mutex<Option<ModuleCode>>,
@@ -147,6 +149,8 @@ impl Module {
         let type_ids = engine.types().intern_module(&validated)?;
         let own = validated.num_own_funcs();
         let imported = validated.num_imported_funcs();
+        let exception = |ty: &u32| StructType::of_exception(validated.func_type_at(*ty));
+        let exceptions = validated.tags().iter().map(exception).collect();
         let inner = Arc::new_cyclic(|this: &std::sync::Weak<Inner>| Inner {
             engine: engine.clone(),
             entries: (0..own)
@@ -166,6 +170,7 @@ impl Module {
                 .collect(),
             codes: (0..own).map(|_| OnceLock::new()).collect(),
             code: Mutex::new(None),
+            exceptions,
             type_ids,
             validated,
         });
@@ -241,6 +246,11 @@ impl Module {
 
     pub(crate) fn type_ids(&self) -> &[u32] {
         &self.inner.type_ids
+    }
+
+    /// How exceptions of a tag lie in the heap.
+    pub(crate) fn exception_type(&self, tag: u32) -> &StructType {
+        &self.inner.exceptions[tag as usize]
     }
 
     pub(crate) fn entries(&self) -> &[VmFuncEntry] {

@@ -17,6 +17,7 @@ use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmStore};
 use aura_validator::fuel::{BULK_BYTES_PER_FUEL, BULK_ELEMENTS_PER_FUEL};
 
+use crate::exception;
 use crate::gc;
 use crate::store::StoreData;
 use crate::vm::access;
@@ -153,6 +154,14 @@ impl Guest {
 
     fn heap_alloc(&mut self, tag: u64, length: u64, size: u64) -> Result<u32, TrapCode> {
         gc::allocate(self.store_data(), tag as u32, length as u32, size)
+    }
+
+    fn exception_new(&mut self, tag: u64) -> Result<u32, TrapCode> {
+        let instance = self.instance();
+        // SAFETY: the instance is live and linked, and its data has its layout.
+        let vm = unsafe { access::tag(self.vmctx, &instance.layout, tag as u32) };
+        // SAFETY: linked tags live as long as their store, and never change.
+        exception::make(self.store_data(), unsafe { &*vm }, instance.module.exception_type(tag as u32))
     }
 
     fn stack_check_failed(&mut self) -> Result<(), TrapCode> {

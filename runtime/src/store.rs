@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aura_host_abi::flight::Flight;
-use aura_host_abi::vm::{VmCtx, VmStore};
+use aura_host_abi::vm::{VmCtx, VmStore, VmTag};
 use aura_host_abi::{GuestMemory, TrapCode};
 
 use crate::audit::{Audit, AuditSink};
@@ -82,6 +82,7 @@ pub(crate) struct StoreData {
     pub(crate) memories: Vec<Box<LinearMemory>>,
     pub(crate) tables: Vec<Box<TableData>>,
     pub(crate) globals: Vec<Box<GlobalRecord>>,
+    pub(crate) tags: Vec<Box<VmTag>>,
     pub(crate) host_records: Vec<Box<HostRecord>>,
     pub(crate) externs: HostValues,
     pub(crate) roots: RootsCell,
@@ -148,6 +149,7 @@ impl StoreData {
             memories: Vec::new(),
             tables: Vec::new(),
             globals: Vec::new(),
+            tags: Vec::new(),
             host_records: Vec::new(),
             externs: HostValues::default(),
             roots: RootsCell::default(),

@@ -92,13 +92,16 @@ pub(crate) unsafe fn call_once(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slo
         // SAFETY: as for this function.
         return unsafe { enter_interpreter(vmctx, entry, slots) };
     }
-    let mut activation =
-        VmActivation { previous: std::ptr::null_mut(), entry_sp: 0, exit_fp: 0, exit_pc: 0, entry_fp: 0 };
+    let mut activation = VmActivation::new();
     // SAFETY: the instance is live.
     let store = unsafe { (*vmctx).store };
     // SAFETY: store and activation live during the call; the word holds a slot entry for `entry`.
     let status = unsafe { arch::enter(store, &raw mut activation, code, vmctx, entry, slots) };
-    if status == Status::Ok as u32 { Status::Ok } else { Status::Trap }
+    match status {
+        status if status == Status::Ok as u32 => Status::Ok,
+        status if status == Status::Exception as u32 => Status::Exception,
+        _ => Status::Trap,
+    }
 }
 
 /// The lowered body of a function.

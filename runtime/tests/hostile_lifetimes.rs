@@ -33,12 +33,10 @@ fn refused(proposal: &str, wat: &str) {
 }
 
 #[test]
-fn t1_t13_gc_and_tags_are_refused() {
+fn t1_gc_is_refused() {
     refused("gc", "(module (type (struct (field i32))))");
     refused("gc", "(module (type (array i8)))");
     refused("gc", "(module (func (param anyref)))");
-    refused("exception-handling", "(module (tag (param i32)))");
-    refused("exception-handling", "(module (import \"a\" \"t\" (tag (param i32))))");
     refused("function-references", "(module (type $t (func)) (func (param (ref $t))))");
 }
 

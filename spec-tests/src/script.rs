@@ -126,7 +126,10 @@ impl Script {
             WastDirective::AssertInvalidCustom { mut module, message, .. } => {
                 self.refused_custom(&mut module, Refusal::Invalid, message)
             }
-            WastDirective::AssertException { .. } => Err("needs exception handling".into()),
+            WastDirective::AssertException { exec, .. } => {
+                let result = self.execute(exec);
+                expect_error(result, "an exception", check_exception)
+            }
             WastDirective::AssertSuspension { .. } => Err("needs stack switching".into()),
             WastDirective::Thread(_) | WastDirective::Wait { .. } => Err("needs threads".into()),
         }
@@ -314,6 +317,13 @@ fn expect_error(
         Err(Failure::Engine(error)) if error.kind() == ErrorKind::Unsupported => Err(refusal_report(&error)),
         Err(Failure::Engine(error)) => Ok(check(&error)?),
         Err(Failure::Script(reason)) => Err(reason.into()),
+    }
+}
+
+fn check_exception(error: &Error) -> Result<(), String> {
+    match error.kind() {
+        ErrorKind::Exception => Ok(()),
+        kind => Err(format!("expected an exception, got {kind:?}: {error}")),
     }
 }
 

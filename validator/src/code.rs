@@ -360,6 +360,15 @@ pub enum Inst {
         func: Slot,
         args: Operands,
     },
+    /// Makes an exception of a tag and throws it.
+    Throw {
+        tag: u32,
+        args: Operands,
+    },
+    /// Throws an exception; traps on null.
+    ThrowRef {
+        exn: Slot,
+    },
     Return {
         values: Operands,
     },
@@ -410,6 +419,35 @@ impl Inst {
     }
 }
 
+/// Instructions around which handlers of exceptions stand.
+///
+/// An exception that a call or throw in `start..end` raises, and no region inside handles, goes
+/// to the first of `handlers` that takes its tag; if none does, to the region `outer`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    pub start: u32,
+    pub end: u32,
+    /// Index of the region that these instructions stand in; it comes before this one.
+    pub parent: Option<u32>,
+    /// Where exceptions go on that no handler takes: `parent`, or one further out.
+    pub outer: Option<u32>,
+    /// What it costs that an exception comes here, charged as by [`Inst::Fuel`] before handlers are looked at; 0 without fuel.
+    pub cost: u32,
+    pub handlers: Vec<Handler>,
+}
+
+/// A handler: writes what the exception carries and branches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Handler {
+    /// The tag, an index of the module; `None` takes every exception.
+    pub tag: Option<u32>,
+    /// Where the tag's values go.
+    pub payload: Operands,
+    /// Where a reference to the exception goes.
+    pub exn: Option<Slot>,
+    pub target: LabelId,
+}
+
 /// A run of locals of one class in consecutive slots (descending for references).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalRun {
@@ -454,6 +492,8 @@ pub struct Code {
     pub calls: Vec<CallOperands>,
     pub memargs: Vec<MemArg>,
     pub v128s: Vec<[u8; 16]>,
+    /// In the order of their starts, outer ones before inner ones.
+    pub regions: Vec<Region>,
 }
 
 impl Code {
@@ -468,6 +508,17 @@ impl Code {
     pub fn call(&self, id: CallId) -> (&[Operand], &[Operand]) {
         let call = &self.calls[id.0 as usize];
         (self.operands(call.args), self.operands(call.results))
+    }
+
+    /// The innermost region around an instruction.
+    #[must_use]
+    pub fn region_at(&self, pc: u32) -> Option<u32> {
+        let before = self.regions.partition_point(|region| region.start <= pc);
+        let mut found = before.checked_sub(1)? as u32;
+        while self.regions[found as usize].end <= pc {
+            found = self.regions[found as usize].parent?;
+        }
+        Some(found)
     }
 
     /// The static part of a memory access.

@@ -13,7 +13,7 @@ use std::fmt::{self, Display, Formatter};
 
 use aura_host_abi::SlotType;
 
-use crate::code::{Code, Inst, LabelId, LocalRun, MemArgId, Operand, Operands, Slot};
+use crate::code::{Code, Handler, Inst, LabelId, LocalRun, MemArgId, Operand, Operands, Slot};
 
 impl Display for Slot {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -67,7 +67,35 @@ impl Display for Code {
             }
             writeln!(f, "  {}", InstText { code: self, inst })?;
         }
+        for (id, region) in self.regions.iter().enumerate() {
+            write!(f, "region {id} of {}..{} cost {}", region.start, region.end, region.cost)?;
+            region.handlers.iter().try_for_each(|handler| write!(f, " {}", HandlerText { code: self, handler }))?;
+            match region.outer {
+                Some(outer) => writeln!(f, " else region {outer}")?,
+                None => writeln!(f, " else caller")?,
+            }
+        }
         Ok(())
+    }
+}
+
+/// One handler of a function.
+struct HandlerText<'c> {
+    code: &'c Code,
+    handler: &'c Handler,
+}
+
+impl Display for HandlerText<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Handler { tag, payload, exn, target } = *self.handler;
+        match tag {
+            Some(tag) => write!(f, "[tag {tag}{}", Args(self.code.operands(payload)))?,
+            None => write!(f, "[all")?,
+        }
+        if let Some(exn) = exn {
+            write!(f, " ref {exn}")?;
+        }
+        write!(f, " -> {target}]")
     }
 }
 
@@ -208,6 +236,8 @@ impl InstText<'_> {
             Inst::ReturnCallRef { type_index, func, args } => {
                 write!(f, "return_call_ref {func} type {type_index}{}", Args(self.operands(args)))
             }
+            Inst::Throw { tag, args } => write!(f, "throw {tag}{}", Args(self.operands(args))),
+            Inst::ThrowRef { exn } => write!(f, "throw_ref {exn}"),
             Inst::Return { values } => write!(f, "return{}", Args(self.operands(values))),
             Inst::Trap { code } => write!(f, "trap {code:?}"),
             ref other => write!(f, "{other:?}"),

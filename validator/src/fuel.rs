@@ -12,12 +12,15 @@ pub const BULK_BYTES_PER_FUEL: u64 = 64;
 /// Elements that one unit of fuel pays for in `table.copy`, `table.fill`, `table.init` and `table.grow`.
 pub const BULK_ELEMENTS_PER_FUEL: u64 = 8;
 
+/// What it costs that an exception reaches the handlers around a place, besides one unit for each handler.
+pub const HANDLERS: u32 = 4;
+
 /// The cost of running an operator once. Every branch and call costs something, so that whatever
 /// repeats is charged.
 #[must_use]
 pub const fn fuel_cost(op: Op) -> u32 {
     match op {
-        Op::Nop | Op::Block | Op::Loop | Op::Else | Op::End | Op::Drop | Op::LocalGet => 0,
+        Op::Nop | Op::Block | Op::Loop | Op::TryTable | Op::Try | Op::Else | Op::End | Op::Drop | Op::LocalGet => 0,
         Op::Call | Op::ReturnCall => 4,
         Op::CallIndirect
         | Op::ReturnCallIndirect
@@ -25,6 +28,7 @@ pub const fn fuel_cost(op: Op) -> u32 {
         | Op::ReturnCallRef
         | Op::MemoryGrow
         | Op::TableGrow => 8,
+        Op::Throw | Op::ThrowRef | Op::Rethrow => 16,
         Op::MemoryCopy | Op::MemoryFill | Op::MemoryInit | Op::TableCopy | Op::TableFill | Op::TableInit => 4,
         Op::I32DivS | Op::I32DivU | Op::I32RemS | Op::I32RemU => 4,
         Op::I64DivS | Op::I64DivU | Op::I64RemS | Op::I64RemU => 4,

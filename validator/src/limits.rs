@@ -160,7 +160,7 @@ macro_rules! for_each_proposal {
             /// Memories and tables with indices of 64 bits.
             wasm_memory64 = "memory64", MEMORY64, true;
             /// Exceptions: tags, `throw` and `try_table`.
-            wasm_exceptions = "exception-handling", EXCEPTIONS, false;
+            wasm_exceptions = "exception-handling", EXCEPTIONS, true;
             /// References to functions of known type.
             wasm_function_references = "function-references", FUNCTION_REFERENCES, true;
             /// Collected structures and arrays.
@@ -239,6 +239,8 @@ limits! {
     exports = 150_000, strict 20_000, at_most 1_000_000;
     /// Globals, imported ones included.
     globals = 100_000, strict 10_000, at_most 1_000_000;
+    /// Tags, imported ones included.
+    tags = 100_000, strict 1_000, at_most 1_000_000;
     /// Tables, imported ones included.
     tables = 100, strict 10, at_most 100;
     /// Memories, imported ones included.

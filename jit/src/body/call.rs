@@ -125,9 +125,8 @@ impl Body<'_> {
         values.extend(args.iter().map(|arg| self.get(arg.ty, arg.slot)));
         let callee = self.emit.load_atomic(entry, offset_of!(VmFuncEntry, regs_entry));
         let sig = self.signature(type_index);
-        let call = self.emit.ins().call_indirect(sig, callee, &values);
-        for (i, result) in results.iter().enumerate() {
-            let value = self.emit.builder.inst_results(call)[i];
+        let returned = self.call_or_land(sig, callee, &values);
+        for (result, value) in results.iter().zip(returned) {
             self.set(result.ty, result.slot, value);
         }
     }

@@ -46,6 +46,9 @@ impl Labels {
         for inst in &code.insts {
             targets_of(code, inst).for_each(|label| branches[label.0 as usize] += 1);
         }
+        for handler in code.regions.iter().flat_map(|region| &region.handlers) {
+            branches[handler.target.0 as usize] += 1;
+        }
         let mut used: Vec<_> = (0..code.labels.len()).filter(|&label| branches[label] > 0).collect();
         used.sort_by_key(|&label| code.labels[label].pc);
         let mut labels = Self { by_label: vec![None; code.labels.len()], ..Self::default() };
@@ -131,9 +134,7 @@ impl Body<'_> {
     pub(super) fn control(&mut self, pc: u32, inst: &Inst) {
         match *inst {
             Inst::Br { target } => {
-                let (block, seal) = self.labels.branch(target);
-                self.emit.ins().jump(block, &[]);
-                self.seal_if(seal, block);
+                self.branch(target);
                 self.labels.dead = true;
             }
             Inst::BrIf { cond, target } => self.branch_if(pc, cond, target, false),
@@ -148,6 +149,38 @@ impl Body<'_> {
             Inst::Trap { code } => self.trap(code),
             ref inst => unreachable!("{inst:?} is not a terminator"),
         }
+    }
+
+    /// Jumps to a label.
+    pub(super) fn branch(&mut self, target: LabelId) {
+        let (block, seal) = self.labels.branch(target);
+        self.emit.ins().jump(block, &[]);
+        self.seal_if(seal, block);
+    }
+
+    /// Counts a branch that is not to be made.
+    pub(super) fn skip_branch(&mut self, target: LabelId) {
+        let (block, seal) = self.labels.branch(target);
+        self.seal_if(seal, block);
+    }
+
+    /// Ends the current block, if it is live, so that blocks beside it can be filled; where to go on at `pc` afterwards,
+    /// unless a label stands there.
+    pub(super) fn leave_block(&mut self, pc: u32) -> Option<Block> {
+        if self.labels.dead {
+            return None;
+        }
+        let label = self.labels.next_at(pc);
+        let next = label.unwrap_or_else(|| self.emit.builder.create_block());
+        self.emit.ins().jump(next, &[]);
+        self.labels.dead = true;
+        label.is_none().then_some(next)
+    }
+
+    /// Goes on after [`Self::leave_block`].
+    pub(super) fn resume_block(&mut self, next: Block) {
+        self.emit.begin(next);
+        self.labels.dead = false;
     }
 
     /// Says that the last instruction ended its block.

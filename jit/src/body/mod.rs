@@ -6,6 +6,7 @@
 
 mod call;
 mod control;
+mod exception;
 mod global;
 mod memory;
 mod row;
@@ -23,6 +24,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
 
 use self::control::Labels;
+use self::exception::Landings;
 use self::variables::Variables;
 use crate::budget;
 use crate::compiler::{CompileError, CompilerConfig};
@@ -47,6 +49,9 @@ pub(crate) struct Body<'a> {
     code: &'a Code,
     variables: Variables,
     labels: Labels,
+    landings: Landings,
+    /// Index of the current instruction.
+    pc: u32,
     signatures: call::Signatures,
 }
 
@@ -66,6 +71,8 @@ pub(crate) fn build(
     emit.canonical_nans = target.config.deterministic;
     let mut body = Body {
         labels: Labels::of(code, &mut emit.builder),
+        landings: Landings::of(code),
+        pc: 0,
         emit,
         target,
         layout: target.module.layout(),
@@ -105,6 +112,8 @@ impl Body<'_> {
         let code = self.code;
         for (pc, (inst, &offset)) in code.insts.iter().zip(&code.offsets).enumerate() {
             let pc = pc as u32;
+            self.pc = pc;
+            self.end_regions(pc);
             self.bind_labels(pc);
             if self.labels.is_dead() {
                 continue;
@@ -112,6 +121,7 @@ impl Body<'_> {
             self.emit.builder.set_srcloc(SourceLoc::new(offset));
             self.inst(pc, inst);
         }
+        self.end_regions(code.insts.len() as u32);
         assert!(self.labels.is_dead(), "a body ends with a terminator");
     }
 
@@ -191,6 +201,7 @@ impl Body<'_> {
             Inst::ReturnCall { .. } | Inst::ReturnCallIndirect { .. } | Inst::ReturnCallRef { .. } => {
                 self.tail_call(inst);
             }
+            Inst::Throw { .. } | Inst::ThrowRef { .. } => self.throw(inst),
             Inst::LoopHeader { .. } => self.emit.check_stack(),
             Inst::Fuel { cost } => self.emit.charge(cost),
             Inst::Br { .. }

@@ -218,8 +218,7 @@ impl Instance {
             }),
             types: ptr::null(),
         });
-        let activation =
-            Box::new(VmActivation { previous: ptr::null_mut(), entry_sp: 0, exit_fp: 0, exit_pc: 0, entry_fp: 0 });
+        let activation = Box::new(VmActivation::new());
         let mut instance = Box::new(Self {
             block: vec![0; module.layout().size() / 16],
             module,

@@ -2,7 +2,7 @@
 //!
 //! Rust reaches compiled code only through [`enter`]; compiled code reaches Rust through the thunks
 //! here, which note where it left, and leaves for good only through [`unwind`], which puts the
-//! stack pointer back to where `enter` saved it. No Rust frame lies between the two: every crossing
+//! stack pointer back to where `enter` saved it, or by an exception that [`throw`] lets land in a frame of the same activation. No Rust frame lies between the two: every crossing
 //! into Rust that calls guest code again passes a new `enter`.
 //!
 //! # Safety
@@ -13,10 +13,11 @@
 use std::arch::naked_asm;
 use std::mem::offset_of;
 
+use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore};
 use aura_host_abi::{FuncType, ValType};
 
-/// Runs `code(vmctx, entry, slots)` in a new activation; returns its status, or [`aura_host_abi::trap::Status::Trap`] if it was unwound.
+/// Runs `code(vmctx, entry, slots)` in a new activation; returns its status, or the one it was unwound with.
 ///
 /// # Safety
 /// - `store` and `activation` are valid for writes for the time of the call; `vmctx` belongs to `store`.
@@ -69,18 +70,18 @@ pub(crate) unsafe extern "C" fn enter(
     )
 }
 
-/// Ends the innermost activation of `store` with the status `Trap`. Does not return to its caller.
+/// Ends the innermost activation of `store` with a status. Does not return to its caller.
 ///
 /// # Safety
 /// Called, or jumped to, from compiled code of the innermost activation, with no Rust frame in between.
 #[unsafe(naked)]
-unsafe extern "C" fn unwind(store: *mut VmStore) -> ! {
+unsafe extern "C" fn unwind(store: *mut VmStore, status: u32) -> ! {
     naked_asm!(
+        "mov eax, esi",
         "mov rsi, [rdi + {activation}]",
         "mov rsp, [rsi + {entry_sp}]",
         "mov rcx, [rsi + {previous}]",
         "mov [rdi + {activation}], rcx",
-        "mov eax, 1",
         "add rsp, 8",
         "pop r15",
         "pop r14",
@@ -132,7 +133,9 @@ pub(crate) extern "C" fn raise(vmctx: *mut VmCtx, code: u64) -> u64 {
         "mov rdi, rax",
         "call {record}",
         "mov rdi, rbx",
+        "mov esi, {trap}",
         "jmp {unwind}",
+        trap = const Status::Trap as u32,
         record = sym crate::trap::record_raised,
         unwind = sym unwind,
         store = const offset_of!(VmCtx, store),
@@ -147,7 +150,9 @@ pub(crate) extern "C" fn raise(vmctx: *mut VmCtx, code: u64) -> u64 {
 pub(crate) extern "C" fn propagate(vmctx: *mut VmCtx) -> u64 {
     naked_asm!(
         "mov rdi, [rdi + {store}]",
+        "mov esi, {trap}",
         "jmp {unwind}",
+        trap = const Status::Trap as u32,
         unwind = sym unwind,
         store = const offset_of!(VmCtx, store),
     )
@@ -158,9 +163,54 @@ pub(crate) extern "C" fn propagate(vmctx: *mut VmCtx) -> u64 {
 pub(crate) extern "C" fn propagate_with_area(area: *mut u64, vmctx: *mut VmCtx) -> u64 {
     naked_asm!(
         "mov rdi, [rsi + {store}]",
+        "mov esi, {trap}",
         "jmp {unwind}",
+        trap = const Status::Trap as u32,
         unwind = sym unwind,
         store = const offset_of!(VmCtx, store),
+    )
+}
+
+/// The service `throw`: goes on where the store's exception lands, or unwinds.
+///
+/// A landing gets the exception in the first payload register of Cranelift's `tail` convention, and
+/// expects nothing of the others: calls that may throw save no register across themselves.
+#[unsafe(naked)]
+pub(crate) extern "C" fn throw(vmctx: *mut VmCtx) -> u64 {
+    naked_asm!(
+        "mov rax, [rdi + {store}]",
+        "mov rcx, [rax + {activation}]",
+        "mov r10, [rsp]",
+        "mov [rcx + {exit_fp}], rbp",
+        "mov [rcx + {exit_pc}], r10",
+        "and rsp, -16",
+        "mov rbx, rax",
+        "mov r12, rcx",
+        "mov rdi, rax",
+        "call {find}",
+        "test eax, eax",
+        "jz 2f",
+        "mov eax, [rbx + {exception}]",
+        "mov dword ptr [rbx + {exception}], 0",
+        "mov rcx, [r12 + {landing_pc}]",
+        "mov rsp, [r12 + {landing_sp}]",
+        "mov rbp, [r12 + {landing_fp}]",
+        "jmp rcx",
+        "2:",
+        "mov rdi, rbx",
+        "mov esi, {status}",
+        "jmp {unwind}",
+        find = sym crate::exception::find_landing,
+        unwind = sym unwind,
+        status = const Status::Exception as u32,
+        store = const offset_of!(VmCtx, store),
+        activation = const offset_of!(VmStore, activation),
+        exception = const offset_of!(VmStore, exception),
+        exit_fp = const offset_of!(VmActivation, exit_fp),
+        exit_pc = const offset_of!(VmActivation, exit_pc),
+        landing_pc = const offset_of!(VmActivation, landing_pc),
+        landing_sp = const offset_of!(VmActivation, landing_sp),
+        landing_fp = const offset_of!(VmActivation, landing_fp),
     )
 }
 
@@ -174,7 +224,9 @@ pub(crate) unsafe extern "C" fn resume_fault(store: *mut VmStore) -> ! {
         "mov esi, {code}",
         "call {record}",
         "mov rdi, rbx",
+        "mov esi, {trap}",
         "jmp {unwind}",
+        trap = const Status::Trap as u32,
         code = const aura_host_abi::TrapCode::MemoryOutOfBounds as u32,
         record = sym crate::trap::record_raised,
         unwind = sym unwind,

@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use aura_host_abi::composite::OBJECT_HEADER;
 use aura_host_abi::gc::{HEAP_MAX, HEAP_START, ObjectKind, VmObject, YOUNG_SIZE_MAX, kind_of, type_of};
-use aura_host_abi::{CompositeType, FieldType, FuncType, StorageType, StructType, TrapCode, ValType};
+use aura_host_abi::{CompositeType, StructType, TrapCode};
 
 pub(crate) use self::handles::{Root, RootsCell};
 pub(crate) use self::hosts::{HostValue, HostValues};
@@ -288,12 +288,6 @@ impl Parts {
     }
 }
 
-/// The structure that an exception is: its tag, then what it carries.
-pub(crate) fn exception_layout(ty: &FuncType) -> StructType {
-    let field = |ty: ValType| FieldType { storage: StorageType::Val(ty), mutable: false };
-    StructType::new(std::iter::once(ValType::I64).chain(ty.params().iter().copied()).map(field))
-}
-
 /// How the objects with a tag lie.
 fn describe(engine: &Engine, tag: u32) -> Shape {
     let fields = |ty: &StructType| Shape::Fields { size: ty.size(), refs: ty.heap_refs().into() };
@@ -301,7 +295,7 @@ fn describe(engine: &Engine, tag: u32) -> Shape {
     let ty = &types.record(type_of(tag)).ty.composite;
     match (kind_of(tag), ty) {
         (Some(ObjectKind::Struct), CompositeType::Struct(ty)) => fields(ty),
-        (Some(ObjectKind::Exception), CompositeType::Func(ty)) => fields(&exception_layout(ty)),
+        (Some(ObjectKind::Exception), CompositeType::Func(ty)) => fields(&StructType::of_exception(ty)),
         (Some(ObjectKind::Array), CompositeType::Array(ty)) => {
             let storage = ty.element.storage;
             Shape::Array { first: OBJECT_HEADER, element: storage.size(), refs: storage.is_heap_ref() }

@@ -251,8 +251,7 @@ impl Machine {
         if !callee.is_interpreted() || self.heat(callee) {
             let (args, results) = code.call(call);
             // SAFETY: said by the caller.
-            unsafe { self.call_out(cursor, callee, args, results) }?;
-            return Ok(cursor);
+            return unsafe { self.call_out(cursor, callee, args, results) };
         }
         if self.is_interrupted() {
             // SAFETY: said by the caller.
@@ -327,8 +326,7 @@ impl Machine {
         // SAFETY: the arguments are in the buffer; the array has room for them.
         unsafe { std::ptr::copy_nonoverlapping(buffer, array, slots) };
         // SAFETY: the callee is live; its results are those that the caller waits for.
-        unsafe { self.call_array(cursor, callee, array, results, mark) }?;
-        Ok(cursor)
+        unsafe { self.call_array(cursor, callee, array, results, mark) }
     }
 
     /// Calls a function that is not interpreted.
@@ -341,7 +339,7 @@ impl Machine {
         callee: Callee,
         args: &[Operand],
         results: &[Operand],
-    ) -> Result<(), Status> {
+    ) -> Result<Cursor, Status> {
         let mark = self.state().mark();
         let array = match self.state().push_array(slots_of(args).max(slots_of(results))) {
             Ok(array) => array,
@@ -364,7 +362,7 @@ impl Machine {
         array: *mut u64,
         results: &[Operand],
         mark: Mark,
-    ) -> Result<(), Status> {
+    ) -> Result<Cursor, Status> {
         // SAFETY: said by the caller.
         let status = unsafe { tier::call_slots(callee.vmctx, callee.entry, array) };
         if status == Status::Ok {
@@ -372,7 +370,7 @@ impl Machine {
             unsafe { cursor.regs.take_array(results, array) };
         }
         self.state().reset(mark);
-        self.check(status)
+        if status == Status::Ok { Ok(cursor) } else { self.recover(status) }
     }
 
     /// Returns from the running function; `None` if it was the outermost one.

@@ -17,7 +17,7 @@ use super::machine::{Cursor, Machine};
 use super::slots::Regs;
 use super::{address, rows};
 
-/// Runs from `cursor` until the outermost function returns, traps or ends by a tail call.
+/// Runs from `cursor` until the outermost function returns, or ends by a trap, a tail call or an exception.
 ///
 /// # Safety
 /// `cursor` is at the start of the function that `machine` was entered at.
@@ -106,6 +106,8 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
                     return m.trap(Cursor { next, regs }, code);
                 }
             }
+            Inst::Throw { tag, args } => go!(|at| m.throw(at, tag, args)),
+            Inst::ThrowRef { exn } => go!(|at| m.throw_ref(at, exn)),
             Inst::Return { values } => match plain!(m.leave(regs, values)) {
                 Some(cursor) => Cursor { next, regs } = cursor,
                 None => return Status::Ok,

@@ -27,6 +27,7 @@ mod frame;
 mod machine;
 mod rows;
 mod slots;
+mod throw;
 
 pub(crate) use call::run;
 pub(crate) use frame::InterpState;

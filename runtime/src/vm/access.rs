@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use aura_host_abi::vm::{VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmMemory, VmMemoryRef, VmTable};
+use aura_host_abi::vm::{VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmMemory, VmMemoryRef, VmTable, VmTag};
 
 /// A memory of the instance, imported ones first.
 ///
@@ -47,6 +47,17 @@ pub(crate) unsafe fn global(vmctx: *mut VmCtx, layout: &VmCtxLayout, index: u32)
     };
     // SAFETY: the global lives as long as its store; the cell gives its address.
     unsafe { &*global }.bits.get().cast()
+}
+
+/// A tag of the instance, imported ones first.
+///
+/// # Safety
+/// `vmctx` is a live, linked instance laid out by `layout`.
+#[inline]
+pub(crate) unsafe fn tag(vmctx: *mut VmCtx, layout: &VmCtxLayout, index: u32) -> *const VmTag {
+    let place = at::<*const VmTag>(vmctx, layout.tags(index));
+    // SAFETY: the layout put a tag's pointer there.
+    unsafe { *place }
 }
 
 /// What the import vector holds for an imported function now.

@@ -7,10 +7,10 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use aura_host_abi::vm::{VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmHostFunc, VmMemory, VmMemoryRef, VmTable};
+use aura_host_abi::vm::{VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmHostFunc, VmMemory, VmMemoryRef, VmTable, VmTag};
 use aura_validator::module::ExternIndex;
 
-use crate::externs::{Extern, Func, Global, Memory, Table};
+use crate::externs::{Extern, Func, Global, Memory, Table, Tag};
 use crate::module::Module;
 use crate::store::StoreId;
 use crate::vm::access;
@@ -131,6 +131,25 @@ impl InstanceData {
         unsafe { place.write(global) };
     }
 
+    pub(crate) fn set_tag(&self, index: u32, tag: *const VmTag) {
+        let place = self.at::<*const VmTag>(self.layout.tags(index));
+        // SAFETY: the layout put a tag's pointer there.
+        unsafe { place.write(tag) };
+    }
+
+    /// Makes a tag that the module defines.
+    pub(crate) fn make_tag(&self, own: u32, type_id: u32) {
+        let place = self.at::<VmTag>(self.layout.own_tags(own));
+        // SAFETY: the layout put a tag there, which nobody refers to yet.
+        unsafe { place.write(VmTag { type_id, padding: 0 }) };
+        self.set_tag(self.layout.counts().imported_tags + own, place);
+    }
+
+    pub(crate) fn tag(&self, index: u32) -> *const VmTag {
+        // SAFETY: as in `memory`.
+        unsafe { access::tag(self.vmctx(), &self.layout, index) }
+    }
+
     pub(crate) fn memory(&self, index: u32) -> *mut VmMemory {
         // SAFETY: the instance is linked and laid out by its own layout.
         unsafe { access::memory(self.vmctx(), &self.layout, index) }
@@ -167,6 +186,7 @@ impl InstanceData {
                 ty.content = ty.content.map_index(|index| self.module.engine_index(index));
                 Extern::Global(Global::new_raw(store, self.global(i), ty))
             }
+            ExternIndex::Tag(i) => Extern::Tag(Tag::new_raw(store, self.tag(i))),
         }
     }
 }

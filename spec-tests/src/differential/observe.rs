@@ -159,6 +159,7 @@ impl Run {
     fn state(&mut self, item: &Extern) -> String {
         match item {
             Extern::Func(_) => "function".to_owned(),
+            Extern::Tag(_) => "tag".to_owned(),
             Extern::Global(global) => show(&global.get(&mut self.store)),
             Extern::Memory(memory) => {
                 let bytes = memory.data(&self.store);

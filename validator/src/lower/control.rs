@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aura_host_abi::{SlotType, ValType};
-use wasmparser::{BlockType, BrTable};
+use wasmparser::{BlockType, BrTable, TryTable};
 
 use super::stack::Height;
 use super::{LabelId, Lowering, Slot};
@@ -34,7 +34,7 @@ impl Types<'_> {
         }
     }
 
-    fn iter(self) -> impl Iterator<Item = SlotType> {
+    pub(super) fn iter(self) -> impl Iterator<Item = SlotType> {
         (0..self.len()).map(move |index| self.get(index))
     }
 }
@@ -45,6 +45,10 @@ enum Kind {
     Function,
     Block,
     Loop,
+    /// A `try_table`, whose body is a region.
+    Try {
+        region: u32,
+    },
     /// The first arm of an `if`; the label stands at its `else`, or at its end if it has none.
     If {
         otherwise: LabelId,
@@ -57,23 +61,30 @@ enum Kind {
 pub(super) struct Control<'m> {
     kind: Kind,
     params: Types<'m>,
-    results: Types<'m>,
+    pub(super) results: Types<'m>,
     /// Operands below the block's parameters.
     len: usize,
     /// Slots below the block's parameters: what a branch carries starts here.
-    base: Height,
+    pub(super) base: Height,
     /// Where branches go: a loop's header or, once something branches there, the block's end.
     label: Option<LabelId>,
+    /// The innermost region inside the block.
+    pub(super) region: Option<u32>,
 }
 
 impl<'m> Control<'m> {
     pub(super) fn function(results: &'m [ValType], base: Height) -> Self {
         let (params, results) = (Types::None, Types::List(results));
-        Self { kind: Kind::Function, params, results, len: 0, base, label: None }
+        Self { kind: Kind::Function, params, results, len: 0, base, label: None, region: None }
+    }
+
+    /// Whether this is the function's own block: branches to it return.
+    pub(super) fn is_function(&self) -> bool {
+        self.kind == Kind::Function
     }
 
     /// What a branch to the block carries.
-    fn carried(&self) -> Types<'m> {
+    pub(super) fn carried(&self) -> Types<'m> {
         if self.kind == Kind::Loop { self.params } else { self.results }
     }
 }
@@ -97,7 +108,11 @@ impl<'m> Lowering<'m> {
         let (params, results) = self.block_types(ty);
         let len = self.stack.len() - params.len();
         let base = self.height_below(params.len());
-        self.controls.push(Control { kind, params, results, len, base, label });
+        let region = match kind {
+            Kind::Try { region } => Some(region),
+            _ => self.controls.last().expect("a function has a block").region,
+        };
+        self.controls.push(Control { kind, params, results, len, base, label, region });
     }
 
     /// The slots in use below the top `count` operands.
@@ -116,6 +131,14 @@ impl<'m> Lowering<'m> {
     pub(super) fn open_block(&mut self, ty: BlockType) {
         self.settle_all();
         self.open(Kind::Block, ty, None);
+    }
+
+    /// `try_table`: what its handlers carry goes to the slots of the labels they name, which are those outside of it.
+    pub(super) fn open_try_table(&mut self, table: &TryTable) {
+        let handlers = table.catches.iter().map(|catch| self.handler(catch)).collect();
+        self.settle_all();
+        let region = self.open_region(handlers);
+        self.open(Kind::Try { region }, table.ty, None);
     }
 
     pub(super) fn open_loop(&mut self, ty: BlockType) {
@@ -161,14 +184,20 @@ impl<'m> Lowering<'m> {
         }
         let control = self.controls.pop().expect("`end` closes a block");
         match control.kind {
-            Kind::Function if self.dead.is_none() => {
-                let values = self.list_top(control.results.len());
-                self.emit(Inst::Return { values });
+            Kind::Function => {
+                if self.dead.is_none() {
+                    let values = self.list_top(control.results.len());
+                    self.emit(Inst::Return { values });
+                }
+                self.emit_return_pad(&control);
             }
-            Kind::Function => {}
             // Nothing branches to the end of a loop: what is on the stack stays as it is.
             Kind::Loop => {}
             Kind::If { otherwise } => self.close_at(&control, Some(otherwise)),
+            Kind::Try { region } => {
+                self.close_region(region);
+                self.close_at(&control, None);
+            }
             Kind::Block | Kind::Else => self.close_at(&control, None),
         }
     }
@@ -188,7 +217,7 @@ impl<'m> Lowering<'m> {
     }
 
     /// Goes on at a label, with `types` above what is below the block.
-    fn revive(&mut self, control: &Control<'m>, types: Types<'m>) {
+    pub(super) fn revive(&mut self, control: &Control<'m>, types: Types<'m>) {
         self.dead = None;
         self.stack.truncate(control.len, control.base);
         for ty in types.iter() {
@@ -270,12 +299,12 @@ impl<'m> Lowering<'m> {
         }
     }
 
-    fn control(&self, depth: u32) -> &Control<'m> {
+    pub(super) fn control(&self, depth: u32) -> &Control<'m> {
         &self.controls[self.controls.len() - 1 - depth as usize]
     }
 
     /// The label of the block `depth` levels out.
-    fn target(&mut self, depth: u32) -> LabelId {
+    pub(super) fn target(&mut self, depth: u32) -> LabelId {
         if let Some(label) = self.control(depth).label {
             return label;
         }

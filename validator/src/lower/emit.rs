@@ -135,7 +135,7 @@ impl Lowering<'_> {
         CallId(self.code.calls.len() as u32 - 1)
     }
 
-    /// The arguments of a tail call. Code is dead behind it, so that they need not be popped.
+    /// The arguments of a tail call or a throw. Code is dead behind it, so that they need not be popped.
     pub(super) fn tail_operands(&mut self, type_index: u32) -> Operands {
         let count = self.module.func_type_at(type_index).params().len();
         self.list_top(count)

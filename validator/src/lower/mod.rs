@@ -12,6 +12,7 @@
 
 mod control;
 mod emit;
+mod handlers;
 mod locals;
 mod rows;
 mod stack;
@@ -65,6 +66,8 @@ struct Lowering<'m> {
     fuel: Option<usize>,
     /// Number of instructions just after the last one whose result may still get another place.
     movable: Option<usize>,
+    /// A label at the function's end that returns what handlers carried to the function's results.
+    return_pad: Option<LabelId>,
     /// Offset of the current operator.
     offset: u32,
 }
@@ -88,6 +91,7 @@ impl<'m> Lowering<'m> {
             dead: None,
             fuel: None,
             movable: None,
+            return_pad: None,
             offset: body.start,
         };
         (lowering, OperatorsReader::new(reader))

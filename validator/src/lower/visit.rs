@@ -5,7 +5,9 @@
 //! on, so that no validated body contains it.
 
 use aura_host_abi::{RefType, SlotType, TrapCode, ValType};
-use wasmparser::{BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, V128, VisitOperator, VisitSimdOperator};
+use wasmparser::{
+    BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, TryTable, V128, VisitOperator, VisitSimdOperator,
+};
 
 use super::Lowering;
 use crate::code::{Inst, Operand, Slot};
@@ -35,6 +37,9 @@ macro_rules! visit_rows {
     (@one RefAsNonNull $($rest:tt)*) => {};
     (@one BrOnNull $($rest:tt)*) => {};
     (@one BrOnNonNull $($rest:tt)*) => {};
+    (@one TryTable $($rest:tt)*) => {};
+    (@one Throw $($rest:tt)*) => {};
+    (@one ThrowRef $($rest:tt)*) => {};
     (@one Drop $($rest:tt)*) => {};
     (@one Select $($rest:tt)*) => {};
     (@one TypedSelect $($rest:tt)*) => {};
@@ -213,6 +218,28 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
             let func = self.pop();
             let args = self.tail_operands(type_index);
             self.emit(Inst::ReturnCallRef { type_index, func, args });
+            self.die();
+        }
+    }
+
+    fn visit_try_table(&mut self, table: TryTable) {
+        if self.begin_block(Op::TryTable) {
+            self.open_try_table(&table);
+        }
+    }
+
+    fn visit_throw(&mut self, tag: u32) {
+        if self.begin(Op::Throw) {
+            let args = self.tail_operands(self.module.tags[tag as usize]);
+            self.emit(Inst::Throw { tag, args });
+            self.die();
+        }
+    }
+
+    fn visit_throw_ref(&mut self) {
+        if self.begin(Op::ThrowRef) {
+            let exn = self.pop();
+            self.emit(Inst::ThrowRef { exn });
             self.die();
         }
     }

@@ -28,6 +28,7 @@ impl ModuleInner {
             memories: Vec::new(),
             globals: Vec::new(),
             global_inits: Vec::new(),
+            tags: Vec::new(),
             imports: Vec::new(),
             exports: Vec::new(),
             exports_by_name: Vec::new(),
@@ -143,6 +144,12 @@ impl Module {
         &self.inner.globals
     }
 
+    /// The type index of each tag, imported ones first.
+    #[must_use]
+    pub fn tags(&self) -> &[u32] {
+        &self.inner.tags
+    }
+
     /// The initial values of the module's own globals.
     #[must_use]
     pub fn global_inits(&self) -> &[ConstExpr] {
@@ -180,6 +187,7 @@ impl Module {
             ExternIndex::Table(i) => ExternType::Table(self.inner.tables[i as usize].ty),
             ExternIndex::Memory(i) => ExternType::Memory(self.inner.memories[i as usize]),
             ExternIndex::Global(i) => ExternType::Global(self.inner.globals[i as usize]),
+            ExternIndex::Tag(i) => ExternType::Tag(self.func_type_at(self.inner.tags[i as usize]).clone()),
         }
     }
 

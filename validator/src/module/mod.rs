@@ -38,6 +38,8 @@ pub(crate) struct ModuleInner {
     pub(crate) globals: Vec<GlobalType>,
     /// Initial values of own globals.
     pub(crate) global_inits: Vec<ConstExpr>,
+    /// Type index of every tag, imported ones first.
+    pub(crate) tags: Vec<u32>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
     /// Indices into `exports`, in the order of their names.
@@ -77,6 +79,8 @@ pub enum ExternType {
     Table(TableType),
     Memory(MemoryType),
     Global(GlobalType),
+    /// A tag: the parameters are what its exceptions carry.
+    Tag(FuncType),
 }
 
 impl ExternType {
@@ -85,6 +89,7 @@ impl ExternType {
     pub fn map_index(&self, map: impl Fn(TypeIndex) -> TypeIndex) -> Self {
         match self {
             Self::Func(ty) => Self::Func(ty.map_index(map)),
+            Self::Tag(ty) => Self::Tag(ty.map_index(map)),
             Self::Table(ty) => Self::Table(TableType { element: ty.element.map_index(map), ..*ty }),
             Self::Global(ty) => Self::Global(GlobalType { content: ty.content.map_index(map), ..*ty }),
             Self::Memory(ty) => Self::Memory(*ty),
@@ -94,7 +99,7 @@ impl ExternType {
     /// The types of values that stand in it.
     pub fn values(&self) -> Vec<ValType> {
         match self {
-            Self::Func(ty) => ty.params().iter().chain(ty.results()).copied().collect(),
+            Self::Func(ty) | Self::Tag(ty) => ty.params().iter().chain(ty.results()).copied().collect(),
             Self::Table(ty) => vec![ValType::Ref(ty.element)],
             Self::Global(ty) => vec![ty.content],
             Self::Memory(_) => Vec::new(),
@@ -116,6 +121,7 @@ pub enum ExternIndex {
     Table(u32),
     Memory(u32),
     Global(u32),
+    Tag(u32),
 }
 
 /// A constant expression (specification 3.3.11) in postfix order.

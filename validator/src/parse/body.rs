@@ -3,7 +3,7 @@
 //! Needs nothing of the other bodies, so that bodies can be validated on any thread.
 
 use wasmparser::{
-    BinaryReader, BlockType, FrameKind, FrameStack, FuncToValidate, FuncValidator, FuncValidatorAllocations,
+    BinaryReader, BlockType, Catch, FrameKind, FrameStack, FuncToValidate, FuncValidator, FuncValidatorAllocations,
     FunctionBody, ModuleArity, Operator, ValType, ValidatorResources, WasmFeatures, WasmModuleResources,
 };
 
@@ -60,9 +60,9 @@ fn check_locals(body: &FunctionBody<'_>, limits: &Limits) -> Result<(), Stop> {
 }
 
 /// Whether an opcode is of an operator that carries as many values as some type says: blocks,
-/// branches, returns and calls.
+/// branches, returns, calls, throws and handlers.
 const fn is_control(opcode: u8) -> bool {
-    matches!(opcode, 0x02..=0x05 | 0x0b..=0x13)
+    matches!(opcode, 0x02..=0x13 | 0x18 | 0x19 | 0x1f)
 }
 
 const BR_TABLE: u8 = 0x0e;
@@ -119,6 +119,15 @@ impl Carried {
         let offset = reader.original_position();
         let operator = reader.peek_operator(context)?;
         let mut times = 1;
+        if let Operator::TryTable { try_table } = &operator {
+            let carried = |catch: &Catch| match *catch {
+                Catch::One { tag, .. } | Catch::OneRef { tag, .. } => {
+                    context.tag_type_arity(tag).map_or(0, |arity| arity.0)
+                }
+                Catch::All { .. } | Catch::AllRef { .. } => 0,
+            };
+            self.values += try_table.catches.iter().map(|catch| u64::from(carried(catch))).sum::<u64>();
+        }
         if let Operator::BrTable { targets } = &operator {
             times = u64::from(targets.len()) + 1;
             check("br_table_targets", times - 1, limits.br_table_targets, offset)?;

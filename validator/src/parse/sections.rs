@@ -41,6 +41,7 @@ impl<'l> Builder<'l> {
             Payload::FunctionSection(s) => count("functions", s, counts.imported_funcs, limits.functions),
             Payload::TableSection(s) => count("tables", s, counts.tables, limits.tables),
             Payload::MemorySection(s) => count("memories", s, counts.memories, limits.memories),
+            Payload::TagSection(s) => count("tags", s, counts.tags, limits.tags),
             Payload::GlobalSection(s) => count("globals", s, counts.globals, limits.globals),
             Payload::ExportSection(s) => count("exports", s, 0, limits.exports),
             Payload::ElementSection(s) => count("element_segments", s, 0, limits.element_segments),
@@ -62,6 +63,7 @@ impl<'l> Builder<'l> {
             Payload::TableSection(section) => self.tables(section),
             Payload::MemorySection(section) => self.memories(section),
             Payload::GlobalSection(section) => self.globals(section),
+            Payload::TagSection(section) => self.tags(section),
             Payload::ExportSection(section) => self.exports(section),
             Payload::ElementSection(section) => self.elements(section),
             Payload::DataSection(section) => self.data(section),
@@ -133,9 +135,10 @@ impl<'l> Builder<'l> {
             let ty = self.import_type(import.ty, offset)?;
             self.module.imports.push(Import { module: import.module.to_owned(), name: import.name.to_owned(), ty });
         }
-        let VmCounts { imported_funcs, tables, memories, globals, .. } = self.module.counts;
+        let VmCounts { imported_funcs, tables, memories, globals, tags, .. } = self.module.counts;
         check("functions", imported_funcs.into(), self.limits.functions, start)?;
         check("tables", tables.into(), self.limits.tables, start)?;
+        check("tags", tags.into(), self.limits.tags, start)?;
         check("memories", memories.into(), self.limits.memories, start)?;
         Ok(check("globals", globals.into(), self.limits.globals, start)?)
     }
@@ -169,7 +172,12 @@ impl<'l> Builder<'l> {
                 module.counts.imported_globals += 1;
                 ExternType::Global(ty)
             }
-            TypeRef::Tag(_) => return Err(Error::unsupported("exception-handling", "a tag import", offset).into()),
+            TypeRef::Tag(ty) => {
+                module.tags.push(ty.func_type_idx);
+                module.counts.tags += 1;
+                module.counts.imported_tags += 1;
+                ExternType::Tag(module.func_type_at(ty.func_type_idx).clone())
+            }
             TypeRef::FuncExact(_) => {
                 return Err(Error::unsupported("custom-descriptors", "an exact function import", offset).into());
             }
@@ -221,6 +229,14 @@ impl<'l> Builder<'l> {
         Ok(())
     }
 
+    fn tags(&mut self, section: wasmparser::TagSectionReader<'_>) -> Result<(), Stop> {
+        for tag in section {
+            self.module.tags.push(tag?.func_type_idx);
+            self.module.counts.tags += 1;
+        }
+        Ok(())
+    }
+
     fn exports(&mut self, section: wasmparser::ExportSectionReader<'_>) -> Result<(), Stop> {
         for item in section.into_iter_with_offsets() {
             let (offset, export) = item?;
@@ -233,9 +249,7 @@ impl<'l> Builder<'l> {
                 ExternalKind::Table => ExternIndex::Table(export.index),
                 ExternalKind::Memory => ExternIndex::Memory(export.index),
                 ExternalKind::Global => ExternIndex::Global(export.index),
-                ExternalKind::Tag => {
-                    return Err(Error::unsupported("exception-handling", "a tag export", offset).into());
-                }
+                ExternalKind::Tag => ExternIndex::Tag(export.index),
                 ExternalKind::FuncExact => {
                     return Err(Error::unsupported("custom-descriptors", "an exact function export", offset).into());
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aura_host_abi::SlotType::{self, F32, F64, Func, I32, I64, Ref, V128};
 
 use crate::Module;
-use crate::code::{Code, Inst, LabelId, Operand, Operands, Slot};
+use crate::code::{Code, Handler, Inst, LabelId, Operand, Operands, Slot};
 
 type State = BTreeMap<i32, SlotType>;
 
@@ -41,6 +41,15 @@ pub(super) fn verify(module: &Module, own: u32, code: &Code) {
                 let found = state.get(&operand.slot.0);
                 assert_eq!(found, Some(&operand.ty), "read of {operand} by {pc} in\n{code}");
             }
+            if step.throws {
+                work.extend(handlers(code, pc).map(|handler| {
+                    let mut state = state.clone();
+                    let exn = handler.exn.map(|slot| Operand { slot, ty: Ref });
+                    let carried = code.operands(handler.payload).iter().copied().chain(exn);
+                    carried.for_each(|operand| write(code, &mut state, operand));
+                    (code.label(handler.target).pc as usize, state)
+                }));
+            }
             step.writes.iter().for_each(|&operand| write(code, &mut state, operand));
             work.extend(step.targets.iter().map(|&target| (code.label(target).pc as usize, state.clone())));
             if step.ends {
@@ -49,6 +58,13 @@ pub(super) fn verify(module: &Module, own: u32, code: &Code) {
             pc += 1;
         }
     }
+}
+
+/// The handlers that an exception raised by an instruction may go to.
+fn handlers(code: &Code, pc: usize) -> impl Iterator<Item = Handler> + '_ {
+    let first = code.region_at(pc as u32).map(|index| &code.regions[index as usize]);
+    let regions = std::iter::successors(first, |region| region.outer.map(|outer| &code.regions[outer as usize]));
+    regions.flat_map(|region| region.handlers.iter().copied())
 }
 
 /// Joins a state into what is known at a label: the joined state if it is news.
@@ -87,6 +103,7 @@ struct Step {
     writes: Vec<Operand>,
     targets: Vec<LabelId>,
     ends: bool,
+    throws: bool,
 }
 
 impl Step {
@@ -124,6 +141,8 @@ impl Step {
                 let results = module.func_type(module.num_imported_funcs() + own).results();
                 assert_eq!(classes(&self.reads), results.iter().map(|t| t.slot_type()).collect::<Vec<_>>());
             }
+            Inst::Throw { args, .. } => self.reads = operands(args),
+            Inst::ThrowRef { exn } => self.read(&[(exn, Ref)]),
             Inst::ReturnCall { args, .. }
             | Inst::ReturnCallIndirect { args, .. }
             | Inst::ReturnCallRef { args, .. } => self.reads = operands(args),
@@ -140,6 +159,14 @@ impl Step {
         if let Inst::CallRef { func, .. } | Inst::ReturnCallRef { func, .. } = *inst {
             self.read(&[(func, Func)]);
         }
+        self.throws = matches!(
+            inst,
+            Inst::Call { .. }
+                | Inst::CallIndirect { .. }
+                | Inst::CallRef { .. }
+                | Inst::Throw { .. }
+                | Inst::ThrowRef { .. }
+        );
         self.ends = matches!(
             inst,
             Inst::Br { .. }
@@ -147,6 +174,8 @@ impl Step {
                 | Inst::ReturnCall { .. }
                 | Inst::ReturnCallIndirect { .. }
                 | Inst::ReturnCallRef { .. }
+                | Inst::Throw { .. }
+                | Inst::ThrowRef { .. }
                 | Inst::Return { .. }
                 | Inst::Trap { .. }
         );
