@@ -6,11 +6,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aura_runtime::{Bounds, Config, Features, GrantSpec, Strategy};
+use aura_policy::units::{parse_bytes, parse_duration};
+use aura_runtime::{Action, Bounds, Config, Features, GrantSpec, Strategy};
 use aura_spec_tests::Version;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-
-use crate::units::{parse_bytes, parse_duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,21 +18,21 @@ Examples:
        --grant fs.read=./data::/data tool.wasm /data/x    one that may also read one directory
   aura --invoke add math.wat 2 40                         call an exported function
   aura inspect tool.wasm                                  see what a program would ask for
-  aura wast --engine all --bounds all tests/              run WebAssembly test scripts
+  aura --policy tool.toml tool.wasm /data/x               the same, with the grants in a file
+  aura policy diff old.toml new.toml                      see what a new policy adds and removes
+  aura wast --engine all --bounds all tests/              run WebAssembly test scripts";
 
-A program sees nothing that was not granted. The grants are:
-  stdio                    standard input, output and error
-  args                     the arguments after FILE
-  env=NAME[=VALUE]         one environment variable
-  clock                    the clocks, and waiting
-  random                   random bytes
-  fs.read=HOST[::GUEST]    read below one directory, under the name GUEST
-  fs.write=HOST[::GUEST]   read and change below one directory
-  net.listen=HOST:PORT     accept connections at one address";
+/// The examples, and the grants as the table of actions has them.
+fn examples() -> String {
+    format!(
+        "{EXAMPLES}\n\nA program sees nothing that was not granted. The grants are:\n{}  none  nothing at all, explicitly",
+        Action::table()
+    )
+}
 
 /// Runs WebAssembly programs that see nothing until it is granted.
 #[derive(Debug, Parser)]
-#[command(name = "aura", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "aura", version, after_help = examples(), disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -42,7 +41,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a program (the default: `aura FILE` is `aura run FILE`)
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = examples())]
     Run(RunArgs),
     /// Run WebAssembly test scripts
     Wast(WastArgs),
@@ -50,6 +49,12 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show a stage of a module's life as text
     Dump(DumpArgs),
+    /// Check policies and compare their reach
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Prove that an audit log is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -177,9 +182,15 @@ pub(crate) struct RunArgs {
     pub(crate) bounds: BoundsArg,
     #[command(flatten)]
     pub(crate) features: FeatureArgs,
-    /// Grant the program a right; may be repeated
-    #[arg(long = "grant", value_name = "ACTION[=RESOURCE]")]
-    pub(crate) grants: Vec<GrantSpec>,
+    /// Grant the program a right; may be repeated; `none` says that there is to be none
+    #[arg(long = "grant", value_name = "ACTION[=RESOURCE]", value_parser = grant)]
+    pub(crate) grants: Vec<GrantArg>,
+    /// Take grants and limits from this file; those on the command line come on top, the tighter limit counts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Write each use of a grant to this file, which must not exist; `aura audit verify` proves it whole
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Option<PathBuf>,
     /// Short for a grant of fs.write on the directory
     #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
     pub(crate) dirs: Vec<GrantSpec>,
@@ -198,12 +209,76 @@ pub(crate) struct RunArgs {
     /// Let the program's memories grow to this size together, such as 64MiB
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) max_memory: Option<u64>,
+    /// Let the program's tables have this many elements together
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tables: Option<u64>,
+    /// Give the program this much stack, 64KiB to 1GiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_stack)]
+    pub(crate) max_stack: Option<u64>,
+    /// Let the program have this many descriptors open at a time
+    #[arg(long, value_name = "N")]
+    pub(crate) max_handles: Option<u64>,
+    /// Move no more than this in one call of a function
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_call_bytes: Option<u64>,
+    /// Let the program write no more than this to standard output and standard error together
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_output: Option<u64>,
     /// What becomes of imports that nothing provides
     #[arg(long, value_enum, default_value = "refuse")]
     pub(crate) unknown_imports: UnknownImports,
     /// A module (.wasm or .wat), then the program's arguments
     #[arg(required = true, trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
     pub(crate) program: Vec<OsString>,
+}
+
+/// What one `--grant` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GrantArg {
+    /// The program is to have no right at all.
+    None,
+    Some(GrantSpec),
+}
+
+fn grant(text: &str) -> Result<GrantArg, String> {
+    let parsed = GrantSpec::parse_or_none(text).map_err(|error| error.to_string())?;
+    Ok(parsed.map_or(GrantArg::None, GrantArg::Some))
+}
+
+impl RunArgs {
+    /// The grants of the command line.
+    ///
+    /// # Errors
+    /// If `none` does not stand alone.
+    pub(crate) fn all_grants(&self) -> Result<Vec<GrantSpec>, &'static str> {
+        let named = self.grants.iter().filter_map(|grant| match grant {
+            GrantArg::None => None,
+            GrantArg::Some(spec) => Some(spec),
+        });
+        let all: Vec<_> = named.chain(&self.dirs).chain(&self.env).cloned().collect();
+        let none = self.grants.contains(&GrantArg::None);
+        if none && !all.is_empty() { Err("`--grant none` stands alone: another grant contradicts it") } else { Ok(all) }
+    }
+
+    /// The limits of the command line.
+    pub(crate) fn limits(&self) -> aura_policy::Limits {
+        aura_policy::Limits {
+            memory: self.max_memory,
+            tables: self.max_tables,
+            instances: None,
+            stack: self.max_stack,
+            fuel: self.fuel,
+            timeout: self.timeout,
+            handles: self.max_handles,
+            call_bytes: self.max_call_bytes,
+            output: self.max_output,
+        }
+    }
+}
+
+fn parse_stack(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    if (64 << 10..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err(format!("`{text}`: a stack is 64KiB to 1GiB")) }
 }
 
 fn directory(text: &str) -> Result<GrantSpec, String> {
@@ -258,6 +333,34 @@ pub(crate) struct WastArgs {
     /// Scripts (.wast), and folders that are searched for them
     #[arg(value_name = "PATH", required_unless_present = "bundled")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say what a policy allows, and what is odd about it; exit code 0 if it is a policy
+    Check {
+        /// A policy in TOML, or an Extism manifest
+        file: PathBuf,
+    },
+    /// Print what NEW allows that OLD does not (+) and the reverse (-); exit code 0 if nothing, 1 if something
+    Diff {
+        /// The policy that stands
+        old: PathBuf,
+        /// The policy to come
+        new: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that nothing in a log is missing or changed, and that it adds up to the counters of the grants
+    Verify {
+        /// A log that `aura run --audit` wrote
+        file: PathBuf,
+        /// The digest that the run printed; with it, a log that was replaced as a whole is found, too
+        #[arg(long, value_name = "HEX")]
+        head: Option<aura_policy::Digest>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -358,6 +461,19 @@ mod tests {
         let args = run_args("aura --dir a::b --env K=v --env L --grant stdio p.wasm");
         assert_eq!(args.dirs[0].to_string(), "fs.write=a::b");
         assert_eq!(args.env.iter().map(ToString::to_string).collect::<Vec<_>>(), ["env=K=v", "env=L"]);
-        assert_eq!(args.grants[0].to_string(), "stdio");
+        let grants: Vec<_> = args.all_grants().expect("no contradiction").iter().map(ToString::to_string).collect();
+        assert_eq!(grants, ["stdio", "fs.write=a::b", "env=K=v", "env=L"]);
+    }
+
+    #[test]
+    fn none_is_a_grant_of_nothing_and_stands_alone() {
+        assert_eq!(run_args("aura --grant none p.wasm").all_grants(), Ok(Vec::new()));
+        assert!(run_args("aura --grant none --grant stdio p.wasm").all_grants().is_err());
+        assert!(run_args("aura --grant none --dir . p.wasm").all_grants().is_err());
+    }
+
+    #[test]
+    fn help_has_every_action() {
+        assert!(Action::ALL.iter().all(|action| examples().contains(action.hint())));
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Unseen {
 /// Prints a line for each operation that was denied.
 pub(crate) fn report(imports: &[DeniedImport], wasi: &WasiCtx, unseen: Unseen) {
     for denied in imports {
-        let grants: Vec<_> = denied.actions.iter().map(|a| format!("--grant {}", a.hint())).collect();
+        let grants: Vec<_> = Action::hints(denied.actions).iter().map(|hint| format!("--grant {hint}")).collect();
         say("denied", format!("{}.{}: allowed by {}", denied.module, denied.name, grants.join(" or ")));
     }
     for denied in wasi.denials() {

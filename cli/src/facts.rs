@@ -10,7 +10,7 @@ use wasmparser::{
     BinaryReaderError, CustomSectionReader, ExternalKind, KnownCustom, Name, Parser, Payload, SectionLimited,
 };
 
-use crate::units::show_bytes;
+use aura_policy::units::show_bytes;
 
 /// One section.
 #[derive(Debug, PartialEq, Eq)]

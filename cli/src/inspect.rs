@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use aura_policy::units::show_bytes;
 use aura_runtime::{Action, Config, Engine, ExternType, HostFn, Limits64, Module};
 use aura_wasi::WasiCtx;
 
@@ -14,7 +15,6 @@ use crate::facts::Facts;
 use crate::layout::{columns, printable};
 use crate::load::Source;
 use crate::report::{Failure, print};
-use crate::units::show_bytes;
 
 /// Shows a module.
 ///
@@ -41,7 +41,7 @@ pub(crate) fn wasi_function(module: &str, name: &str) -> Option<&'static HostFn<
 
 /// The grants of which any one allows an action, as they are written.
 pub(crate) fn hints(actions: &[Action]) -> String {
-    actions.iter().map(|a| a.hint()).collect::<Vec<_>>().join(" or ")
+    Action::hints(actions).join(" or ")
 }
 
 fn row(cells: &[&str]) -> Vec<String> {
@@ -87,7 +87,7 @@ fn imports(module: &Module) -> String {
         let needs = match wasi_function(import.module(), import.name()) {
             Some(function) if function.actions.is_empty() => "nothing".to_owned(),
             Some(function) => {
-                asked.extend(function.actions.iter().map(|a| a.hint()));
+                asked.extend(Action::hints(function.actions));
                 hints(function.actions)
             }
             None => "not provided by this command".to_owned(),

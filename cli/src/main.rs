@@ -1,22 +1,23 @@
 //! The `aura` command.
 //!
 //! [`args`] says what can be asked; each subcommand is a file of its own: [`run`], [`wast`],
-//! [`inspect`], [`dump`]. [`load`] turns a path into a module, [`facts`] reads what a module says of
+//! [`inspect`], [`dump`], [`policy`], [`audit`]. [`load`] turns a path into a module, [`facts`] reads what a module says of
 //! itself, [`report`] is the one style of every message. Exit codes: the program's own, 134 for a
 //! trap, 2 for a wrong command line, 1 for anything else.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod denials;
 mod dump;
 mod facts;
 mod inspect;
 mod layout;
 mod load;
+mod policy;
 mod report;
 mod run;
-mod units;
 mod values;
 mod wast;
 
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
         Command::Wast(args) => wast::wast(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Dump(args) => dump::dump(&args),
+        Command::Policy(command) => policy::policy(&command),
+        Command::Audit(command) => audit::audit(&command),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "aura", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

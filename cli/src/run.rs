@@ -1,15 +1,16 @@
 //! `aura run`: a program with the rights it was granted, and nothing else.
 //!
-//! load -> link -> grant -> instantiate -> call -> report what was denied. Whatever ends the program
+//! load -> plan (policy, command line) -> link -> grant -> instantiate -> call -> report what was denied. Whatever ends the program
 //! (its own exit, a trap, a limit), the denials are reported after it.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use aura_policy::{AuditLog, Digest, Limits, Policy, PolicyGrant, digest};
 use aura_runtime::{
-    Action, Config, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, GrantSpec, Instance, Linker, Module,
-    Store, StoreLimits, Subject, TrapCode, Val,
+    Action, Config, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Instance, Linker, Module, Store,
+    Subject, TrapCode, Val,
 };
 use aura_wasi::WasiCtx;
 
@@ -17,8 +18,8 @@ use crate::args::{RunArgs, UnknownImports};
 use crate::denials::{self, Unseen};
 use crate::inspect::{extern_text, wasi_function};
 use crate::load::Source;
-use crate::report::{Failure, print};
-use crate::values;
+use crate::report::{Failure, print, say};
+use crate::{policy, values};
 
 /// Where WASI programs start, and where WASI libraries are set up.
 const START: &str = "_start";
@@ -32,16 +33,49 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (file, arguments) = args.program.split_first().expect("the command line requires FILE");
     let arguments = unicode(arguments)?;
     let source = Source::read(Path::new(file))?;
-    let engine = engine(args)?;
+    let plan = Plan::new(args, &source)?;
+    let engine = engine(args, &plan.limits)?;
     let module = source.module(&engine)?;
-    let mut program = Program::new(args, &source.path, &module, &arguments)?;
+    let mut program = Program::new(args, &source.path, &module, &arguments, plan)?;
     let ended = program.run(args, &arguments);
     let unseen = Unseen {
         arguments: args.invoke.is_none() && !arguments.is_empty() && program.missed_arguments(),
         directories: !matches!(ended, Ok(0)) && program.missed_directories(),
     };
     denials::report(program.store.denials(), program.store.data(), unseen);
+    program.finish_audit()?;
     ended.map(ExitCode::from)
+}
+
+/// What the program is to have: the policy's part for it and the command line's.
+struct Plan {
+    /// The module's name and the digest of its content, by which policies know it.
+    name: String,
+    content: Digest,
+    grants: Vec<PolicyGrant>,
+    limits: Limits,
+}
+
+impl Plan {
+    fn new(args: &RunArgs, source: &Source) -> Result<Self, Failure> {
+        let path = &source.path;
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let content = digest(&source.wasm);
+        let own = args.all_grants().map_err(Failure::usage)?;
+        let policy = args.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
+        let granted = policy.grants_for(&name, &content).ok_or_else(|| not_its_policy(&policy, &name, &content))?;
+        let grants = granted.into_iter().cloned().chain(own.into_iter().map(PolicyGrant::new)).collect();
+        Ok(Self { name, content, grants, limits: policy.limits.tighter(args.limits()) })
+    }
+}
+
+fn not_its_policy(policy: &Policy, name: &str, content: &Digest) -> Failure {
+    let subjects: Vec<_> = policy.subjects.iter().map(ToString::to_string).collect();
+    Failure::new(format!(
+        "the policy is for another module: it names {}, this one is {name}, sha256:{content}",
+        subjects.join(", ")
+    ))
+    .help("use the policy of this module, or name the module in the policy's subject")
 }
 
 fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
@@ -49,10 +83,11 @@ fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
     arguments.collect::<Option<_>>().ok_or_else(|| Failure::usage("an argument of the program is not Unicode"))
 }
 
-fn engine(args: &RunArgs) -> Result<Engine, Failure> {
+fn engine(args: &RunArgs, limits: &Limits) -> Result<Engine, Failure> {
     let mut config = Config::new();
-    config.strategy(args.engine.into()).bounds(args.bounds.into()).consume_fuel(args.fuel.is_some());
+    config.strategy(args.engine.into()).bounds(args.bounds.into());
     args.features.apply(&mut config);
+    limits.configure(&mut config);
     Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))
 }
 
@@ -62,11 +97,18 @@ struct Program<'a> {
     module: &'a Module,
     store: Store<WasiCtx>,
     linker: Linker<WasiCtx>,
-    grants: Vec<GrantSpec>,
+    plan: Plan,
+    audit: Option<AuditLog>,
 }
 
 impl<'a> Program<'a> {
-    fn new(args: &RunArgs, path: &'a Path, module: &'a Module, arguments: &[String]) -> Result<Self, Failure> {
+    fn new(
+        args: &RunArgs,
+        path: &'a Path,
+        module: &'a Module,
+        arguments: &[String],
+        plan: Plan,
+    ) -> Result<Self, Failure> {
         let internal = |e: Error| Failure::new(format!("cannot set up the program: {}: {e}", path.display()));
         let mut store = Store::new(module.engine(), WasiCtx::new());
         let mut linker = Linker::new(module.engine());
@@ -81,28 +123,22 @@ impl<'a> Program<'a> {
                 linker.define_unknown_imports_as_default_values(module).map_err(internal)?;
             }
         }
-        if let Some(bytes) = args.max_memory {
-            store.set_limits(StoreLimits { memory_bytes: bytes, ..StoreLimits::default() });
-        }
-        if let Some(fuel) = args.fuel {
-            store.set_fuel(fuel).map_err(internal)?;
-        }
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-        let with_name = [name].into_iter().chain(arguments.iter().cloned()).collect();
+        plan.limits.apply(&mut store).map_err(internal)?;
+        store.data_mut().set_limits(plan.limits.wasi());
+        store.on_grant(|wasi, grant| wasi.attach(grant.clone()).map_err(Error::host));
+        let with_name = [plan.name.clone()].into_iter().chain(arguments.iter().cloned()).collect();
         store.data_mut().set_args(with_name).map_err(|e| Failure::usage(e.to_string()))?;
-        let mut grants: Vec<_> = args.grants.iter().chain(&args.dirs).chain(&args.env).cloned().collect();
-        // C programs look for directories from 3 on and stop at the first descriptor that is something else.
-        grants.sort_by_key(|grant| grant.action == Action::NetListen);
-        let mut program = Self { path, module, store, linker, grants };
+        let audit = args.audit.as_deref().map(|log| begin_audit(log, &plan)).transpose()?;
+        store.set_audit(audit.as_ref().map(AuditLog::sink));
+        let mut program = Self { path, module, store, linker, plan, audit };
         program.grant()?;
-        if let Some(timeout) = args.timeout {
-            program.store.set_deadline(timeout);
-        }
+        program.plan.limits.start(&mut program.store);
         Ok(program)
     }
 
     fn grant(&mut self) -> Result<(), Failure> {
-        for spec in &self.grants {
+        for grant in &self.plan.grants {
+            let spec = &grant.spec;
             if spec.action == Action::Call {
                 return Err(Failure::usage(format!(
                     "cannot grant: `{spec}`: this command has no functions of its own"
@@ -113,9 +149,8 @@ impl<'a> Program<'a> {
                 Failure::usage(format!("cannot grant: `{spec}`: {why}"))
                     .help(format!("it allows a program to {}", spec.action.describe()))
             };
-            let grant = self.store.grant(Subject::Store, spec.clone()).map_err(|e| refused(e.to_string()))?;
-            let capability = grant.capability().clone();
-            self.store.data_mut().attach(capability).map_err(|e| refused(e.to_string()))?;
+            let terms = grant.terms().map_err(refused)?;
+            self.store.grant_with(Subject::Store, spec.clone(), terms).map_err(|e| refused(e.to_string()))?;
         }
         Ok(())
     }
@@ -123,12 +158,20 @@ impl<'a> Program<'a> {
     /// Whether the program could have asked for its arguments in vain.
     fn missed_arguments(&self) -> bool {
         let asks = self.module.imports().any(|i| i.name() == "args_get" && i.module().starts_with("wasi"));
-        asks && !self.grants.iter().any(|grant| grant.action == Action::Args)
+        asks && !self.plan.grants.iter().any(|grant| grant.spec.action == Action::Args)
     }
 
     /// Whether the program looked for directories where none was granted.
     fn missed_directories(&self) -> bool {
         self.store.quiet_denials().iter().any(|denied| denied.name == "fd_prestat_get")
+    }
+
+    /// Ends the audit log with the counters, and says by which digest it is known.
+    fn finish_audit(&self) -> Result<(), Failure> {
+        let Some(log) = &self.audit else { return Ok(()) };
+        let head = log.finish(&self.store).map_err(|e| Failure::new(format!("cannot write: the audit log: {e}")))?;
+        say("audit", format!("digest {head}"));
+        Ok(())
     }
 
     /// Runs the program; gives its exit code.
@@ -226,18 +269,25 @@ impl<'a> Program<'a> {
         if let Some(trap) = error.trap() {
             let failure = Failure::trap(self.path, error);
             return match trap.code() {
-                TrapCode::OutOfFuel => failure.help("the limit was set by --fuel"),
-                TrapCode::Interrupted => failure.help("the limit was set by --timeout"),
+                TrapCode::OutOfFuel => failure.help("the limit was set by --fuel or the policy's fuel"),
+                TrapCode::Interrupted => failure.help("the limit was set by --timeout or the policy's timeout"),
                 _ => failure,
             };
         }
         match error.kind() {
             ErrorKind::Link => Failure::new(format!("cannot link: {path}: {error}")),
             ErrorKind::Resource | ErrorKind::Limit => Failure::new(format!("not enough room: {path}: {error}"))
-                .help("--max-memory sets the limit of memories"),
+                .help("--max-memory and the policy's memory set the limit of memories"),
             _ => Failure::new(format!("the program failed: {path}: {error}")),
         }
     }
+}
+
+fn begin_audit(log: &Path, plan: &Plan) -> Result<AuditLog, Failure> {
+    AuditLog::create(log, &plan.name, &plan.content).map_err(|error| {
+        Failure::io("begin audit log", log, &error)
+            .help("each run has a log of its own: name a file that does not exist")
+    })
 }
 
 /// Why the program ended before its entry function returned.

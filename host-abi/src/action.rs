@@ -6,8 +6,8 @@
 //! function that the wider one opens is opened by the narrower one if its own row says so.
 
 // Row: Name = "name", [wider actions], resource, handles, "how a grant is written", "what it allows";
-// `handle` says that the right is used through handles of which each keeps its own grant (descriptors, sockets),
-// `direct` that calling a function is the use.
+// `Handle` says that the body of a function finds out which grant it acts on (that of a descriptor, of one of several
+// clocks), `Direct` that calling the function is the use.
 macro_rules! actions {
     ($($name:ident = $text:literal, [$($wider:ident)*], $resource:ident, $use:ident, $hint:literal, $doc:literal;)*) => {
         /// A right that can be granted.
@@ -64,9 +64,9 @@ actions! {
     StdioErr = "stdio.err", [Stdio], Nothing, Handle, "stdio.err", "write standard error";
     Args = "args", [], Nothing, Direct, "args", "see the command's arguments";
     Env = "env", [], Variable, Direct, "env=NAME[=VALUE]", "see one environment variable";
-    Clock = "clock", [], Nothing, Direct, "clock", "read the clocks and wait for a time";
-    ClockMonotonic = "clock.monotonic", [Clock], Nothing, Direct, "clock.monotonic", "measure spans of time and wait for one";
-    ClockRealtime = "clock.realtime", [Clock], Nothing, Direct, "clock.realtime", "see date and time and wait for one";
+    Clock = "clock", [], Nothing, Handle, "clock", "read the clocks and wait for a time";
+    ClockMonotonic = "clock.monotonic", [Clock], Nothing, Handle, "clock.monotonic", "measure spans of time and wait for one";
+    ClockRealtime = "clock.realtime", [Clock], Nothing, Handle, "clock.realtime", "see date and time and wait for one";
     Random = "random", [], Nothing, Direct, "random", "draw random bytes";
     FsRead = "fs.read", [FsCreate FsWrite], Directory, Handle, "fs.read=HOST[::GUEST]", "list and read what lies below one directory";
     FsCreate = "fs.create", [FsWrite], Directory, Handle, "fs.create=HOST[::GUEST]", "read what lies below one directory, and add new files and directories to it";
@@ -113,7 +113,7 @@ pub enum ResourceKind {
 pub enum Usage {
     /// Calling a function that the right opens is the use.
     Direct,
-    /// Through handles, each of which keeps the grant it came from.
+    /// The body of the function finds the grant that it acts on ([`crate::Capability::act`]), mostly that of a handle.
     Handle,
 }
 
@@ -128,6 +128,22 @@ impl Action {
     #[must_use]
     pub fn includes(self, other: Self) -> bool {
         self == other || other.wider().contains(&self)
+    }
+
+    /// How grants of any one of these actions are written: the few to tell somebody who needs one. Parts of a listed
+    /// action, and what lies between two listed ones, are left out.
+    #[must_use]
+    pub fn hints(actions: &[Self]) -> Vec<&'static str> {
+        let listed = |other: &&Self, wider: bool, action: Self| {
+            **other != action && if wider { other.includes(action) } else { action.includes(**other) }
+        };
+        let told = |action: &&Self| {
+            let wider: Vec<_> = actions.iter().filter(|other| listed(other, true, **action)).collect();
+            let part = wider.iter().any(|wider| action.name().starts_with(wider.name()));
+            let between = !wider.is_empty() && actions.iter().any(|other| listed(&other, false, **action));
+            !part && !between
+        };
+        actions.iter().filter(told).map(|action| action.hint()).collect()
     }
 
     /// The whole table as aligned lines of text, for help.
@@ -150,6 +166,14 @@ mod tests {
             assert!(action.hint().starts_with(action.name()), "{action:?}");
         }
         assert!(RESERVED.iter().all(|(name, _)| Action::named(name).is_none()));
+    }
+
+    #[test]
+    fn hints_are_the_few_that_help() {
+        use Action::{Clock, ClockMonotonic, ClockRealtime, FsCreate, FsRead, FsWrite};
+        assert_eq!(Action::hints(&[Clock, ClockMonotonic, ClockRealtime]), ["clock"]);
+        assert_eq!(Action::hints(&[FsRead, FsCreate, FsWrite]), [FsRead.hint(), FsWrite.hint()]);
+        assert_eq!(Action::hints(&[FsCreate, FsWrite]), [FsCreate.hint(), FsWrite.hint()]);
     }
 
     #[test]

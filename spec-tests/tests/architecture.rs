@@ -19,8 +19,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jit", &["host-abi", "validator"]),
     ("runtime", &["host-abi", "validator", "jit"]),
     ("wasi", &["host-abi"]),
+    ("policy", &["runtime", "wasi"]),
     ("spec-tests", &["runtime", "wasi"]),
-    ("cli", &["runtime", "wasi", "spec-tests"]),
+    ("cli", &["runtime", "wasi", "policy", "spec-tests"]),
     ("benches", &["runtime", "wasi"]),
     ("examples/embed", &["runtime", "wasi"]),
     ("fuzz", &["runtime", "wasi"]),
@@ -109,6 +110,15 @@ fn the_document_draws_the_same_arrows() {
         let mut named: Vec<&str> = last.split(',').map(str::trim).collect();
         named.retain(|name| *name != "nothing of ours");
         assert_eq!(&named, allowed, "ARCHITECTURE.md, row `{room}/`");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_grant() {
+    let readme = read(&root().join("README.md"));
+    for action in aura_runtime::Action::ALL {
+        let row = format!("| `{}` | {} |", action.hint(), action.describe());
+        assert!(readme.contains(&row), "README.md lacks the row {row}");
     }
 }
 

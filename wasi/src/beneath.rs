@@ -15,7 +15,7 @@ use crate::errno::{Errno, Fail};
 use crate::limits::PATH_LEN_MAX;
 
 /// How every path is resolved.
-const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+pub(crate) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
 /// How often a lookup is tried that the kernel could not prove safe because of concurrent renames.
 const ATTEMPTS: usize = 64;

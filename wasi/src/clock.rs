@@ -28,15 +28,19 @@ pub(crate) fn now(id: u32) -> Result<u64, Errno> {
 }
 
 /// `clock_res_get(id, out)`
-pub(crate) fn resolution(_: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
-    let resolution = guest_time(clock_getres(host_clock(call.u32(0))?));
+pub(crate) fn resolution(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
+    let clock = host_clock(call.u32(0))?;
+    ctx.clock(call.u32(0))?;
+    let resolution = guest_time(clock_getres(clock));
     call.memory.write_u64(call.u32(1).into(), resolution)?;
     Ok(())
 }
 
 /// `clock_time_get(id, precision, out)`
-pub(crate) fn time(_: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
-    let time = now(call.u32(0))?;
+pub(crate) fn time(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
+    let clock = host_clock(call.u32(0))?;
+    ctx.clock(call.u32(0))?;
+    let time = guest_time(clock_gettime(clock));
     call.memory.write_u64(call.u32(2).into(), time)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aura_host_abi::spec::below;
 use aura_host_abi::{Action, Capability, Resource};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno as HostErrno;
@@ -151,13 +152,17 @@ impl WasiCtx {
     pub fn attach(&mut self, grant: Arc<Capability>) -> Result<(), AttachError> {
         let spec = grant.spec();
         match (spec.action, &spec.resource) {
-            (Action::Stdio, Resource::Nothing) => self.attach_stdio(&grant)?,
-            (Action::Args | Action::Clock | Action::Random, Resource::Nothing) => {}
+            (Action::Stdio, Resource::Nothing) => self.attach_streams(&Stream::ALL, &grant)?,
+            (Action::StdioIn, Resource::Nothing) => self.attach_streams(&[Stream::In], &grant)?,
+            (Action::StdioOut, Resource::Nothing) => self.attach_streams(&[Stream::Out], &grant)?,
+            (Action::StdioErr, Resource::Nothing) => self.attach_streams(&[Stream::Err], &grant)?,
+            (Action::Args | Action::Random, Resource::Nothing) => {}
+            (Action::Clock | Action::ClockMonotonic | Action::ClockRealtime, Resource::Nothing) => {}
             (Action::Env, Resource::Variable { name, value }) => {
                 let value = variable(name, value.as_deref())?;
                 self.attach_variable(name, value, &grant)?;
             }
-            (Action::FsRead | Action::FsWrite, Resource::Directory { host, guest }) => {
+            (Action::FsRead | Action::FsCreate | Action::FsWrite, Resource::Directory { host, guest }) => {
                 self.attach_directory(host, guest, &grant)?;
             }
             (Action::NetListen, Resource::Address { host, port }) => {
@@ -198,11 +203,11 @@ impl WasiCtx {
         self.fds.insert(entry, max).map_err(|_| AttachError::TooManyHandles(max))
     }
 
-    fn attach_stdio(&mut self, grant: &Arc<Capability>) -> Result<(), AttachError> {
-        for (fd, stream) in Stream::ALL.into_iter().enumerate() {
+    fn attach_streams(&mut self, streams: &[Stream], grant: &Arc<Capability>) -> Result<(), AttachError> {
+        for &stream in streams {
             let max = self.limits.handles_max;
             let entry = Entry::stream(stream, Arc::clone(grant));
-            self.fds.insert_at(fd, entry, max).map_err(|_| AttachError::TooManyHandles(max))?;
+            self.fds.insert_at(stream as usize, entry, max).map_err(|_| AttachError::TooManyHandles(max))?;
         }
         Ok(())
     }
@@ -223,7 +228,7 @@ impl WasiCtx {
             return Err(AttachError::NameTooLong(guest.to_owned()));
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(host, flags, Mode::empty()).map_err(|error| cannot_open(host, grant, error))?;
+        let fd = open_granted(host, flags, grant).map_err(|error| cannot_open(host, grant, error))?;
         beneath::probe(&fd).map_err(|error| AttachError::NoOpenat2(error.into()))?;
         let max = self.limits.handles_max;
         let entry = Entry::granted_dir(fd, guest.to_owned(), Arc::clone(grant));
@@ -239,6 +244,33 @@ impl WasiCtx {
     /// Whether any grant of one of these actions stands.
     pub(crate) fn holds(&self, actions: &[Action]) -> bool {
         self.grants.iter().any(|grant| actions.contains(&grant.spec().action) && grant.is_live())
+    }
+
+    /// Whether a grant of this clock stands; the call then acts on it.
+    pub(crate) fn acts_on_clock(&self, id: u32) -> bool {
+        let part = match id {
+            0 => Some(Action::ClockRealtime),
+            1 => Some(Action::ClockMonotonic),
+            _ => None,
+        };
+        let allows = |action: Action| action == Action::Clock || Some(action) == part;
+        self.grants.iter().any(|grant| allows(grant.spec().action) && grant.act())
+    }
+
+    /// As [`WasiCtx::acts_on_clock`]; if none stands, the denial is remembered.
+    pub(crate) fn clock(&mut self, id: u32) -> Result<(), Errno> {
+        if self.acts_on_clock(id) {
+            return Ok(());
+        }
+        let needed = match id {
+            0 => Action::ClockRealtime,
+            1 => Action::ClockMonotonic,
+            _ => Action::Clock,
+        };
+        let any = self.holds(&[Action::ClockRealtime, Action::ClockMonotonic]);
+        let needed = if any { needed } else { Action::Clock };
+        self.denied.add(format!("{} for a time", self.current), needed.hint().to_owned());
+        Err(Errno::NOTCAPABLE)
     }
 
     /// The entry of a descriptor with the rights that an operation needs: the one check.
@@ -320,8 +352,10 @@ impl WasiCtx {
                 self.denied.add(asked, entry.grant.spec().to_string());
             }
             None if fd < 3 && !self.holds(&[Action::Stdio]) => {
+                let part = [Action::StdioIn, Action::StdioOut, Action::StdioErr];
+                let needed = if self.holds(&part) { part[fd as usize] } else { Action::Stdio };
                 let asked = format!("{} on standard descriptor {fd}", self.current);
-                self.denied.add(asked, Action::Stdio.hint().to_owned());
+                self.denied.add(asked, needed.hint().to_owned());
             }
             None => {}
         }
@@ -342,6 +376,28 @@ fn variable(name: &str, value: Option<&str>) -> Result<String, AttachError> {
             env::VarError::NotPresent => AttachError::VariableNotSet(name.to_owned()),
             env::VarError::NotUnicode(_) => AttachError::VariableNotUnicode(name.to_owned()),
         }),
+    }
+}
+
+/// Opens a granted directory. One that was narrowed is opened beneath what it was narrowed from, so
+/// that a symbolic link on the way does not make it wider.
+fn open_granted(host: &Path, flags: OFlags, grant: &Capability) -> Result<OwnedFd, HostErrno> {
+    let mut widest = None;
+    let mut next = grant.parent();
+    while let Some(parent) = next {
+        widest = Some(parent);
+        next = parent.parent();
+    }
+    let root = widest.and_then(|widest| match &widest.spec().resource {
+        Resource::Directory { host: root, .. } => Some((root, below(root, host)?)),
+        _ => None,
+    });
+    match root {
+        Some((root, rest)) if !rest.as_os_str().is_empty() => {
+            let root = rustix::fs::open(root, flags, Mode::empty())?;
+            rustix::fs::openat2(root, rest, flags, Mode::empty(), beneath::RESOLVE)
+        }
+        _ => rustix::fs::open(host, flags, Mode::empty()),
     }
 }
 

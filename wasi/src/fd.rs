@@ -164,9 +164,7 @@ fn write_once(
     match (&entry.object, at) {
         (Object::Dir(_), _) => Err(Errno::ISDIR.into()),
         (Object::Stream(_) | Object::Socket(_), At::Offset(_)) => Err(Errno::SPIPE.into()),
-        (Object::Stream(stream), At::Cursor) => {
-            streams.write(&entry.waiter(call), *stream, bytes, limits.capture_bytes_max)
-        }
+        (Object::Stream(stream), At::Cursor) => streams.write(&entry.waiter(call), *stream, bytes, limits),
         (Object::Socket(socket), At::Cursor) => socket::transmit(&entry.waiter(call), socket, bytes),
         (Object::File(file), At::Offset(start)) => {
             let offset = start.checked_add(moved.into()).ok_or(Errno::INVAL)?;

@@ -22,22 +22,29 @@ type Body = fn(&mut WasiCtx, &mut HostCall<'_>) -> Outcome;
 
 const ARGS: &[Action] = &[Action::Args];
 const ENV: &[Action] = &[Action::Env];
-const CLOCK: &[Action] = &[Action::Clock];
+const CLOCK: &[Action] = &[Action::Clock, Action::ClockMonotonic, Action::ClockRealtime];
 const RANDOM: &[Action] = &[Action::Random];
-const FILES: &[Action] = &[Action::FsRead, Action::FsWrite];
-const CHANGES: &[Action] = &[Action::FsWrite];
-const HANDLES: &[Action] = &[Action::Stdio, Action::FsRead, Action::FsWrite, Action::NetListen];
-const WAITS: &[Action] = &[Action::Clock, Action::Stdio, Action::FsRead, Action::FsWrite, Action::NetListen];
-const ANY: &[Action] = &[
-    Action::Stdio,
-    Action::Args,
-    Action::Env,
-    Action::Clock,
-    Action::Random,
-    Action::FsRead,
-    Action::FsWrite,
-    Action::NetListen,
-];
+const FILES: &[Action] = &[Action::FsRead, Action::FsCreate, Action::FsWrite];
+const CHANGES: &[Action] = &[Action::FsCreate, Action::FsWrite];
+/// What descriptors come from.
+macro_rules! handles {
+    ($($more:ident)*) => {
+        &[
+            Action::Stdio,
+            Action::StdioIn,
+            Action::StdioOut,
+            Action::StdioErr,
+            Action::FsRead,
+            Action::FsCreate,
+            Action::FsWrite,
+            Action::NetListen,
+            $(Action::$more),*
+        ]
+    };
+}
+const HANDLES: &[Action] = handles! {};
+const WAITS: &[Action] = handles! { Clock ClockMonotonic ClockRealtime };
+const ANY: &[Action] = handles! { Args Env Clock ClockMonotonic ClockRealtime Random };
 const ALWAYS: &[Action] = &[];
 
 const NOTCAPABLE: Denial = Denial::Code(Errno::NOTCAPABLE as u32);

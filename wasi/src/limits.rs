@@ -19,6 +19,8 @@ pub struct WasiLimits {
     pub subscriptions_max: u32,
     /// Bytes of all arguments, and of all environment variables, terminators included.
     pub strings_bytes_max: usize,
+    /// Bytes written to standard output and standard error together; a write past it answers NOSPC.
+    pub output_bytes_max: u64,
     /// Bytes that all captured output holds together; see [`crate::Output::Capture`].
     pub capture_bytes_max: usize,
 }
@@ -31,6 +33,7 @@ impl Default for WasiLimits {
             iovecs_max: 1024,
             subscriptions_max: 1024,
             strings_bytes_max: 1 << 20,
+            output_bytes_max: u64::MAX,
             capture_bytes_max: 64 << 20,
         }
     }

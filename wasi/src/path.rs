@@ -34,10 +34,14 @@ impl Wanted {
     }
 
     /// The rights that the directory must have.
-    fn needs(&self) -> Rights {
+    fn needs(&self, only_adds: bool) -> Rights {
         let mut needs = Rights::PATH_OPEN;
         if self.open.contains(OpenFlags::CREATE) {
             needs = needs.with(Rights::PATH_CREATE_FILE);
+        }
+        // What is new cannot be changed by being written.
+        if only_adds && self.open.contains(OpenFlags::CREATE) {
+            return needs;
         }
         if self.open.contains(OpenFlags::TRUNCATE) || self.flags.contains(FdFlags::APPEND) || self.writes() {
             needs = needs.with(Rights::PATH_FILESTAT_SET_SIZE);
@@ -56,6 +60,26 @@ impl Wanted {
         let of_directories = Rights::FD_READDIR.with(Rights::PATH_OPEN);
         let asks_to_write = self.rights.intersects(Rights::FD_WRITE) && !self.rights.intersects(of_directories);
         self.open.contains(OpenFlags::DIRECTORY) && asks_to_write
+    }
+
+    /// Opens the path. Where nothing that is there may be changed, what is opened for writing is new.
+    fn open_below(&self, dir: impl AsFd, path: &str, only_adds: bool) -> Result<OwnedFd, Errno> {
+        let flags = self.host_flags()?;
+        let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
+        if !only_adds || !flags.contains(OFlags::CREATE) {
+            return beneath::open(dir, path, flags, mode);
+        }
+        match beneath::open(&dir, path, flags | OFlags::EXCL, mode) {
+            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {
+                let changes = self.writes() || flags.intersects(OFlags::TRUNC | OFlags::APPEND);
+                if changes {
+                    Err(Errno::NOTCAPABLE)
+                } else {
+                    beneath::open(dir, path, flags - OFlags::CREATE, Mode::empty())
+                }
+            }
+            opened => opened,
+        }
     }
 
     fn host_flags(&self) -> Result<OFlags, Errno> {
@@ -104,13 +128,12 @@ pub(crate) fn open(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     if !ctx.fds.has_room(max) {
         return Err(Errno::MFILE.into());
     }
-    let (dir, handed) = ctx.dir(call.u32(0), wanted.needs(), &path)?;
+    let only_adds = ctx.fds.record(call.u32(0)).is_some_and(Entry::only_adds);
+    let (dir, handed) = ctx.dir(call.u32(0), wanted.needs(only_adds), &path)?;
     if wanted.writes() && !handed.writing() {
         return Err(Errno::NOTCAPABLE.into());
     }
-    let creates = wanted.open.contains(OpenFlags::CREATE);
-    let mode = if creates { Mode::from_raw_mode(0o666) } else { Mode::empty() };
-    let opened = beneath::open(&dir.fd, &path, wanted.host_flags()?, mode);
+    let opened = wanted.open_below(&dir.fd, &path, only_adds);
     let fd = opened.map_err(|errno| ctx.note_escape(errno, &path))?;
     let entry = match HostFileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
         HostFileType::Directory => Entry::opened_dir(fd, handed),

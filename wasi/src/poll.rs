@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use aura_host_abi::{Action, HostCall};
+use aura_host_abi::HostCall;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::clock;
@@ -73,10 +73,7 @@ fn settle(ctx: &mut WasiCtx, subscription: &Subscription) -> Result<State, Errno
 }
 
 fn settle_clock(ctx: &mut WasiCtx, id: u32, timeout: u64, absolute: bool) -> Result<State, Errno> {
-    if !ctx.holds(&[Action::Clock]) {
-        ctx.denied.add("poll_oneoff for a time".to_owned(), Action::Clock.hint().to_owned());
-        return Err(Errno::NOTCAPABLE);
-    }
+    ctx.clock(id)?;
     // A guest that waits spends none of the processor time that these clocks count.
     if matches!(id, 2 | 3) {
         return Ok(State::Settled(Errno::NOTSUP));
@@ -106,7 +103,8 @@ fn wait(ctx: &WasiCtx, call: &HostCall<'_>, waiting: &[Waiting]) -> Result<Vec<[
             return Ok(events);
         }
         check_interrupt(call)?;
-        if waiting.iter().any(|one| matches!(one.state, State::Due { .. })) && !ctx.holds(&[Action::Clock]) {
+        let granted = |one: &Waiting| !matches!(one.state, State::Due { clock, .. } if !ctx.acts_on_clock(clock));
+        if !waiting.iter().all(granted) {
             return Err(Errno::NOTCAPABLE.into());
         }
         timeout = until_next(waiting)?;

@@ -16,6 +16,7 @@ use rustix::fs::{FileType as HostFileType, fstat};
 use rustix::io::Errno as HostErrno;
 
 use crate::errno::{Errno, Fail};
+use crate::limits::WasiLimits;
 use crate::types::FileType;
 
 /// The longest time a blocking call goes without looking at its interrupt.
@@ -95,6 +96,8 @@ pub(crate) struct Streams {
     pub(crate) consumed: usize,
     pub(crate) output: Output,
     pub(crate) error: Output,
+    /// Bytes written to both outputs.
+    pub(crate) written: u64,
 }
 
 impl Streams {
@@ -140,23 +143,30 @@ impl Streams {
         waiter: &Waiter<'_, '_>,
         stream: Stream,
         bytes: &[u8],
-        capture_max: usize,
+        limits: &WasiLimits,
     ) -> Result<usize, Fail> {
+        let left = limits.output_bytes_max.saturating_sub(self.written);
+        if left == 0 && !bytes.is_empty() {
+            return Err(Errno::NOSPC.into());
+        }
+        let bytes = &bytes[..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         let output = match stream {
             Stream::In => return Err(Errno::BADF.into()),
             Stream::Out => &mut self.output,
             Stream::Err => &mut self.error,
         };
-        match output {
+        let count = match output {
             Output::Inherit if stream == Stream::Out => waiter.write(io::stdout().as_fd(), bytes),
             Output::Inherit => waiter.write(io::stderr().as_fd(), bytes),
             Output::Null => Ok(bytes.len()),
-            Output::Capture(sink) => capture(sink, bytes, capture_max),
+            Output::Capture(sink) => capture(sink, bytes, limits.capture_bytes_max),
             Output::Writer(writer) => {
                 writer.write_all(bytes).and_then(|()| writer.flush()).map_err(io_error)?;
                 Ok(bytes.len())
             }
-        }
+        }?;
+        self.written += count as u64;
+        Ok(count)
     }
 }
 

@@ -134,9 +134,13 @@ const CONNECTION: Rights = SOCKET.with(Rights::FD_WRITE);
 const FILE_READ: Rights = FILE.without(Rights::FD_FILESTAT_SET_TIMES).with(Rights::FD_READ);
 const FILE_WRITE: Rights = FILE.with(Rights::FD_READ).with(WRITING);
 
+/// Of a directory that is only added to. That what is opened for writing is new, `path_open` sees to.
+const DIR_CREATE: Rights = DIR_READ.with(Rights::PATH_CREATE_DIRECTORY).with(Rights::PATH_CREATE_FILE);
+
 /// One row per grant of files: rights of its directories, and what they hand down.
-const GRANTED: [(Action, Rights, Rights); 2] = [
+const GRANTED: [(Action, Rights, Rights); 3] = [
     (Action::FsRead, DIR_READ, DIR_READ.with(FILE_READ).with(Rights::FD_DATASYNC)),
+    (Action::FsCreate, DIR_CREATE, DIR_CREATE.with(FILE_WRITE)),
     (Action::FsWrite, DIR_WRITE, DIR_WRITE.with(FILE_WRITE)),
 ];
 
@@ -198,6 +202,11 @@ impl Entry {
         Self { object: Object::Socket(socket), grant: handed.grant, rights, inheriting: Rights::NONE, flags }
     }
 
+    /// Whether what is there already may not be changed through this entry.
+    pub(crate) fn only_adds(&self) -> bool {
+        self.grant.spec().action == Action::FsCreate
+    }
+
     /// What is opened through this entry gets.
     pub(crate) fn hands_down(&self) -> HandedDown {
         HandedDown { grant: Arc::clone(&self.grant), rights: self.inheriting }
@@ -221,7 +230,8 @@ impl Entry {
     pub(crate) fn wider_grant(&self, needed: Rights) -> Option<String> {
         let spec = self.grant.spec();
         let changes = FILE_WRITE.with(DIR_WRITE).without(FILE_READ.with(DIR_READ));
-        let helps = spec.action == Action::FsRead && needed.without(self.rights).intersects(changes);
+        let helps =
+            matches!(spec.action, Action::FsRead | Action::FsCreate) && needed.without(self.rights).intersects(changes);
         helps.then(|| GrantSpec { action: Action::FsWrite, resource: spec.resource.clone() }.to_string())
     }
 }

@@ -69,6 +69,7 @@ impl Folder {
 }
 
 /// Runs the command on one module in the text format, called `m.wat`, as the last argument but `rest`.
+#[allow(dead_code, reason = "not every test file needs it")]
 pub fn run_wat(text: &str, flags: &[&str], rest: &[&str]) -> Ran {
     let folder = Folder::new();
     folder.write("m.wat", text).aura(&[flags, &["m.wat"], rest].concat())

@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// If it is no positive number with a unit.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration; write a number and a unit, such as 2s, 500ms or 1m");
     let (number, unit) = split_unit(text);
     let seconds_per_unit = match unit {
@@ -26,7 +26,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// If it is no number of bytes.
-pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no size; write bytes, or a number and a unit such as 64MiB or 1GiB");
     let (number, unit) = split_unit(text);
     let bytes_per_unit: u64 = match unit {
@@ -43,13 +43,26 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(bytes_per_unit).ok_or_else(wrong)
 }
 
+/// A duration as people read it, and as [`parse_duration`] takes it.
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0 => format!("{}us", duration.as_micros()),
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
+        _ => format!("{millis}ms"),
+    }
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text.split_at(end)
 }
 
 /// A size in bytes as people read it.
-pub(crate) fn show_bytes(bytes: u64) -> String {
+#[must_use]
+pub fn show_bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, size)| bytes >= *size) {
         Some((unit, size)) if bytes.is_multiple_of(*size) => format!("{} {unit}", bytes / size),
