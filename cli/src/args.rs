@@ -182,6 +182,9 @@ pub(crate) struct RunArgs {
     pub(crate) bounds: BoundsArg,
     #[command(flatten)]
     pub(crate) features: FeatureArgs,
+    /// Let the program do the same on every engine and machine: the same bits, traps and fuel
+    #[arg(long)]
+    pub(crate) deterministic: bool,
     /// Grant the program a right; may be repeated; `none` says that there is to be none
     #[arg(long = "grant", value_name = "ACTION[=RESOURCE]", value_parser = grant)]
     pub(crate) grants: Vec<GrantArg>,

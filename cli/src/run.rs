@@ -85,7 +85,7 @@ fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
 
 fn engine(args: &RunArgs, limits: &Limits) -> Result<Engine, Failure> {
     let mut config = Config::new();
-    config.strategy(args.engine.into()).bounds(args.bounds.into());
+    config.strategy(args.engine.into()).bounds(args.bounds.into()).deterministic(args.deterministic);
     args.features.apply(&mut config);
     limits.configure(&mut config);
     Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))

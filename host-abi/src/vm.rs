@@ -47,6 +47,8 @@ pub struct VmStore {
     pub fuel: UnsafeCell<i64>,
     /// The engine services that guest code calls.
     pub services: *const VmServices,
+    /// How much the frames of guest functions may still cost together. Counted only by code that was lowered for it.
+    pub depth_left: UnsafeCell<i64>,
     /// The innermost activation of compiled code; see [`VmActivation`].
     pub activation: UnsafeCell<*mut VmActivation>,
     /// Code of the pending trap ([`crate::TrapCode`] as a number), 0 if none.

@@ -101,7 +101,7 @@ fn branches(inst: &Inst) -> (u64, u64) {
         Inst::CallIndirect { .. } | Inst::ReturnCallIndirect { .. } => (0, 8),
         Inst::CallRef { .. } | Inst::ReturnCallRef { .. } | Inst::TrapIfNull { .. } => (0, 2),
         Inst::Throw { .. } | Inst::ThrowRef { .. } => (1, 2),
-        Inst::Fuel { .. } | Inst::LoopHeader { .. } => (0, 2),
+        Inst::Fuel { .. } | Inst::Enter { .. } | Inst::LoopHeader { .. } => (0, 2),
         // A row may check its operands twice: division, for zero and for overflow.
         Inst::Unary { op, .. } | Inst::Binary { op, .. } if is_trapping(op) => (0, 4),
         Inst::TableGet { .. } | Inst::TableSet { .. } | Inst::TableFill { .. } => (0, 2),

@@ -251,6 +251,26 @@ impl<'a> Emit<'a> {
         self.trap_if(exhausted, TrapCode::OutOfFuel);
     }
 
+    /// Takes the cost of a frame from what the store's frames may still cost; returns what that was before.
+    pub(crate) fn take_depth(&mut self, cost: u32) -> Value {
+        let store = self.store();
+        let at = offset(offset_of!(VmStore, depth_left));
+        let before = self.ins().load(types::I64, plain(), store, at);
+        let cost = self.iconst64(u64::from(cost));
+        let left = self.ins().isub(before, cost);
+        self.ins().store(plain(), left, store, at);
+        let zero = self.iconst64(0);
+        let exhausted = self.ins().icmp(IntCC::SignedLessThan, left, zero);
+        self.trap_if(exhausted, TrapCode::StackOverflow);
+        before
+    }
+
+    /// Puts back what the store's frames could still cost before the current one.
+    pub(crate) fn restore_depth(&mut self, before: Value) {
+        let store = self.store();
+        self.ins().store(plain(), before, store, offset(offset_of!(VmStore, depth_left)));
+    }
+
     /// Zero of a CLIF type.
     pub(crate) fn zero(&mut self, ty: Type) -> Value {
         match ty {

@@ -46,7 +46,8 @@ pub(crate) unsafe fn invoke(store: *mut StoreData, func: *const VmFuncRef, slots
     // SAFETY: guest code has returned; nothing of the store is borrowed.
     let data = unsafe { &mut *store };
     data.depth -= 1;
-    data.shared.arm(before);
+    data.shared.arm(before.stack_limit);
+    data.shared.set_depth_left(before.depth_left);
     match status {
         Status::Ok => Ok(()),
         Status::Trap => Err(finish(data)),
@@ -55,19 +56,31 @@ pub(crate) unsafe fn invoke(store: *mut StoreData, func: *const VmFuncRef, slots
     }
 }
 
-/// Sets the limits of guest code on this thread; returns the stack limit to go back to.
-fn begin(store: &mut StoreData) -> Result<usize> {
+/// The limits of guest code to go back to when a call ends.
+struct Before {
+    stack_limit: usize,
+    depth_left: i64,
+}
+
+/// How many times the bytes that frames may cost native stack may be used for them, where their cost is the limit.
+const NATIVE_PER_COST: usize = 16;
+
+/// Sets the limits of guest code on this thread; returns those before.
+fn begin(store: &mut StoreData) -> Result<Before> {
     if store.depth >= DEPTH_MAX {
         return Err(Error::trap_code(TrapCode::StackOverflow));
     }
     if store.deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
         store.shared.interrupt();
     }
-    let before = store.shared.stack_limit();
+    let before = Before { stack_limit: store.shared.stack_limit(), depth_left: store.shared.depth_left() };
     if store.depth == 0 {
         store.flight.runs_here();
-        let limit = arch::stack_pointer().saturating_sub(store.engine.config().max_wasm_stack);
-        store.shared.arm(limit.max(stack::lowest_usable()));
+        let config = store.engine.config();
+        let bytes = config.max_wasm_stack;
+        let native = if config.deterministic { bytes.saturating_mul(NATIVE_PER_COST) } else { bytes };
+        store.shared.set_depth_left(i64::try_from(bytes).unwrap_or(i64::MAX));
+        store.shared.arm(arch::stack_pointer().saturating_sub(native).max(stack::lowest_usable()));
     }
     store.depth += 1;
     Ok(before)

@@ -43,6 +43,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) consume_fuel: bool,
     pub(crate) canonicalize_nans: bool,
+    pub(crate) deterministic: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) tier_up_threshold: u32,
     pub(crate) odd_functions_interpreted: bool,
@@ -62,6 +63,7 @@ impl Default for Config {
             limits: Limits::default(),
             consume_fuel: false,
             canonicalize_nans: false,
+            deterministic: false,
             max_wasm_stack: 512 << 10,
             tier_up_threshold: 1000,
             odd_functions_interpreted: false,
@@ -126,6 +128,23 @@ impl Config {
     pub fn canonicalize_nans(&mut self, on: bool) -> &mut Self {
         self.canonicalize_nans = on;
         self
+    }
+
+    /// Whether a program does the same whatever runs it: every tier gives the same bits, traps and fuel, on every machine.
+    ///
+    /// NaNs are canonical, as with [`Config::canonicalize_nans`]; relaxed vector operators follow the specification's
+    /// deterministic profile, as always; and the call stack is exhausted at the same call: frames cost what their code
+    /// says, at most [`Config::max_wasm_stack`] together, however large they are on a tier. For that, the thread's stack
+    /// should have room for four times as many bytes; on a smaller one, compiled code may end sooner.
+    /// What comes from outside stays outside: host functions, deadlines, memory that the system refuses.
+    pub fn deterministic(&mut self, on: bool) -> &mut Self {
+        self.deterministic = on;
+        self
+    }
+
+    /// Whether computed NaNs are canonical, for whatever reason.
+    pub(crate) fn canonical_nans(&self) -> bool {
+        self.canonicalize_nans || self.deterministic
     }
 
     /// Bytes of stack that guest code may use: native stack for compiled code, as much again for values of interpreted code.
@@ -375,7 +394,7 @@ impl Jit {
         let compiler = Compiler::new(CompilerConfig {
             opt_level: config.opt_level,
             bounds: config.bounds,
-            deterministic: config.canonicalize_nans,
+            deterministic: config.canonical_nans(),
             ..CompilerConfig::default()
         })
         .map_err(|error| Error::resource(error.to_string()))?;

@@ -36,6 +36,7 @@ impl StoreShared {
                 stack_limit: AtomicUsize::new(0),
                 fuel: 0.into(),
                 services: thunks::services(),
+                depth_left: 0.into(),
                 activation: std::ptr::null_mut::<VmActivation>().into(),
                 trap: 0.into(),
                 padding: 0,
@@ -62,6 +63,17 @@ impl StoreShared {
 
     pub(crate) fn vm(&self) -> *mut VmStore {
         std::ptr::from_ref(&self.vm).cast_mut()
+    }
+
+    /// What the frames of guest code may still cost.
+    pub(crate) fn depth_left(&self) -> i64 {
+        // SAFETY: the store's thread runs this; see the head of this file.
+        unsafe { *self.vm.depth_left.get() }
+    }
+
+    pub(crate) fn set_depth_left(&self, left: i64) {
+        // SAFETY: as above.
+        unsafe { *self.vm.depth_left.get() = left };
     }
 
     pub(crate) fn set_host(&self, host: *mut ()) {

@@ -283,7 +283,8 @@ impl Inner {
     /// The lowered body of an own function, made at first need.
     pub(crate) fn code(&self, own_func: u32) -> &Code {
         self.codes[own_func as usize].get_or_init(|| {
-            let options = LowerOptions { fuel: self.engine.config().consume_fuel };
+            let config = self.engine.config();
+            let options = LowerOptions { fuel: config.consume_fuel, depth: config.deterministic };
             Box::new(self.validated.lower(own_func, &options))
         })
     }

@@ -114,9 +114,11 @@ impl StoreId {
 impl StoreData {
     fn new(engine: &Engine) -> Self {
         let config = engine.config();
-        let mut interp = InterpState::new(config.max_wasm_stack);
+        // Where the cost of frames is the limit, the interpreter's own must not be met before: arguments lie beside frames.
+        let stack_bytes = if config.deterministic { 2 * config.max_wasm_stack } else { config.max_wasm_stack };
+        let mut interp = InterpState::new(stack_bytes);
         interp.auto_tier = config.strategy != Strategy::Interpreter;
-        interp.canonical_nans = config.canonicalize_nans;
+        interp.canonical_nans = config.canonical_nans();
         let (id, shared, flight) =
             (StoreId::next(), Arc::new(StoreShared::new(engine.types().table())), Arc::new(Flight::default()));
         let interrupted = Arc::downgrade(&shared);

@@ -308,6 +308,16 @@ pub enum Inst {
     Fuel {
         cost: u32,
     },
+    /// First instruction of a function, if [`crate::LowerOptions::depth`] is on: what the store's frames may still
+    /// cost goes to `saved` and falls by `cost`; if it is then negative the trap is [`TrapCode::StackOverflow`].
+    Enter {
+        saved: Slot,
+        cost: u32,
+    },
+    /// Stands before each instruction that ends the frame: puts back what the store's frames could cost before it.
+    Leave {
+        saved: Slot,
+    },
     Br {
         target: LabelId,
     },
@@ -387,6 +397,17 @@ impl Inst {
     #[must_use]
     pub fn dst(&self) -> Option<Slot> {
         { *self }.dst_mut().copied()
+    }
+
+    /// Whether the instruction ends the frame, other than by a trap.
+    pub(crate) fn ends_frame(&self) -> bool {
+        matches!(
+            self,
+            Self::Return { .. }
+                | Self::ReturnCall { .. }
+                | Self::ReturnCallIndirect { .. }
+                | Self::ReturnCallRef { .. }
+        )
     }
 
     /// As [`Self::dst`], to give the result another place.

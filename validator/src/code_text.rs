@@ -209,6 +209,8 @@ impl InstText<'_> {
         match *self.inst {
             Inst::LoopHeader { label } => write!(f, "loop {label}"),
             Inst::Fuel { cost } => write!(f, "fuel {cost}"),
+            Inst::Enter { saved, cost } => write!(f, "enter {cost} saved in {saved}"),
+            Inst::Leave { saved } => write!(f, "leave {saved}"),
             Inst::Br { target } => write!(f, "br {target}"),
             Inst::BrIf { cond, target } => write!(f, "br {target} if {cond}"),
             Inst::BrIfZero { cond, target } => write!(f, "br {target} unless {cond}"),

@@ -15,6 +15,14 @@ pub const BULK_ELEMENTS_PER_FUEL: u64 = 8;
 /// What it costs that an exception reaches the handlers around a place, besides one unit for each handler.
 pub const HANDLERS: u32 = 4;
 
+/// The cost of a frame that is open, in units of [`crate::code::Inst::Enter`]: the bytes of its slots, and what the
+/// frames of either tier take besides, stubs between tiers included.
+#[must_use]
+pub const fn frame_cost(slots: u32) -> u32 {
+    const BESIDES_SLOTS: u32 = 256;
+    slots.saturating_mul(8).saturating_add(BESIDES_SLOTS)
+}
+
 /// The cost of running an operator once. Every branch and call costs something, so that whatever
 /// repeats is charged.
 #[must_use]

@@ -221,7 +221,7 @@ fn module_of(body: &[u8]) -> Vec<u8> {
 
 fn lower_all(module: &Module) {
     for own in 0..module.num_own_funcs() {
-        let _ = module.lower(own, &LowerOptions { fuel: true }).to_string();
+        let _ = module.lower(own, &LowerOptions { fuel: true, depth: true }).to_string();
         let _ = module.func_name(own);
     }
     let _ = module.name();

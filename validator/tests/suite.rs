@@ -74,7 +74,7 @@ fn read(module: &mut QuoteWat<'_>, features: Features) -> Option<Result<Module, 
 
 fn lower(module: &Module) {
     for own in 0..module.num_own_funcs() {
-        assert!(!module.lower(own, &LowerOptions { fuel: true }).insts.is_empty());
+        assert!(!module.lower(own, &LowerOptions { fuel: true, depth: true }).insts.is_empty());
     }
 }
 

@@ -204,6 +204,14 @@ impl Body<'_> {
             Inst::Throw { .. } | Inst::ThrowRef { .. } => self.throw(inst),
             Inst::LoopHeader { .. } => self.emit.check_stack(),
             Inst::Fuel { cost } => self.emit.charge(cost),
+            Inst::Enter { saved, cost } => {
+                let before = self.emit.take_depth(cost);
+                self.set(SlotType::I64, saved, before);
+            }
+            Inst::Leave { saved } => {
+                let before = self.get(SlotType::I64, saved);
+                self.emit.restore_depth(before);
+            }
             Inst::Br { .. }
             | Inst::BrIf { .. }
             | Inst::BrIfZero { .. }

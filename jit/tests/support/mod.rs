@@ -31,7 +31,7 @@ pub fn compiler(config: CompilerConfig) -> Compiler {
 }
 
 pub fn lower(module: &Module, func: u32, fuel: bool) -> Code {
-    module.lower(func, &LowerOptions { fuel })
+    module.lower(func, &LowerOptions { fuel, depth: false })
 }
 
 /// Canonical indices of a module's types: equal types have equal ones.
@@ -200,6 +200,7 @@ impl Instance {
             stack_limit: AtomicUsize::new(stack_limit()),
             fuel: UnsafeCell::new(0),
             services: &raw const SERVICES,
+            depth_left: UnsafeCell::new(0),
             activation: UnsafeCell::new(ptr::null_mut()),
             trap: UnsafeCell::new(0),
             padding: 0,

@@ -60,6 +60,14 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
             Inst::Unary { op, dst, a } => row!(rows::unary(regs, op, dst, [a, a, a], m.nans)),
             Inst::Binary { op, dst, a, b } => row!(rows::binary(regs, op, dst, [a, b, b], m.nans)),
             Inst::Ternary { op, dst, a, b, c } => row!(rows::vector(regs, op, dst, [a, b, c], m.nans)),
+            Inst::Enter { saved, cost } => {
+                let before = m.take_depth(cost);
+                plain!(regs.set(saved, before));
+                if before < i64::from(cost) {
+                    return m.trap(Cursor { next, regs }, TrapCode::StackOverflow);
+                }
+            }
+            Inst::Leave { saved } => m.restore_depth(plain!(regs.get::<i64>(saved))),
             Inst::Wide { op, dst, args } => plain!(rows::wide(regs, op, dst, args)),
             Inst::Load { op, dst, addr, mem } => row!(address::load(regs, op, dst, m.access(mem, addr))),
             Inst::Store { op, addr, value, mem } => row!(address::store(regs, op, value, m.access(mem, addr))),

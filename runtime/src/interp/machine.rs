@@ -142,6 +142,27 @@ impl Machine {
         left >= 0
     }
 
+    /// Takes the cost of a frame from what is left; returns what was left before.
+    #[inline(never)]
+    pub(super) fn take_depth(&mut self, cost: u32) -> i64 {
+        // SAFETY: the store is live; this thread runs its guest.
+        let left = unsafe { (*self.store).depth_left.get() };
+        // SAFETY: as above.
+        let before = unsafe { *left };
+        // SAFETY: as above.
+        unsafe { *left = before.saturating_sub(cost.into()) };
+        before
+    }
+
+    /// Puts back what was left before the running frame.
+    #[inline(never)]
+    pub(super) fn restore_depth(&mut self, before: i64) {
+        // SAFETY: the store is live; this thread runs its guest.
+        let left = unsafe { (*self.store).depth_left.get() };
+        // SAFETY: as above.
+        unsafe { *left = before };
+    }
+
     /// The instruction a label stands at.
     #[inline(always)]
     pub(super) fn target(&self, label: LabelId) -> *const Inst {

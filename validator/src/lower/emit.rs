@@ -7,6 +7,13 @@ use crate::code::{CallId, CallOperands, Inst, Label, MemArg, MemArgId, Operands}
 impl Lowering<'_> {
     /// Appends an instruction.
     pub(super) fn emit(&mut self, inst: Inst) {
+        if let Some(saved) = self.saved_depth.filter(|_| inst.ends_frame()) {
+            self.push_inst(Inst::Leave { saved });
+        }
+        self.push_inst(inst);
+    }
+
+    fn push_inst(&mut self, inst: Inst) {
         self.code.insts.push(inst);
         self.code.offsets.push(self.offset);
     }

@@ -20,9 +20,10 @@ mod stack;
 mod tests;
 mod visit;
 
+use aura_host_abi::SlotType;
 use wasmparser::{BinaryReader, OperatorsReader};
 
-use crate::code::{Code, FrameLayout, LabelId, Operand, Slot};
+use crate::code::{Code, FrameLayout, Inst, LabelId, Operand, Slot};
 use crate::module::{Module, ModuleInner};
 use crate::ops::Op;
 use control::Control;
@@ -34,6 +35,8 @@ use stack::Stack;
 pub struct LowerOptions {
     /// Charge fuel at the head of each basic block: function entry, every label, and after every branch.
     pub fuel: bool,
+    /// Count what open frames cost together, so that the call stack is exhausted at the same call on every tier.
+    pub depth: bool,
 }
 
 impl Module {
@@ -68,6 +71,8 @@ struct Lowering<'m> {
     movable: Option<usize>,
     /// A label at the function's end that returns what handlers carried to the function's results.
     return_pad: Option<LabelId>,
+    /// Where the function keeps what frames could cost before its own, if that is counted.
+    saved_depth: Option<Slot>,
     /// Offset of the current operator.
     offset: u32,
 }
@@ -79,9 +84,10 @@ impl<'m> Lowering<'m> {
         let body = &module.bodies[own_func as usize];
         let bytes = &module.bytes[body.start as usize..body.end as usize];
         let mut reader = BinaryReader::new_features(bytes, body.start.into(), module.features.wasmparser());
-        let locals = Locals::read(ty, module.kinds(), &mut reader).expect("the body validated");
+        let mut locals = Locals::read(ty, module.kinds(), &mut reader).expect("the body validated");
+        let saved_depth = options.depth.then(|| locals.height.take(SlotType::I64));
         let stack = Stack::new(locals.height);
-        let lowering = Self {
+        let mut lowering = Self {
             module,
             options,
             code: Code::default(),
@@ -92,14 +98,22 @@ impl<'m> Lowering<'m> {
             fuel: None,
             movable: None,
             return_pad: None,
+            saved_depth,
             offset: body.start,
         };
+        if let Some(saved) = saved_depth {
+            // What it costs is known when all slots are.
+            lowering.emit(Inst::Enter { saved, cost: 0 });
+        }
         (lowering, OperatorsReader::new(reader))
     }
 
     fn finish(mut self) -> Code {
         assert!(self.controls.is_empty(), "a validated body closes its blocks");
         let highest = self.stack.highest();
+        if let Some(Inst::Enter { cost, .. }) = self.code.insts.first_mut() {
+            *cost = crate::fuel::frame_cost(highest.values + highest.refs);
+        }
         self.code.frame = FrameLayout {
             params: self.locals.params,
             locals: self.locals.runs,

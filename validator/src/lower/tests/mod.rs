@@ -26,8 +26,8 @@ fn check(bytes: &[u8]) {
         let mut validator = func.into_validator(FuncValidatorAllocations::default());
         validator.read_locals(&mut body.get_binary_reader()).expect("valid");
         step_by_step(&module, own, &mut validator);
-        verify::verify(&module, own, &module.lower(own, &LowerOptions { fuel: false }));
-        verify::verify(&module, own, &module.lower(own, &LowerOptions { fuel: true }));
+        verify::verify(&module, own, &module.lower(own, &LowerOptions { fuel: false, depth: true }));
+        verify::verify(&module, own, &module.lower(own, &LowerOptions { fuel: true, depth: false }));
         own += 1;
     }
     assert_eq!(own, module.num_own_funcs());

@@ -249,6 +249,11 @@ impl Step {
             }
             Inst::TrapIfNull { ty, src, .. } => self.read(&[(src, ty)]),
             Inst::RefFunc { dst, .. } => self.write(dst, Func),
+            Inst::Enter { saved, cost } => {
+                assert!(cost > 0);
+                self.write(saved, I64);
+            }
+            Inst::Leave { saved } => self.read(&[(saved, I64)]),
             _ => self.storage(module, inst),
         }
     }
