@@ -176,3 +176,30 @@ fn help_has_examples_and_version_has_a_number() {
     assert!(folder.aura(&["--version"]).stdout.starts_with("aura 0."));
     assert!(folder.aura(&["completions", "bash"]).stdout.contains("aura"));
 }
+
+/// A port that is free now, the server of the WASI guests, and a client that tries until it listens.
+#[test]
+fn a_server_accepts_connections_at_the_granted_address() {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../spec-tests/wasi/guests/sockets.wasm");
+    let address = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let grant = format!("net.listen={address}");
+        Folder::new().aura(&["run", "--timeout", "20s", "--grant", &grant, "--grant", "stdio", guest])
+    });
+    let end = Instant::now() + Duration::from_secs(15);
+    let mut peer = loop {
+        match TcpStream::connect(address) {
+            Ok(peer) => break peer,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    peer.write_all(b"first\nsecond\n").expect("sent");
+    peer.shutdown(Shutdown::Write).expect("shut down");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).expect("an answer");
+    assert_eq!(answer, "FIRST\nSECOND\n");
+    server.join().expect("the server").prints("");
+}

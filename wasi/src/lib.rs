@@ -16,7 +16,11 @@
 //! Everything is opened with `O_NONBLOCK`, so that neither opening nor reading a named pipe or a
 //! device can hold the host; waiting is done in slices that respect the call's deadline.
 //! Only the text of a symbolic link that is an absolute path is withheld, since it names host paths.
-//! `..` in a listing carries the directory's own inode number.
+//! `..` in a listing carries the directory's own inode number. Names that are not UTF-8 are listed as they
+//! are, and cannot be opened.
+//!
+//! Writing to a named pipe that nobody reads raises SIGPIPE before it fails. Rust programs ignore that
+//! signal; an embedder whose `main` is not Rust's has to.
 //!
 //! A guest may make links below a directory that it may change. The text of a symbolic link is kept as
 //! it is, unless it is an absolute path, and resolved only by lookups, which do not leave the

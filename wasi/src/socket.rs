@@ -22,18 +22,22 @@ use crate::types::{FdFlags, FileType, ReceiveFlags, Rights, ShutdownFlags, flags
 
 /// Takes a socket over from the host; anything else is refused.
 pub(crate) fn adopt(fd: OwnedFd) -> Result<Socket, HostErrno> {
-    let kind = match sockopt::socket_type(&fd)? {
-        _ if sockopt::socket_acceptconn(&fd)? => SocketKind::Listener,
-        SocketType::STREAM => SocketKind::Stream,
-        SocketType::DGRAM | SocketType::SEQPACKET => SocketKind::Datagram,
-        _ => return Err(HostErrno::OPNOTSUPP),
-    };
+    let kind = if sockopt::socket_acceptconn(&fd)? { SocketKind::Listener } else { talks_in(&fd)? };
     if kind == SocketKind::Listener {
         // Another process may take the connection that `poll` announced.
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
     }
     Ok(Socket { fd, kind })
+}
+
+/// Whether a socket carries a stream or messages.
+fn talks_in(fd: &OwnedFd) -> Result<SocketKind, HostErrno> {
+    match sockopt::socket_type(fd)? {
+        SocketType::STREAM => Ok(SocketKind::Stream),
+        SocketType::DGRAM | SocketType::SEQPACKET => Ok(SocketKind::Datagram),
+        _ => Err(HostErrno::OPNOTSUPP),
+    }
 }
 
 /// The type that a guest is told.
@@ -90,7 +94,8 @@ pub(crate) fn accept(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
     let accepted = entry.waiter(call).when_ready(listener.fd.as_fd(), PollFlags::IN, || {
         rustix::net::accept_with(&listener.fd, SocketFlags::CLOEXEC)
     })?;
-    let socket = Socket { fd: accepted, kind: SocketKind::Stream };
+    let kind = talks_in(&accepted)?;
+    let socket = Socket { fd: accepted, kind };
     let number = ctx.fds.insert(Entry::accepted(socket, flags, entry.hands_down()), max)?;
     call.memory.write_u32(out, number)?;
     Ok(())

@@ -119,6 +119,29 @@ fn messages_stay_whole() {
     assert!(theirs.recv(&mut bytes).is_err(), "nothing of what was refused went out");
 }
 
+/// A connection carries what its listener does: messages, where that is a listener for those.
+#[test]
+fn accepted_connections_are_of_the_listeners_kind() {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, send, socket_with,
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let address = SocketAddrUnix::new(dir.path().join("socket")).expect("a name");
+    let open =
+        || socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
+    let listener = open();
+    bind(&listener, &address).expect("bound");
+    listen(&listener, 1).expect("listening");
+    let mut guest = Guest::blind();
+    let fd = guest.ctx.attach_socket(capability(), listener).expect("a socket");
+    let peer = open();
+    connect(&peer, &address).expect("connected");
+    let fd = accept(&mut guest, fd, 0).expect("accepted");
+    send(&peer, b"a long message", rustix::net::SendFlags::empty()).expect("sent");
+    assert_eq!(recv(&mut guest, fd, &[(BUFFER, 6)], 2).expect("received"), b"a long");
+    assert_eq!(guest.bytes(FLAGS_OUT, 2), [1, 0]);
+}
+
 #[test]
 fn what_is_no_socket_says_so() {
     let dir = tempfile::tempdir().expect("a directory");
