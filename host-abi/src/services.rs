@@ -35,6 +35,15 @@ macro_rules! for_each_service {
             heap_alloc(tag: u64, length: u64, size: u64) -> object;
             /// Makes an exception of a tag of the instance; its payload is zero and may be written before anything else is allocated.
             exception_new(tag: u64) -> object;
+            /// `array.new_default`: an array of the module's type `ty`.
+            array_new(ty: u64, length: u64) -> object;
+            array_new_data(ty: u64, segment: u64, src: u64, length: u64) -> object;
+            array_new_elem(ty: u64, segment: u64, src: u64, length: u64) -> object;
+            /// `array.fill` with the value whose bits are `low` and, for a vector, `high`.
+            array_fill(ty: u64, array: u64, dst: u64, low: u64, high: u64, len: u64) -> status;
+            array_copy(ty: u64, dst_array: u64, dst: u64, src_array: u64, src: u64, len: u64) -> status;
+            array_init_data(ty: u64, segment: u64, array: u64, dst: u64, src: u64, len: u64) -> status;
+            array_init_elem(ty: u64, segment: u64, array: u64, dst: u64, src: u64, len: u64) -> status;
             /// The stack check failed: a real overflow, or an interrupt. May return `Ok` if the interrupt was withdrawn.
             stack_check_failed() -> status;
             /// Ends the activation with the trap of this code (`TrapCode` as a number).

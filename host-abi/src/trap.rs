@@ -58,6 +58,12 @@ trap_codes! {
     HeapExhausted = 19, "out of memory for the garbage-collected heap";
     /// `call_ref` of null.
     NullFunction = 20, "null function reference";
+    NullStructure = 21, "null structure reference";
+    NullArray = 22, "null array reference";
+    NullI31 = 23, "null i31 reference";
+    ArrayOutOfBounds = 24, "out of bounds array access";
+    /// `ref.cast` of a reference that is not of the type.
+    CastFailure = 25, "cast failure";
 }
 
 impl fmt::Display for TrapCode {

@@ -160,6 +160,7 @@ impl<'a> Emit<'a> {
         let zero = self.ins().iconst(types::I32, 0);
         let failed = self.ins().icmp(IntCC::Equal, object, zero);
         self.cold_if(failed, Self::propagate);
+        self.builder.declare_value_needs_stack_map(object);
         object
     }
 

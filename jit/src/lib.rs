@@ -9,7 +9,7 @@
 //! structures, every engine service it calls stands in their table. It relocates nothing and looks
 //! no symbol up.
 //!
-//! Reading order: [`compiler`], `signature`, [`budget`], `emit`, `rows`, `body`, `address`, `stubs`,
+//! Reading order: [`compiler`], `signature`, [`budget`], `emit`, `rows`, `body`, `address`, `heap`, `stubs`,
 //! `finish`, `code_memory`, [`registry`], `disassemble`.
 //!
 //! # Conventions
@@ -33,7 +33,6 @@ pub mod compiler;
 pub mod disassemble;
 mod emit;
 mod finish;
-#[allow(dead_code, reason = "the instructions that make objects follow")]
 mod heap;
 pub mod registry;
 mod rows;

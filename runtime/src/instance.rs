@@ -2,7 +2,7 @@
 //!
 //! The steps are those of the specification (core 2.0, section 4.5.4): check imports, make memories,
 //! tables, globals and segments, link, then run active segments and the start function. An instance
-//! that fails in one of the last two steps stays in its store, because tables it was given may
+//! that fails once it is linked stays in its store, because tables it was given may
 //! already name its functions; nobody else can reach it.
 //!
 //! # Safety
@@ -12,12 +12,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aura_host_abi::TableType;
 use aura_host_abi::trap::Status;
-use aura_host_abi::{TableType, ValType};
-use aura_validator::module::{ConstExpr, ConstOp, ElementItems, ExternType, SegmentMode};
-use aura_validator::ops::{self, Value, v128};
+use aura_host_abi::vm::VmCtx;
+use aura_validator::module::{ConstExpr, ElementItems, ExternType, SegmentMode};
 
 use crate::call::invoke;
+use crate::constant::evaluate;
 use crate::error::{Error, Result};
 use crate::externs::{Extern, Func, Global, Memory, Table};
 use crate::host::{HostFunc, HostRecord};
@@ -170,13 +171,16 @@ pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports
     data.instances.push(instance);
     let handle = Instance { store: data.id, index };
     grant::map_in_standing(data, index as usize);
-    init_globals(&data.instances[index as usize]);
-    let elements = evaluate_elements(&data.instances[index as usize]);
-    data.instances[index as usize].elements = elements;
-    if data.engine.config().segments_checked_first {
-        check_segments(&data.instances[index as usize])?;
-    }
+    let checked_first = data.engine.config().segments_checked_first;
     // SAFETY: nothing of the store is borrowed past this point; the instance is linked.
+    unsafe { init_globals(module, vmctx) }?;
+    // SAFETY: as above.
+    unsafe { evaluate_elements(module, vmctx) }?;
+    if checked_first {
+        // SAFETY: as above.
+        unsafe { check_segments(module, vmctx) }?;
+    }
+    // SAFETY: as above.
     unsafe { run_segments(store, module, vmctx) }?;
     if let Some(start) = module.validated().start() {
         // SAFETY: as above.
@@ -300,7 +304,11 @@ fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> 
     }
     for table in &validated.tables()[counts.imported_tables as usize..] {
         let element = table.ty.element.map_index(|index| module.engine_index(index));
-        let init = table.init.as_ref().map_or(0, |init| evaluate(instance, init)[0]);
+        let init = match &table.init {
+            None => 0,
+            // SAFETY: imports are linked, and such an expression names nothing else; nothing of the store is used meanwhile.
+            Some(init) => unsafe { evaluate(instance.vmctx(), init) }?[0],
+        };
         Table::make(store, TableType { element, ..table.ty }, init)?;
     }
     for (own, ty) in (0..).zip(&validated.tags()[counts.imported_tags as usize..]) {
@@ -320,94 +328,69 @@ fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> 
     Ok(())
 }
 
-fn init_globals(instance: &InstanceData) {
-    let imported = instance.layout.counts().imported_globals;
-    for (own, init) in instance.module.validated().global_inits().iter().enumerate() {
-        let bits = evaluate(instance, init);
+/// Sets the instance's own globals, each in its place before the next one is evaluated.
+///
+/// # Safety
+/// As [`instantiate`]; `vmctx` is the linked instance, which is in its store.
+unsafe fn init_globals(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
+    let imported = module.validated().counts().imported_globals;
+    for (own, init) in (0..).zip(module.validated().global_inits()) {
+        // SAFETY: said by the caller.
+        let bits = unsafe { evaluate(vmctx, init) }?;
+        // SAFETY: the instance is live; the borrow ends with this line.
+        let global = unsafe { &*InstanceData::from_vmctx(vmctx) }.global(imported + own);
         // SAFETY: the instance is linked, and nothing of it runs yet.
-        let cell = unsafe { &(*instance.global(imported + own as u32)).bits };
+        let cell = unsafe { &(*global).bits };
         // SAFETY: as above.
         unsafe { *cell.get() = bits };
     }
+    Ok(())
 }
 
-fn evaluate_elements(instance: &InstanceData) -> Vec<Option<Box<[u64]>>> {
-    let reference = |func: u32| instance.func_ref(func).expose_provenance() as u64;
-    let segments = instance.module.validated().elements();
-    let evaluated = segments.iter().map(|segment| match &segment.items {
-        ElementItems::Funcs(funcs) => funcs.iter().map(|&func| reference(func)).collect(),
-        ElementItems::Exprs(exprs) => exprs.iter().map(|expr| evaluate(instance, expr)[0]).collect(),
-    });
-    evaluated.map(Some).collect()
-}
-
-/// Evaluates a constant expression. Validation made sure of its types.
-fn evaluate(instance: &InstanceData, expr: &ConstExpr) -> [u64; 2] {
-    let mut stack: Vec<([u64; 2], ValType)> = Vec::new();
-    for op in &expr.ops {
-        let pushed = match *op {
-            ConstOp::I32(x) => ([u64::from(x as u32), 0], ValType::I32),
-            ConstOp::I64(x) => ([x as u64, 0], ValType::I64),
-            ConstOp::F32(bits) => ([bits.into(), 0], ValType::F32),
-            ConstOp::F64(bits) => ([bits, 0], ValType::F64),
-            ConstOp::V128(bytes) => {
-                let bits = u128::from_le_bytes(bytes);
-                ([bits as u64, (bits >> 64) as u64], ValType::V128)
+/// Evaluates the element segments, each element in its place before the next one is evaluated.
+///
+/// # Safety
+/// As [`init_globals`].
+unsafe fn evaluate_elements(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
+    // SAFETY: the instance is live; each borrow ends within its statement.
+    let instance = || unsafe { &mut *InstanceData::from_vmctx(vmctx) };
+    for segment in module.validated().elements() {
+        match &segment.items {
+            ElementItems::Funcs(funcs) => {
+                let reference = |func: &u32| instance().func_ref(*func).expose_provenance() as u64;
+                let values = funcs.iter().map(reference).collect();
+                instance().elements.push(Some(values));
             }
-            ConstOp::RefNull(ty) => ([0, 0], ValType::Ref(ty)),
-            ConstOp::RefFunc(func) => ([instance.func_ref(func).expose_provenance() as u64, 0], ValType::FUNCREF),
-            ConstOp::GlobalGet(index) => {
-                // SAFETY: the instance is linked; validation allows globals that are set before only.
-                let cell = unsafe { &(*instance.global(index)).bits };
-                // SAFETY: nothing runs that could write it.
-                (unsafe { *cell.get() }, instance.module.validated().globals()[index as usize].content)
+            ElementItems::Exprs(exprs) => {
+                instance().elements.push(Some(vec![0; exprs.len()].into()));
+                for (index, expr) in exprs.iter().enumerate() {
+                    // SAFETY: said by the caller.
+                    let bits = unsafe { evaluate(vmctx, expr) }?;
+                    let values = instance().elements.last_mut().and_then(Option::as_mut).expect("just pushed");
+                    values[index] = bits[0];
+                }
             }
-            ConstOp::Binary(op) => {
-                let b = stack.pop().expect("validated: two operands");
-                let a = stack.pop().expect("validated: two operands");
-                let args = [to_value(a), to_value(b)];
-                from_value(ops::eval(op, &args).expect("constant operators do not trap"))
-            }
-        };
-        stack.push(pushed);
-    }
-    stack.pop().expect("validated: one result").0
-}
-
-fn to_value((bits, ty): ([u64; 2], ValType)) -> Value {
-    match ty {
-        ValType::I32 => Value::I32(bits[0] as i32),
-        ValType::I64 => Value::I64(bits[0] as i64),
-        ValType::F32 => Value::F32(f32::from_bits(bits[0] as u32)),
-        ValType::F64 => Value::F64(f64::from_bits(bits[0])),
-        ValType::V128 | ValType::Ref(_) => {
-            Value::V128(v128((u128::from(bits[0]) | u128::from(bits[1]) << 64).to_le_bytes()))
         }
     }
-}
-
-fn from_value(value: Value) -> ([u64; 2], ValType) {
-    match value {
-        Value::I32(x) => ([u64::from(x as u32), 0], ValType::I32),
-        Value::I64(x) => ([x as u64, 0], ValType::I64),
-        Value::F32(x) => ([x.to_bits().into(), 0], ValType::F32),
-        Value::F64(x) => ([x.to_bits(), 0], ValType::F64),
-        Value::V128(x) => {
-            let bits = u128::from_le_bytes(x.0);
-            ([bits as u64, (bits >> 64) as u64], ValType::V128)
-        }
-    }
+    Ok(())
 }
 
 /// Checks that every active segment fits, for [`crate::Config::segments_checked_first`].
-fn check_segments(instance: &InstanceData) -> Result<()> {
-    let validated = instance.module.validated();
+///
+/// # Safety
+/// As [`init_globals`].
+unsafe fn check_segments(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
+    let validated = module.validated();
     let fits = |mode: &SegmentMode, len: u64, room: &dyn Fn(u32) -> u64| match mode {
         SegmentMode::Active { target, offset } => {
-            evaluate(instance, offset)[0].checked_add(len).is_some_and(|end| end <= room(*target))
+            // SAFETY: said by the caller.
+            let offset = unsafe { evaluate(vmctx, offset) }?[0];
+            Ok::<_, Error>(offset.checked_add(len).is_some_and(|end| end <= room(*target)))
         }
-        SegmentMode::Passive | SegmentMode::Declared => true,
+        SegmentMode::Passive | SegmentMode::Declared => Ok(true),
     };
+    // SAFETY: the instance is live, and an offset makes no object: nothing changes its data meanwhile.
+    let instance = unsafe { &*InstanceData::from_vmctx(vmctx) };
     let table_len = |table| {
         // SAFETY: a linked instance's tables are live.
         let table = unsafe { &*instance.table(table) };
@@ -424,12 +407,12 @@ fn check_segments(instance: &InstanceData) -> Result<()> {
             ElementItems::Funcs(funcs) => funcs.len(),
             ElementItems::Exprs(exprs) => exprs.len(),
         };
-        if !fits(&segment.mode, len as u64, &table_len) {
+        if !fits(&segment.mode, len as u64, &table_len)? {
             return Err(Error::link("elements segment does not fit"));
         }
     }
     for segment in validated.data() {
-        if !fits(&segment.mode, segment.bytes.len() as u64, &memory_len) {
+        if !fits(&segment.mode, segment.bytes.len() as u64, &memory_len)? {
             return Err(Error::link("data segment does not fit"));
         }
     }
@@ -440,11 +423,10 @@ fn check_segments(instance: &InstanceData) -> Result<()> {
 ///
 /// # Safety
 /// As [`instantiate`]; `vmctx` is the linked instance.
-unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut aura_host_abi::vm::VmCtx) -> Result<()> {
+unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut VmCtx) -> Result<()> {
     let offset = |expr: &ConstExpr| {
-        // SAFETY: the instance is live and linked; nothing of it is borrowed exclusively.
-        let instance = unsafe { &*InstanceData::from_vmctx(vmctx) };
-        evaluate(instance, expr)[0]
+        // SAFETY: the instance is live and linked; nothing of its store is borrowed.
+        unsafe { evaluate(vmctx, expr) }.map(|bits| bits[0])
     };
     let validated = module.validated();
     for (index, segment) in validated.elements().iter().enumerate() {
@@ -453,7 +435,7 @@ unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut aura_
             ElementItems::Exprs(exprs) => exprs.len(),
         };
         if let SegmentMode::Active { target, offset: at } = &segment.mode {
-            let (target, at, len) = ((*target).into(), offset(at), len as u64);
+            let (target, at, len) = ((*target).into(), offset(at)?, len as u64);
             // SAFETY: the instance is live and linked, and its store runs on this thread.
             let status = unsafe { services::table_init(vmctx, target, index as u64, at, 0, len) };
             // SAFETY: as for this function.
@@ -466,7 +448,7 @@ unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut aura_
     }
     for (index, segment) in validated.data().iter().enumerate() {
         if let SegmentMode::Active { target, offset: at } = &segment.mode {
-            let (target, at, len) = ((*target).into(), offset(at), segment.bytes.len() as u64);
+            let (target, at, len) = ((*target).into(), offset(at)?, segment.bytes.len() as u64);
             // SAFETY: as for tables.
             let status = unsafe { services::memory_init(vmctx, target, index as u64, at, 0, len) };
             // SAFETY: as for this function.

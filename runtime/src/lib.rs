@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `engine`, `module` | configuration; a validated module with the state of its functions |
 //! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
-//! | `instance`, `linker`, `externs`, `value`, `typed` | linking; handles; values |
+//! | `instance`, `constant`, `linker`, `externs`, `value`, `typed` | linking; handles; values |
 //! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
 //! | `limiter` | limits of the host's own, and of tenants |
 //! | `call`, `tier`, `tail`, `exception`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
@@ -33,6 +33,7 @@ mod arch;
 mod audit;
 pub mod backtrace;
 mod call;
+mod constant;
 mod engine;
 mod error;
 mod exception;

@@ -25,6 +25,8 @@ use crate::vm::instance::InstanceData;
 use crate::vm::memory::LinearMemory;
 use crate::vm::table::{TableData, TableOutOfBounds};
 
+mod arrays;
+
 /// How much a bulk operation moves between two looks at the interrupt word.
 const PIECE_BYTES: u64 = 1 << 20;
 const PIECE_ELEMENTS: u64 = PIECE_BYTES / 8;
@@ -88,18 +90,21 @@ impl Guest {
 
     fn memory_init(&mut self, memory: u64, segment: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
         let to = bytes(self.memory(memory), dst, len)?;
-        let instance = self.instance();
-        let data: &[u8] = match instance.dropped_data[segment as usize] {
-            true => &[],
-            false => instance.module.validated().data_bytes(segment as u32),
-        };
-        let from = part(data, src, len).ok_or(TrapCode::MemoryOutOfBounds)?;
+        let from = part(self.data_segment(segment), src, len).ok_or(TrapCode::MemoryOutOfBounds)?;
         self.charge(len / BULK_BYTES_PER_FUEL)?;
         self.in_pieces(len, PIECE_BYTES, Direction::Up, |start, len| {
             let from = &from[start..start + len];
             // SAFETY: `bytes` put the range inside the memory; the module's bytes are not guest memory.
             unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.wrapping_add(start), len) };
         })
+    }
+
+    fn data_segment<'a>(&self, segment: u64) -> &'a [u8] {
+        let instance = self.instance();
+        match instance.dropped_data[segment as usize] {
+            true => &[],
+            false => instance.module.validated().data_bytes(segment as u32),
+        }
     }
 
     fn data_drop(&mut self, segment: u64) -> u64 {

@@ -17,6 +17,7 @@ use aura_host_abi::vm::{VmCtx, VmStore, VmTag};
 use aura_host_abi::{GuestMemory, TrapCode};
 
 use crate::audit::{Audit, AuditSink};
+use crate::constant::Typed;
 use crate::engine::{Engine, Strategy};
 use crate::error::{Error, Result};
 use crate::externs::{Extern, GlobalRecord};
@@ -86,6 +87,8 @@ pub(crate) struct StoreData {
     pub(crate) host_records: Vec<Box<HostRecord>>,
     pub(crate) externs: HostValues,
     pub(crate) roots: RootsCell,
+    /// Operands of the constant expression that is evaluated.
+    pub(crate) constants: Vec<Typed>,
     pub(crate) heap: Heap,
     /// By slot; empty where a grant waits to be taken in.
     pub(crate) grants: Vec<Option<Standing>>,
@@ -155,6 +158,7 @@ impl StoreData {
             host_records: Vec::new(),
             externs: HostValues::default(),
             roots: RootsCell::default(),
+            constants: Vec::new(),
             grants: Vec::new(),
             denied: Vec::new(),
             quietly_denied: Vec::new(),

@@ -255,6 +255,16 @@ fn number(index: TypeIndex) -> u32 {
 mod tests {
     use super::*;
 
+    use aura_validator::{Features, Limits, Module};
+
+    /// The numbers of a module's types.
+    fn ids(registry: &TypeRegistry, wat: &str) -> Vec<u32> {
+        let features = Features::default().with("function-references", true).expect("function-references");
+        let features = features.with("gc", true).expect("gc");
+        let module = Module::new(wat::parse_str(wat).expect("text"), &features, &Limits::default()).expect("module");
+        registry.intern_module(&module).expect("room").into()
+    }
+
     #[test]
     fn equal_function_types_have_one_number() {
         let registry = TypeRegistry::default();
@@ -266,6 +276,41 @@ mod tests {
     }
 
     #[test]
+    fn equal_groups_have_the_same_numbers_whatever_module_they_stand_in() {
+        let registry = TypeRegistry::default();
+        let list = "(rec (type $l (struct (field i32) (field (ref null $l)))) (type $f (func (param (ref $l)))))";
+        let one = ids(&registry, &format!("(module {list} (type (func (param (ref $f)))))"));
+        let again = list.replace("$l", "$m").replace("$f", "$g");
+        let two = format!("(module (type (func)) {list} (type (func (param (ref $f)))) {again})");
+        let two = ids(&registry, &two);
+        assert_eq!(one[..2], two[1..3]);
+        assert_eq!(one[2], two[3]);
+        assert_eq!(one[..2], two[4..6]);
+        // The same types in another group, or in another order, are others.
+        let apart = ids(&registry, "(module (type $l (struct (field i32) (field (ref null $l)))))");
+        assert!(!one.contains(&apart[0]));
+    }
+
+    #[test]
+    fn subtypes_are_found_at_any_depth() {
+        let registry = TypeRegistry::default();
+        let mut wat = "(module (type $t0 (sub (struct)))".to_owned();
+        for n in 1..=63 {
+            wat += &format!("(type $t{n} (sub $t{} (struct)))", n - 1);
+        }
+        let chain = ids(&registry, &(wat + " (type $u (sub $t0 (struct (field i32)))))"));
+        for (a, sub) in chain[..64].iter().enumerate() {
+            for (b, of) in chain[..64].iter().enumerate() {
+                assert_eq!(registry.is_subtype(*sub, *of), b <= a, "{a} below {b}");
+            }
+        }
+        assert!(registry.is_subtype(chain[64], chain[0]) && !registry.is_subtype(chain[64], chain[1]));
+        let place = ValType::Ref(RefType { nullable: true, ..registry.reference(chain[7]) });
+        assert!(registry.matches(ValType::Ref(registry.reference(chain[9])), place));
+        assert!(!registry.matches(place, ValType::Ref(registry.reference(chain[7]))));
+    }
+
+    #[test]
     fn t2_types_of_another_engine_are_refused() {
         let (one, two) = (TypeRegistry::default(), TypeRegistry::default());
         let id = one.intern(&FuncType::new([], [])).expect("a type of no engine");
@@ -273,5 +318,17 @@ mod tests {
         let ty = FuncType::new([ValType::Ref(one.reference(id))], []);
         assert!(one.intern(&ty).is_ok());
         assert!(two.intern(&ty).expect_err("a foreign type").to_string().contains("another engine"));
+    }
+
+    #[test]
+    fn t3_many_threads_get_the_same_numbers() {
+        let registry = TypeRegistry::default();
+        let wat = "(module (rec (type $a (sub (func (param (ref null $b))))) (type $b (sub (struct)))) (type (sub $b (struct (field i8)))))";
+        let all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| ids(&registry, wat))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+        assert!(registry.is_subtype(all[0][2], all[0][1]));
     }
 }

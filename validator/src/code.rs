@@ -15,7 +15,7 @@
 //! local and every reference slot is zero. At a label all values live in their own slots: locals
 //! and operands are the whole state.
 
-use aura_host_abi::{SlotType, TrapCode};
+use aura_host_abi::{RefType, SlotType, TrapCode};
 
 use crate::ops::Op;
 
@@ -216,6 +216,131 @@ pub enum Inst {
         ty: SlotType,
         src: Slot,
         code: TrapCode,
+    },
+
+    /// Whether a reference is of the type `target`, an index into [`Code::ref_types`].
+    RefTest {
+        ty: SlotType,
+        dst: Slot,
+        src: Slot,
+        target: u32,
+    },
+    /// Ends with a trap if a reference is not of the type `target`, an index into [`Code::ref_types`].
+    RefCast {
+        ty: SlotType,
+        src: Slot,
+        target: u32,
+    },
+    RefEq {
+        dst: Slot,
+        a: Slot,
+        b: Slot,
+    },
+    RefI31 {
+        dst: Slot,
+        src: Slot,
+    },
+    I31Get {
+        signed: bool,
+        dst: Slot,
+        src: Slot,
+    },
+
+    /// The operands of this and the other instructions that make objects are read after the object was made.
+    StructNew {
+        type_index: u32,
+        dst: Slot,
+        fields: Operands,
+    },
+    StructNewDefault {
+        type_index: u32,
+        dst: Slot,
+    },
+    /// Packed fields are extended as `signed` says.
+    StructGet {
+        type_index: u32,
+        field: u16,
+        signed: bool,
+        dst: Slot,
+        object: Slot,
+    },
+    StructSet {
+        type_index: u32,
+        field: u16,
+        object: Slot,
+        value: Slot,
+    },
+    ArrayNew {
+        type_index: u32,
+        dst: Slot,
+        init: Slot,
+        len: Slot,
+    },
+    ArrayNewDefault {
+        type_index: u32,
+        dst: Slot,
+        len: Slot,
+    },
+    ArrayNewFixed {
+        type_index: u32,
+        dst: Slot,
+        elements: Operands,
+    },
+    ArrayNewData {
+        type_index: u32,
+        segment: u32,
+        dst: Slot,
+        src: Slot,
+        len: Slot,
+    },
+    ArrayNewElem {
+        type_index: u32,
+        segment: u32,
+        dst: Slot,
+        src: Slot,
+        len: Slot,
+    },
+    /// Packed elements are extended as `signed` says.
+    ArrayGet {
+        type_index: u32,
+        signed: bool,
+        dst: Slot,
+        array: Slot,
+        index: Slot,
+    },
+    ArraySet {
+        type_index: u32,
+        array: Slot,
+        index: Slot,
+        value: Slot,
+    },
+    ArrayLen {
+        dst: Slot,
+        array: Slot,
+    },
+    ArrayFill {
+        type_index: u32,
+        array: Slot,
+        index: Slot,
+        value: Slot,
+        len: Slot,
+    },
+    /// Operands: array, index, array to copy from, index there, length.
+    ArrayCopy {
+        type_index: u32,
+        operands: Operands,
+    },
+    /// Operands: array, index, offset in the segment, length.
+    ArrayInitData {
+        type_index: u32,
+        segment: u32,
+        operands: Operands,
+    },
+    /// Operands: array, index, index in the segment, length.
+    ArrayInitElem {
+        type_index: u32,
+        segment: u32,
+        operands: Operands,
     },
 
     TableGet {
@@ -430,6 +555,20 @@ impl Inst {
             | Self::RefNull { dst, .. }
             | Self::RefIsNull { dst, .. }
             | Self::RefFunc { dst, .. }
+            | Self::RefTest { dst, .. }
+            | Self::RefEq { dst, .. }
+            | Self::RefI31 { dst, .. }
+            | Self::I31Get { dst, .. }
+            | Self::StructNew { dst, .. }
+            | Self::StructNewDefault { dst, .. }
+            | Self::StructGet { dst, .. }
+            | Self::ArrayNew { dst, .. }
+            | Self::ArrayNewDefault { dst, .. }
+            | Self::ArrayNewFixed { dst, .. }
+            | Self::ArrayNewData { dst, .. }
+            | Self::ArrayNewElem { dst, .. }
+            | Self::ArrayGet { dst, .. }
+            | Self::ArrayLen { dst, .. }
             | Self::TableGet { dst, .. }
             | Self::TableSize { dst, .. }
             | Self::TableGrow { dst, .. }
@@ -515,6 +654,8 @@ pub struct Code {
     pub v128s: Vec<[u8; 16]>,
     /// In the order of their starts, outer ones before inner ones.
     pub regions: Vec<Region>,
+    /// Types that references are tested for.
+    pub ref_types: Vec<RefType>,
 }
 
 impl Code {

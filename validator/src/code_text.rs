@@ -167,6 +167,58 @@ impl InstText<'_> {
             Inst::RefIsNull { ty, src, .. } => write!(f, "is_null {}", Operand { slot: src, ty }),
             Inst::RefFunc { func, .. } => write!(f, "ref_func {func}"),
             Inst::TrapIfNull { ty, src, code } => write!(f, "trap {code:?} if null {}", Operand { slot: src, ty }),
+            _ => self.object(f),
+        }
+    }
+
+    fn object(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let target = |index: u32| self.code.ref_types[index as usize];
+        match *self.inst {
+            Inst::RefTest { ty, src, target: to, .. } => {
+                write!(f, "ref_test {} {}", Operand { slot: src, ty }, target(to))
+            }
+            Inst::RefCast { ty, src, target: to } => {
+                write!(f, "ref_cast {} {}", Operand { slot: src, ty }, target(to))
+            }
+            Inst::RefEq { a, b, .. } => write!(f, "ref_eq {a} {b}"),
+            Inst::RefI31 { src, .. } => write!(f, "i31 {src}"),
+            Inst::I31Get { signed, src, .. } => write!(f, "i31_get_{} {src}", if signed { 's' } else { 'u' }),
+            Inst::StructNew { type_index, fields, .. } => {
+                write!(f, "struct_new {type_index}{}", Args(self.operands(fields)))
+            }
+            Inst::StructNewDefault { type_index, .. } => write!(f, "struct_new_default {type_index}"),
+            Inst::StructGet { type_index, field, object, .. } => write!(f, "struct {type_index}.{field} {object}"),
+            Inst::StructSet { type_index, field, object, value } => {
+                write!(f, "struct {type_index}.{field} {object} = {value}")
+            }
+            Inst::ArrayNew { type_index, init, len, .. } => write!(f, "array_new {type_index} of {init} len {len}"),
+            Inst::ArrayNewDefault { type_index, len, .. } => write!(f, "array_new_default {type_index} len {len}"),
+            Inst::ArrayNewFixed { type_index, elements, .. } => {
+                write!(f, "array_new_fixed {type_index}{}", Args(self.operands(elements)))
+            }
+            Inst::ArrayNewData { type_index, segment, src, len, .. } => {
+                write!(f, "array_new_data {type_index} from segment {segment} [{src}] len {len}")
+            }
+            Inst::ArrayNewElem { type_index, segment, src, len, .. } => {
+                write!(f, "array_new_elem {type_index} from segment {segment} [{src}] len {len}")
+            }
+            Inst::ArrayGet { type_index, array, index, .. } => write!(f, "array {type_index} {array} [{index}]"),
+            Inst::ArraySet { type_index, array, index, value } => {
+                write!(f, "array {type_index} {array} [{index}] = {value}")
+            }
+            Inst::ArrayLen { array, .. } => write!(f, "array_len {array}"),
+            Inst::ArrayFill { type_index, array, index, value, len } => {
+                write!(f, "array_fill {type_index} {array} [{index}] with {value} len {len}")
+            }
+            Inst::ArrayCopy { type_index, operands } => {
+                write!(f, "array_copy {type_index}{}", Args(self.operands(operands)))
+            }
+            Inst::ArrayInitData { type_index, segment, operands } => {
+                write!(f, "array_init_data {type_index} segment {segment}{}", Args(self.operands(operands)))
+            }
+            Inst::ArrayInitElem { type_index, segment, operands } => {
+                write!(f, "array_init_elem {type_index} segment {segment}{}", Args(self.operands(operands)))
+            }
             _ => self.bulk(f),
         }
     }

@@ -9,7 +9,8 @@ use crate::ops::Op;
 /// Bytes that one unit of fuel pays for in `memory.copy`, `memory.fill` and `memory.init`.
 pub const BULK_BYTES_PER_FUEL: u64 = 64;
 
-/// Elements that one unit of fuel pays for in `table.copy`, `table.fill`, `table.init` and `table.grow`.
+/// Elements that one unit of fuel pays for in bulk operations of tables and arrays, and in making an array whose length is
+/// an operand.
 pub const BULK_ELEMENTS_PER_FUEL: u64 = 8;
 
 /// What it costs that an exception reaches the handlers around a place, besides one unit for each handler.
@@ -37,6 +38,9 @@ pub const fn fuel_cost(op: Op) -> u32 {
         | Op::MemoryGrow
         | Op::TableGrow => 8,
         Op::Throw | Op::ThrowRef | Op::Rethrow => 16,
+        Op::StructNew | Op::StructNewDefault | Op::ArrayNew | Op::ArrayNewDefault | Op::ArrayNewFixed => 8,
+        Op::ArrayNewData | Op::ArrayNewElem => 8,
+        Op::ArrayFill | Op::ArrayCopy | Op::ArrayInitData | Op::ArrayInitElem => 4,
         Op::MemoryCopy | Op::MemoryFill | Op::MemoryInit | Op::TableCopy | Op::TableFill | Op::TableInit => 4,
         Op::I32DivS | Op::I32DivU | Op::I32RemS | Op::I32RemU => 4,
         Op::I64DivS | Op::I64DivU | Op::I64RemS | Op::I64RemU => 4,

@@ -164,7 +164,7 @@ macro_rules! for_each_proposal {
             /// References to functions of known type.
             wasm_function_references = "function-references", FUNCTION_REFERENCES, true;
             /// Collected structures and arrays.
-            wasm_gc = "gc", GC, false;
+            wasm_gc = "gc", GC, true;
             /// Shared memories and atomic accesses.
             wasm_threads = "threads", THREADS, false;
             /// Exceptions as they were before they became part of the standard: `try`, `catch` and `delegate`.

@@ -9,6 +9,7 @@ mod control;
 mod exception;
 mod global;
 mod memory;
+mod object;
 mod row;
 mod subtype;
 mod table;
@@ -183,6 +184,27 @@ impl Body<'_> {
             Inst::RefNull { .. } | Inst::RefIsNull { .. } | Inst::RefFunc { .. } | Inst::TrapIfNull { .. } => {
                 self.reference(inst);
             }
+            Inst::RefTest { .. }
+            | Inst::RefCast { .. }
+            | Inst::RefEq { .. }
+            | Inst::RefI31 { .. }
+            | Inst::I31Get { .. } => self.reference_test(inst),
+            Inst::StructNew { .. }
+            | Inst::StructNewDefault { .. }
+            | Inst::StructGet { .. }
+            | Inst::StructSet { .. } => self.structure(inst),
+            Inst::ArrayNew { .. }
+            | Inst::ArrayNewDefault { .. }
+            | Inst::ArrayNewFixed { .. }
+            | Inst::ArrayNewData { .. }
+            | Inst::ArrayNewElem { .. }
+            | Inst::ArrayGet { .. }
+            | Inst::ArraySet { .. }
+            | Inst::ArrayLen { .. }
+            | Inst::ArrayFill { .. }
+            | Inst::ArrayCopy { .. }
+            | Inst::ArrayInitData { .. }
+            | Inst::ArrayInitElem { .. } => self.array(inst),
             Inst::TableGet { .. }
             | Inst::TableSet { .. }
             | Inst::TableSize { .. }

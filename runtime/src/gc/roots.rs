@@ -41,6 +41,11 @@ pub(super) fn each(store: &mut StoreData, renew: &mut Renew<'_>) {
             global.renew(renew);
         }
     }
+    for (bits, ty) in &mut store.constants {
+        if ty.slot_type() == SlotType::Ref {
+            bits[0] = u64::from(renew(bits[0] as u32));
+        }
+    }
     store.roots.get_mut().each(renew);
 }
 

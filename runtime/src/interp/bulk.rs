@@ -67,8 +67,17 @@ impl Machine {
             | Inst::MemoryInit { .. }
             // SAFETY: said by the caller.
             | Inst::DataDrop { .. } => unsafe { self.memory_bulk(cursor.regs, inst) },
+            Inst::TableGet { .. }
+            | Inst::TableSet { .. }
+            | Inst::TableSize { .. }
+            | Inst::TableGrow { .. }
+            | Inst::TableFill { .. }
+            | Inst::TableCopy { .. }
+            | Inst::TableInit { .. }
             // SAFETY: said by the caller.
-            _ => unsafe { self.table_bulk(cursor, inst) },
+            | Inst::ElemDrop { .. } => unsafe { self.table_bulk(cursor, inst) },
+            // SAFETY: said by the caller.
+            _ => unsafe { self.object(cursor, inst) },
         }
     }
 

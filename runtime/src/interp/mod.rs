@@ -14,6 +14,7 @@
 //! | [`rows`] | numeric and lane operators, expanded from the operator table |
 //! | [`address`] | loads and stores: a guest address becomes a host address |
 //! | [`call`] | calls and returns |
+//! | [`object`] | structures, arrays, i31, casts |
 //! | [`bulk`] | globals, references, tables, bulk memory: instructions that services carry out |
 //!
 //! Invariant: before anything is called that may look at the stack of this thread's guest (a trap, a
@@ -25,6 +26,7 @@ mod call;
 mod execute;
 mod frame;
 mod machine;
+mod object;
 mod rows;
 mod slots;
 mod throw;

@@ -4,13 +4,13 @@
 //! their own above it; what it cannot place is of a proposal that [`crate::Features`] cannot switch
 //! on, so that no validated body contains it.
 
-use aura_host_abi::{RefType, SlotType, TrapCode, ValType};
+use aura_host_abi::{RefType, SlotType, StructType, TrapCode, ValType};
 use wasmparser::{
     BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, TryTable, V128, VisitOperator, VisitSimdOperator,
 };
 
 use super::Lowering;
-use crate::code::{Inst, Operand, Slot};
+use crate::code::{Inst, Operand, Operands, Slot};
 use crate::ops::Op;
 
 macro_rules! visit_rows {
@@ -40,6 +40,38 @@ macro_rules! visit_rows {
     (@one TryTable $($rest:tt)*) => {};
     (@one Throw $($rest:tt)*) => {};
     (@one ThrowRef $($rest:tt)*) => {};
+    (@one RefEq $($rest:tt)*) => {};
+    (@one StructNew $($rest:tt)*) => {};
+    (@one StructNewDefault $($rest:tt)*) => {};
+    (@one StructGet $($rest:tt)*) => {};
+    (@one StructGetS $($rest:tt)*) => {};
+    (@one StructGetU $($rest:tt)*) => {};
+    (@one StructSet $($rest:tt)*) => {};
+    (@one ArrayNew $($rest:tt)*) => {};
+    (@one ArrayNewDefault $($rest:tt)*) => {};
+    (@one ArrayNewFixed $($rest:tt)*) => {};
+    (@one ArrayNewData $($rest:tt)*) => {};
+    (@one ArrayNewElem $($rest:tt)*) => {};
+    (@one ArrayGet $($rest:tt)*) => {};
+    (@one ArrayGetS $($rest:tt)*) => {};
+    (@one ArrayGetU $($rest:tt)*) => {};
+    (@one ArraySet $($rest:tt)*) => {};
+    (@one ArrayLen $($rest:tt)*) => {};
+    (@one ArrayFill $($rest:tt)*) => {};
+    (@one ArrayCopy $($rest:tt)*) => {};
+    (@one ArrayInitData $($rest:tt)*) => {};
+    (@one ArrayInitElem $($rest:tt)*) => {};
+    (@one RefTestNonNull $($rest:tt)*) => {};
+    (@one RefTestNullable $($rest:tt)*) => {};
+    (@one RefCastNonNull $($rest:tt)*) => {};
+    (@one RefCastNullable $($rest:tt)*) => {};
+    (@one BrOnCast $($rest:tt)*) => {};
+    (@one BrOnCastFail $($rest:tt)*) => {};
+    (@one AnyConvertExtern $($rest:tt)*) => {};
+    (@one ExternConvertAny $($rest:tt)*) => {};
+    (@one RefI31 $($rest:tt)*) => {};
+    (@one I31GetS $($rest:tt)*) => {};
+    (@one I31GetU $($rest:tt)*) => {};
     (@one Drop $($rest:tt)*) => {};
     (@one Select $($rest:tt)*) => {};
     (@one TypedSelect $($rest:tt)*) => {};
@@ -369,6 +401,205 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
         }
     }
 
+    fn visit_ref_test_non_null(&mut self, heap: HeapType) {
+        self.ref_test(Op::RefTestNonNull, heap, false);
+    }
+
+    fn visit_ref_test_nullable(&mut self, heap: HeapType) {
+        self.ref_test(Op::RefTestNullable, heap, true);
+    }
+
+    fn visit_ref_cast_non_null(&mut self, heap: HeapType) {
+        self.ref_cast(Op::RefCastNonNull, heap, false);
+    }
+
+    fn visit_ref_cast_nullable(&mut self, heap: HeapType) {
+        self.ref_cast(Op::RefCastNullable, heap, true);
+    }
+
+    fn visit_br_on_cast(&mut self, depth: u32, _: wasmparser::RefType, to: wasmparser::RefType) {
+        if self.begin(Op::BrOnCast) {
+            let is_of = self.test_type(to);
+            self.branch_on(is_of, true, depth);
+        }
+    }
+
+    fn visit_br_on_cast_fail(&mut self, depth: u32, _: wasmparser::RefType, to: wasmparser::RefType) {
+        if self.begin(Op::BrOnCastFail) {
+            let is_of = self.test_type(to);
+            self.branch_on(is_of, false, depth);
+        }
+    }
+
+    /// The reference stays what it is: both hierarchies have one encoding.
+    fn visit_any_convert_extern(&mut self) {
+        self.begin(Op::AnyConvertExtern);
+    }
+
+    /// As [`Self::visit_any_convert_extern`].
+    fn visit_extern_convert_any(&mut self) {
+        self.begin(Op::ExternConvertAny);
+    }
+
+    fn visit_ref_eq(&mut self) {
+        if self.begin(Op::RefEq) {
+            let b = self.pop();
+            let a = self.pop();
+            let dst = self.stack.push(SlotType::I32);
+            self.emit_movable(Inst::RefEq { dst, a, b });
+        }
+    }
+
+    fn visit_ref_i31(&mut self) {
+        if self.begin(Op::RefI31) {
+            let src = self.pop();
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::RefI31 { dst, src });
+        }
+    }
+
+    fn visit_i31_get_s(&mut self) {
+        self.i31_get(Op::I31GetS, true);
+    }
+
+    fn visit_i31_get_u(&mut self) {
+        self.i31_get(Op::I31GetU, false);
+    }
+
+    fn visit_struct_new(&mut self, type_index: u32) {
+        if self.begin(Op::StructNew) {
+            let fields = self.pop_list(self.struct_type(type_index).fields().len());
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::StructNew { type_index, dst, fields });
+        }
+    }
+
+    fn visit_struct_new_default(&mut self, type_index: u32) {
+        if self.begin(Op::StructNewDefault) {
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::StructNewDefault { type_index, dst });
+        }
+    }
+
+    fn visit_struct_get(&mut self, type_index: u32, field: u32) {
+        self.struct_get(Op::StructGet, type_index, field, false);
+    }
+
+    fn visit_struct_get_s(&mut self, type_index: u32, field: u32) {
+        self.struct_get(Op::StructGetS, type_index, field, true);
+    }
+
+    fn visit_struct_get_u(&mut self, type_index: u32, field: u32) {
+        self.struct_get(Op::StructGetU, type_index, field, false);
+    }
+
+    fn visit_struct_set(&mut self, type_index: u32, field: u32) {
+        if self.begin(Op::StructSet) {
+            let value = self.pop();
+            let object = self.pop();
+            self.emit(Inst::StructSet { type_index, field: field as u16, object, value });
+        }
+    }
+
+    fn visit_array_new(&mut self, type_index: u32) {
+        if self.begin(Op::ArrayNew) {
+            let len = self.pop();
+            let init = self.pop();
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::ArrayNew { type_index, dst, init, len });
+        }
+    }
+
+    fn visit_array_new_default(&mut self, type_index: u32) {
+        if self.begin(Op::ArrayNewDefault) {
+            let len = self.pop();
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::ArrayNewDefault { type_index, dst, len });
+        }
+    }
+
+    fn visit_array_new_fixed(&mut self, type_index: u32, len: u32) {
+        if self.begin(Op::ArrayNewFixed) {
+            let elements = self.pop_list(len as usize);
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::ArrayNewFixed { type_index, dst, elements });
+        }
+    }
+
+    fn visit_array_new_data(&mut self, type_index: u32, segment: u32) {
+        if self.begin(Op::ArrayNewData) {
+            let len = self.pop();
+            let src = self.pop();
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::ArrayNewData { type_index, segment, dst, src, len });
+        }
+    }
+
+    fn visit_array_new_elem(&mut self, type_index: u32, segment: u32) {
+        if self.begin(Op::ArrayNewElem) {
+            let len = self.pop();
+            let src = self.pop();
+            let dst = self.stack.push(SlotType::Ref);
+            self.emit_movable(Inst::ArrayNewElem { type_index, segment, dst, src, len });
+        }
+    }
+
+    fn visit_array_get(&mut self, type_index: u32) {
+        self.array_get(Op::ArrayGet, type_index, false);
+    }
+
+    fn visit_array_get_s(&mut self, type_index: u32) {
+        self.array_get(Op::ArrayGetS, type_index, true);
+    }
+
+    fn visit_array_get_u(&mut self, type_index: u32) {
+        self.array_get(Op::ArrayGetU, type_index, false);
+    }
+
+    fn visit_array_set(&mut self, type_index: u32) {
+        if self.begin(Op::ArraySet) {
+            let [array, index, value] = self.pop3();
+            self.emit(Inst::ArraySet { type_index, array, index, value });
+        }
+    }
+
+    fn visit_array_len(&mut self) {
+        if self.begin(Op::ArrayLen) {
+            let array = self.pop();
+            let dst = self.stack.push(SlotType::I32);
+            self.emit_movable(Inst::ArrayLen { dst, array });
+        }
+    }
+
+    fn visit_array_fill(&mut self, type_index: u32) {
+        if self.begin(Op::ArrayFill) {
+            let [index, value, len] = self.pop3();
+            let array = self.pop();
+            self.emit(Inst::ArrayFill { type_index, array, index, value, len });
+        }
+    }
+
+    fn visit_array_copy(&mut self, type_index: u32, _: u32) {
+        if self.begin(Op::ArrayCopy) {
+            let operands = self.pop_list(5);
+            self.emit(Inst::ArrayCopy { type_index, operands });
+        }
+    }
+
+    fn visit_array_init_data(&mut self, type_index: u32, segment: u32) {
+        if self.begin(Op::ArrayInitData) {
+            let operands = self.pop_list(4);
+            self.emit(Inst::ArrayInitData { type_index, segment, operands });
+        }
+    }
+
+    fn visit_array_init_elem(&mut self, type_index: u32, segment: u32) {
+        if self.begin(Op::ArrayInitElem) {
+            let operands = self.pop_list(4);
+            self.emit(Inst::ArrayInitElem { type_index, segment, operands });
+        }
+    }
+
     fn visit_table_get(&mut self, table: u32) {
         if self.begin(Op::TableGet) {
             let index = self.pop();
@@ -513,6 +744,81 @@ impl Lowering<'_> {
         let dst = self.stack.push(SlotType::I32);
         self.emit(Inst::RefIsNull { ty, dst, src });
         self.pop()
+    }
+
+    /// The index of a type that references are tested for.
+    fn ref_type(&mut self, ty: RefType) -> u32 {
+        self.code.ref_types.push(ty);
+        self.code.ref_types.len() as u32 - 1
+    }
+
+    /// Whether the reference on top of the stack, which stays there, is of a type.
+    fn test_type(&mut self, to: wasmparser::RefType) -> Slot {
+        let to = self.module.kinds().ref_type(to).expect("the body validated");
+        let target = self.ref_type(to);
+        let Operand { slot: src, ty } = self.stack.top(1)[0].operand();
+        let dst = self.stack.push(SlotType::I32);
+        self.emit(Inst::RefTest { ty, dst, src, target });
+        self.pop()
+    }
+
+    fn ref_test(&mut self, op: Op, heap: HeapType, nullable: bool) {
+        if self.begin(op) {
+            let heap = self.module.kinds().heap_type(heap).expect("the body validated");
+            let target = self.ref_type(RefType { nullable, heap });
+            let Operand { slot: src, ty } = self.stack.pop().operand();
+            let dst = self.stack.push(SlotType::I32);
+            self.emit_movable(Inst::RefTest { ty, dst, src, target });
+        }
+    }
+
+    fn ref_cast(&mut self, op: Op, heap: HeapType, nullable: bool) {
+        if self.begin(op) {
+            let heap = self.module.kinds().heap_type(heap).expect("the body validated");
+            let target = self.ref_type(RefType { nullable, heap });
+            let Operand { slot: src, ty } = self.stack.top(1)[0].operand();
+            self.emit(Inst::RefCast { ty, src, target });
+        }
+    }
+
+    fn i31_get(&mut self, op: Op, signed: bool) {
+        if self.begin(op) {
+            let src = self.pop();
+            let dst = self.stack.push(SlotType::I32);
+            self.emit_movable(Inst::I31Get { signed, dst, src });
+        }
+    }
+
+    fn struct_get(&mut self, op: Op, type_index: u32, field: u32, signed: bool) {
+        if self.begin(op) {
+            let storage = self.struct_type(type_index).fields()[field as usize].storage;
+            let object = self.pop();
+            let dst = self.stack.push(storage.unpacked().slot_type());
+            self.emit_movable(Inst::StructGet { type_index, field: field as u16, signed, dst, object });
+        }
+    }
+
+    fn array_get(&mut self, op: Op, type_index: u32, signed: bool) {
+        if self.begin(op) {
+            let index = self.pop();
+            let array = self.pop();
+            let element = self.module.types[type_index as usize].composite.as_array().expect("validated").element;
+            let dst = self.stack.push(element.storage.unpacked().slot_type());
+            self.emit_movable(Inst::ArrayGet { type_index, signed, dst, array, index });
+        }
+    }
+
+    fn struct_type(&self, type_index: u32) -> &StructType {
+        self.module.types[type_index as usize].composite.as_struct().expect("validated: a structure type")
+    }
+
+    /// Pops operands: where they are, as a list.
+    fn pop_list(&mut self, count: usize) -> Operands {
+        let list = self.list_top(count);
+        for _ in 0..count {
+            self.stack.pop();
+        }
+        list
     }
 
     fn pop3(&mut self) -> [Slot; 3] {

@@ -143,6 +143,17 @@ pub enum ConstOp {
     GlobalGet(u32),
     RefNull(RefType),
     RefFunc(u32),
+    RefI31,
+    /// The structure type.
+    StructNew(u32),
+    StructNewDefault(u32),
+    /// The array type.
+    ArrayNew(u32),
+    ArrayNewDefault(u32),
+    ArrayNewFixed {
+        type_index: u32,
+        len: u32,
+    },
     /// A two-operand row of the operator table.
     Binary(Op),
 }

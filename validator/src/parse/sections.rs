@@ -326,13 +326,14 @@ impl<'l> Builder<'l> {
                 break;
             }
             check("const_expr_operators", ops.len() as u64 + 1, self.limits.const_expr_operators, offset)?;
-            ops.push(self.const_op(&operator, offset)?);
+            ops.extend(self.const_op(&operator, offset)?);
         }
         Ok(ConstExpr { ops: ops.into() })
     }
 
-    fn const_op(&mut self, operator: &Operator<'_>, offset: u64) -> Result<ConstOp, Stop> {
-        Ok(match *operator {
+    /// The step of an operator; `None` if there is nothing to do.
+    fn const_op(&mut self, operator: &Operator<'_>, offset: u64) -> Result<Option<ConstOp>, Stop> {
+        Ok(Some(match *operator {
             Operator::I32Const { value } => ConstOp::I32(value),
             Operator::I64Const { value } => ConstOp::I64(value),
             Operator::F32Const { value } => ConstOp::F32(value.bits()),
@@ -347,6 +348,16 @@ impl<'l> Builder<'l> {
                 self.referred.push(function_index);
                 ConstOp::RefFunc(function_index)
             }
+            Operator::RefI31 => ConstOp::RefI31,
+            Operator::StructNew { struct_type_index } => ConstOp::StructNew(struct_type_index),
+            Operator::StructNewDefault { struct_type_index } => ConstOp::StructNewDefault(struct_type_index),
+            Operator::ArrayNew { array_type_index } => ConstOp::ArrayNew(array_type_index),
+            Operator::ArrayNewDefault { array_type_index } => ConstOp::ArrayNewDefault(array_type_index),
+            Operator::ArrayNewFixed { array_type_index, array_size } => {
+                ConstOp::ArrayNewFixed { type_index: array_type_index, len: array_size }
+            }
+            // References of both hierarchies have one encoding.
+            Operator::AnyConvertExtern | Operator::ExternConvertAny => return Ok(None),
             Operator::I32Add => ConstOp::Binary(Op::I32Add),
             Operator::I32Sub => ConstOp::Binary(Op::I32Sub),
             Operator::I32Mul => ConstOp::Binary(Op::I32Mul),
@@ -354,7 +365,7 @@ impl<'l> Builder<'l> {
             Operator::I64Sub => ConstOp::Binary(Op::I64Sub),
             Operator::I64Mul => ConstOp::Binary(Op::I64Mul),
             _ => return Err(Error::unsupported("gc", format!("constant operator {operator:?}"), offset).into()),
-        })
+        }))
     }
 }
 

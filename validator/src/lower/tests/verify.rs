@@ -112,6 +112,7 @@ impl Step {
         step.control(module, own, code, inst);
         step.row(module, code, inst);
         step.rest(module, inst);
+        step.object(module, code, inst);
         step
     }
 
@@ -211,6 +212,84 @@ impl Step {
         assert_eq!(dst.is_some(), row.result.is_some(), "result of {op:?}");
         if let (Some(dst), Some(ty)) = (dst, row.result) {
             self.write(dst, ty);
+        }
+    }
+
+    /// Reads operands of these classes.
+    fn read_list(&mut self, code: &Code, list: Operands, classes: impl IntoIterator<Item = SlotType>) {
+        let list = code.operands(list);
+        assert!(list.iter().map(|operand| operand.ty).eq(classes), "classes of operands");
+        self.reads.extend(list);
+    }
+
+    fn object(&mut self, module: &Module, code: &Code, inst: &Inst) {
+        let ty = |index: u32| &module.types()[index as usize].composite;
+        let element = |index: u32| ty(index).as_array().expect("an array").element.storage.unpacked().slot_type();
+        let fields = |index: u32| ty(index).as_struct().expect("a structure").fields();
+        let field = |index, field: u16| fields(index)[usize::from(field)].storage.unpacked().slot_type();
+        match *inst {
+            Inst::RefTest { ty, dst, src, .. } => {
+                self.read(&[(src, ty)]);
+                self.write(dst, I32);
+            }
+            Inst::RefCast { ty, src, .. } => self.read(&[(src, ty)]),
+            Inst::RefEq { dst, a, b } => {
+                self.read(&[(a, Ref), (b, Ref)]);
+                self.write(dst, I32);
+            }
+            Inst::RefI31 { dst, src } => {
+                self.read(&[(src, I32)]);
+                self.write(dst, Ref);
+            }
+            Inst::I31Get { dst, src, .. } | Inst::ArrayLen { dst, array: src } => {
+                self.read(&[(src, Ref)]);
+                self.write(dst, I32);
+            }
+            Inst::StructNew { type_index, dst, fields: list } => {
+                let classes = fields(type_index).iter().map(|field| field.storage.unpacked().slot_type());
+                self.read_list(code, list, classes);
+                self.write(dst, Ref);
+            }
+            Inst::StructNewDefault { dst, .. } => self.write(dst, Ref),
+            Inst::StructGet { type_index, field: index, dst, object, .. } => {
+                self.read(&[(object, Ref)]);
+                self.write(dst, field(type_index, index));
+            }
+            Inst::StructSet { type_index, field: index, object, value } => {
+                self.read(&[(object, Ref), (value, field(type_index, index))]);
+            }
+            Inst::ArrayNew { type_index, dst, init, len } => {
+                self.read(&[(init, element(type_index)), (len, I32)]);
+                self.write(dst, Ref);
+            }
+            Inst::ArrayNewDefault { dst, len, .. } => {
+                self.read(&[(len, I32)]);
+                self.write(dst, Ref);
+            }
+            Inst::ArrayNewFixed { type_index, dst, elements } => {
+                let classes = std::iter::repeat_n(element(type_index), elements.len as usize);
+                self.read_list(code, elements, classes);
+                self.write(dst, Ref);
+            }
+            Inst::ArrayNewData { dst, src, len, .. } | Inst::ArrayNewElem { dst, src, len, .. } => {
+                self.read(&[(src, I32), (len, I32)]);
+                self.write(dst, Ref);
+            }
+            Inst::ArrayGet { type_index, dst, array, index, .. } => {
+                self.read(&[(array, Ref), (index, I32)]);
+                self.write(dst, element(type_index));
+            }
+            Inst::ArraySet { type_index, array, index, value } => {
+                self.read(&[(array, Ref), (index, I32), (value, element(type_index))]);
+            }
+            Inst::ArrayFill { type_index, array, index, value, len } => {
+                self.read(&[(array, Ref), (index, I32), (value, element(type_index)), (len, I32)]);
+            }
+            Inst::ArrayCopy { operands, .. } => self.read_list(code, operands, [Ref, I32, Ref, I32, I32]),
+            Inst::ArrayInitData { operands, .. } | Inst::ArrayInitElem { operands, .. } => {
+                self.read_list(code, operands, [Ref, I32, I32, I32]);
+            }
+            _ => {}
         }
     }
 
