@@ -114,6 +114,7 @@ impl<'a> Program<'a> {
         let mut linker = Linker::new(module.engine());
         linker.host_functions(aura_wasi::FUNCTIONS, |wasi| wasi).map_err(internal)?;
         linker.host_functions(aura_wasi::UNSTABLE_FUNCTIONS, |wasi| wasi).map_err(internal)?;
+        linker.host_functions(aura_wasi::NET_FUNCTIONS, |wasi| wasi).map_err(internal)?;
         match args.unknown_imports {
             UnknownImports::Refuse => refuse_unknown(path, module)?,
             UnknownImports::Trap => {

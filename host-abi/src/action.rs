@@ -73,7 +73,7 @@ actions! {
     FsWrite = "fs.write", [], Directory, Handle, "fs.write=HOST[::GUEST]", "read, create, change and remove what lies below one directory";
     NetListen = "net.listen", [], Address, Handle, "net.listen=HOST:PORT", "accept connections at one address of this host and exchange bytes over them";
     NetConnect = "net.connect", [], Endpoint, Handle, "net.connect=HOST:PORT", "open TCP connections to one host and port";
-    NetResolve = "net.resolve", [], Host, Direct, "net.resolve=HOST", "look up the addresses of one host name";
+    NetResolve = "net.resolve", [], Host, Handle, "net.resolve=HOST", "look up the addresses of one host name";
     Call = "call", [], Function, Direct, "call:FUNCTION", "call one function of the host";
 }
 

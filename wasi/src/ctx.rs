@@ -171,6 +171,7 @@ impl WasiCtx {
                     .map_err(|error| AttachError::Listen { address: format!("{host}:{port}"), error })?;
                 self.insert_socket(&grant, listener.into())?;
             }
+            (Action::NetConnect, Resource::Endpoint { .. }) | (Action::NetResolve, Resource::Host(_)) => {}
             _ => return Err(AttachError::NotWasi(spec.to_string())),
         }
         self.grants.push(grant);
@@ -239,6 +240,12 @@ impl WasiCtx {
     fn check_strings(&self, what: &'static str, bytes: usize) -> Result<(), AttachError> {
         let max = self.limits.strings_bytes_max;
         if bytes > max { Err(AttachError::StringsTooLong { what, bytes, max }) } else { Ok(()) }
+    }
+
+    /// Grants of the network, for their owner to look through.
+    pub(crate) fn net_grants(&self) -> impl Iterator<Item = &Arc<Capability>> {
+        let net = [Action::NetConnect, Action::NetResolve];
+        self.grants.iter().filter(move |grant| net.contains(&grant.spec().action))
     }
 
     /// Whether any grant of one of these actions stands.

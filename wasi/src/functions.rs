@@ -38,6 +38,7 @@ macro_rules! handles {
             Action::FsCreate,
             Action::FsWrite,
             Action::NetListen,
+            Action::NetConnect,
             $(Action::$more),*
         ]
     };
@@ -161,15 +162,15 @@ functions! {
     }
 }
 
-/// The row of a name, in either interface.
+/// The row of a name, in any of the interfaces.
 #[must_use]
 pub fn find(module: &str, name: &str) -> Option<&'static HostFn<WasiCtx>> {
-    let tables = FUNCTIONS.iter().chain(UNSTABLE_FUNCTIONS);
+    let tables = FUNCTIONS.iter().chain(UNSTABLE_FUNCTIONS).chain(crate::NET_FUNCTIONS);
     tables.into_iter().find(|function| function.module == module && function.name == name)
 }
 
 /// Runs a body if one of the actions is granted and turns its outcome into the guest's result.
-fn enter(
+pub(crate) fn enter(
     ctx: &mut WasiCtx,
     call: &mut HostCall<'_>,
     name: &'static str,

@@ -28,8 +28,10 @@
 //!
 //! # Sockets
 //!
-//! A guest opens none. It uses those that the host passed in ([`WasiCtx::attach_socket`]) or that a grant
-//! of `net.listen` made, and the connections that it accepts from them.
+//! The functions of preview 1 open none. A guest uses those that the host passed in ([`WasiCtx::attach_socket`]) or that a grant
+//! of `net.listen` made, the connections that it accepts from them, and those that it opens by the two
+//! functions of the module `aura_net` ([`NET_FUNCTIONS`]): `connect` and `resolve`, whose interface is
+//! described in `wasi/src/net.rs`.
 //!
 //! # Waiting
 //!
@@ -52,6 +54,7 @@ mod errno;
 mod fd;
 mod functions;
 mod limits;
+mod net;
 mod path;
 mod poll;
 mod program;
@@ -66,4 +69,5 @@ pub use denied::DeniedOp;
 pub use errno::Errno;
 pub use functions::{FUNCTIONS, MODULE, UNSTABLE_FUNCTIONS, UNSTABLE_MODULE, find};
 pub use limits::WasiLimits;
+pub use net::{NET_FUNCTIONS, NET_MODULE};
 pub use stream::{Input, Output};

@@ -196,6 +196,12 @@ impl Entry {
         Self { object: Object::Socket(socket), grant, rights, inheriting, flags: FdFlags::NONE }
     }
 
+    /// A connection that the guest opened.
+    pub(crate) fn connected(socket: Socket, grant: Arc<Capability>) -> Self {
+        let object = Object::Socket(socket);
+        Self { object, grant, rights: CONNECTION, inheriting: Rights::NONE, flags: FdFlags::NONE }
+    }
+
     /// A connection that came over a listener.
     pub(crate) fn accepted(socket: Socket, flags: FdFlags, handed: HandedDown) -> Self {
         let rights = CONNECTION.and(handed.rights);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aura_host_abi::{Capability, GuestMemory, HostCall, HostError, HostFn};
-use aura_wasi::{Errno, FUNCTIONS, WasiCtx};
+use aura_wasi::{Errno, FUNCTIONS, NET_FUNCTIONS, WasiCtx};
 
 pub const OUT: u32 = 0x100;
 pub const IOVS: u32 = 0x200;
@@ -37,7 +37,7 @@ pub struct Guest {
 }
 
 pub fn function(name: &str) -> &'static HostFn<WasiCtx> {
-    FUNCTIONS.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("{name} is in the table"))
+    FUNCTIONS.iter().chain(NET_FUNCTIONS).find(|f| f.name == name).unwrap_or_else(|| panic!("{name} is in the table"))
 }
 
 impl Guest {

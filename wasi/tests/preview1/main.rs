@@ -6,6 +6,8 @@ mod guest;
 mod hostile;
 mod links;
 mod matrix;
+mod narrow;
+mod net;
 mod program;
 mod properties;
 mod readonly;
