@@ -15,7 +15,7 @@ use crate::signals::Running;
 use crate::store::{AsContextMut, StoreData};
 use crate::value::{Val, read_slots, write_slots};
 use crate::vm::instance::InstanceData;
-use crate::{arch, stack, tier, trap};
+use crate::{arch, exception, stack, tier, trap};
 
 /// How deep host functions and guests may call each other in turns.
 const DEPTH_MAX: u32 = 1000;
@@ -51,7 +51,10 @@ pub(crate) unsafe fn invoke(store: *mut StoreData, func: *const VmFuncRef, slots
     match status {
         Status::Ok => Ok(()),
         Status::Trap => Err(finish(data)),
-        Status::Exception => Err(Error::exception()),
+        Status::Exception => {
+            data.pending_exception = exception::take_pending(data.vm());
+            Err(Error::exception())
+        }
         Status::TailCall => unreachable!("`call_slots` makes the tail calls of what it calls"),
     }
 }

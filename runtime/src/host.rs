@@ -24,9 +24,9 @@ use crate::audit::{self, AuditEvent, AuditOutcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grant::{self, DeniedImport};
 use crate::store::StoreData;
-use crate::trap;
 use crate::vm::instance::InstanceData;
 use crate::vm::memory::LinearMemory;
+use crate::{exception, trap};
 
 /// The body of a host function, without the type of its store.
 pub type Body = dyn Fn(HostContext, &mut [u64]) -> Result<()> + Send + Sync;
@@ -335,8 +335,7 @@ pub(crate) extern "C" fn host_entry(vmctx: *mut VmCtx, _: *const VmFuncEntry, sl
         }
     };
     // SAFETY: the body has returned; nothing of the store is borrowed on this thread.
-    fail(unsafe { &mut *store }, error);
-    Status::Trap
+    fail(unsafe { &mut *store }, error)
 }
 
 unsafe fn slots_of<'a>(slots: *mut u64, len: usize) -> &'a mut [u64] {
@@ -356,7 +355,11 @@ fn poison(home: *mut VmCtx) {
 }
 
 #[cold]
-fn fail(store: &mut StoreData, error: Error) {
+fn fail(store: &mut StoreData, error: Error) -> Status {
+    if error.kind() == ErrorKind::Exception && store.pending_exception != 0 {
+        exception::set_pending(store.vm(), std::mem::take(&mut store.pending_exception));
+        return Status::Exception;
+    }
     match error.trap() {
         // A trap that the function asked for, as if guest code had trapped here.
         Some(trap) if error.kind() == ErrorKind::Trap && trap.frames().is_empty() => trap::record(store, trap.code()),
@@ -365,4 +368,5 @@ fn fail(store: &mut StoreData, error: Error) {
             store.pending.error = Some(error);
         }
     }
+    Status::Trap
 }

@@ -20,6 +20,7 @@ use crate::audit::{Audit, AuditSink};
 use crate::constant::Typed;
 use crate::engine::{Engine, Strategy};
 use crate::error::{Error, Result};
+use crate::exception::ExnRef;
 use crate::externs::{Extern, GlobalRecord};
 use crate::gc::{self, Collections, Heap, HostValues, RootsCell};
 use crate::grant::{self, Attach, DeniedImport, Injections, SlotReport, Standing};
@@ -73,6 +74,8 @@ pub(crate) struct StoreData {
     pub(crate) pending: Pending,
     /// What [`aura_host_abi::vm::VmTail::args`] points to, once it is needed.
     pub(crate) tail_args: Box<[u64]>,
+    /// The exception that the error of a call stands for, until somebody takes or throws it; 0 if none.
+    pub(crate) pending_exception: u32,
     pub(crate) limits: StoreLimits,
     memory_bytes: u64,
     table_elements: u64,
@@ -145,6 +148,7 @@ impl StoreData {
             interp,
             pending: Pending::default(),
             tail_args: Box::default(),
+            pending_exception: 0,
             limits: config.store_limits,
             memory_bytes: 0,
             table_elements: 0,
@@ -400,6 +404,12 @@ impl<T: 'static> Store<T> {
         &mut self.get_mut().data
     }
 
+    /// Takes the exception that the last call to fail with [`crate::ErrorKind::Exception`] ended by. It is kept until
+    /// it is taken, or another takes its place.
+    pub fn take_pending_exception(&mut self) -> Option<ExnRef> {
+        ExnRef::take_pending(&mut self.get_mut().data)
+    }
+
     /// Collects all objects that guests and the host have no reference to, and values of the host that nobody refers to.
     ///
     /// # Errors
@@ -601,6 +611,11 @@ impl<'a, T: 'static> Caller<'a, T> {
     #[must_use]
     pub fn data(&self) -> &T {
         &self.store.user
+    }
+
+    /// As [`Store::take_pending_exception`].
+    pub fn take_pending_exception(&mut self) -> Option<ExnRef> {
+        ExnRef::take_pending(&mut self.store.data)
     }
 
     /// The host's data.

@@ -168,7 +168,7 @@ macro_rules! for_each_proposal {
             /// Shared memories and atomic accesses.
             wasm_threads = "threads", THREADS, false;
             /// Exceptions as they were before they became part of the standard: `try`, `catch` and `delegate`.
-            wasm_legacy_exceptions = "legacy-exceptions", LEGACY_EXCEPTIONS, false;
+            wasm_legacy_exceptions = "legacy-exceptions", LEGACY_EXCEPTIONS, true;
             /// Memories whose length is no multiple of 64 KiB.
             wasm_custom_page_sizes = "custom-page-sizes", CUSTOM_PAGE_SIZES, true;
             /// Sums, differences and products of 128 bits.

@@ -46,6 +46,7 @@ fn h15_proposals_that_are_off_are_named() {
         ("reference-types", "(module (func (param externref)))"),
         ("tail-call", "(module (func $f return_call $f))"),
         ("exception-handling", "(module (tag))"),
+        ("legacy-exceptions", "(module (func try catch_all end))"),
     ] {
         refused_as(proposal, module, Features::V1);
         let on = Features::V1.with(proposal, true).expect("implemented");
@@ -64,7 +65,6 @@ fn h15_proposals_that_are_off_are_named() {
         ("custom-page-sizes", "(module (memory 1 (pagesize 1)))"),
         ("wide-arithmetic", "(module (func (param i64) (result i64 i64) local.get 0 local.get 0 i64.mul_wide_s))"),
         ("stack-switching", "(module (type $f (func)) (type (cont $f)))"),
-        ("legacy-exceptions", "(module (func try catch_all end))"),
     ] {
         refused_as(proposal, module, Features::V2);
     }

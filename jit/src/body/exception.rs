@@ -167,6 +167,13 @@ impl Body<'_> {
         self.emit.begin(landing);
         let exn = self.emit.builder.block_params(landing)[0];
         let was_cold = self.emit.set_cold(true);
+        if let Some(&Inst::Enter { saved, cost }) = code.insts.first() {
+            // The frames that the exception left no longer cost anything.
+            let before = self.get(SlotType::I64, saved);
+            let cost = self.emit.iconst64(cost.into());
+            let left = self.emit.ins().isub(before, cost);
+            self.emit.restore_depth(left);
+        }
         if region.cost > 0 {
             self.emit.charge(region.cost);
         }

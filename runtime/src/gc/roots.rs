@@ -2,7 +2,7 @@
 //!
 //! Exact ones, all of them: slots of interpreted frames that hold nothing else; places in frames of
 //! compiled code that its stack maps name; globals, elements of tables and of segments of a reference class;
-//! the exception on its way; handles of the host. Arrays in which a call carries its arguments and results are none:
+//! the exception on its way, and the one that left guest code last; handles of the host. Arrays in which a call carries its arguments and results are none:
 //! see the rule in [`super`].
 //!
 //! # Safety
@@ -27,6 +27,7 @@ pub(super) fn each(store: &mut StoreData, renew: &mut Renew<'_>) {
     let exception = store.shared.vm_exception();
     // SAFETY: the store's thread runs this, and no reference to the word exists.
     unsafe { *exception = renew(*exception) };
+    store.pending_exception = renew(store.pending_exception);
     for instance in &mut store.instances {
         globals(instance, renew);
         segments(instance, renew);

@@ -8,7 +8,7 @@
 
 use aura_host_abi::trap::Status;
 use aura_host_abi::{SlotType, StructType, TrapCode};
-use aura_validator::code::{Handler, Operands, Slot};
+use aura_validator::code::{Handler, Inst, Operands, Slot};
 use aura_validator::ops::v128;
 
 use super::machine::{Cursor, Machine};
@@ -68,6 +68,7 @@ impl Machine {
             let frame = *self.state().current();
             let cursor = self.resume(&frame);
             if let Some(handler) = self.handler(cursor, frame.pc - 1, exn)? {
+                self.forget_depth(cursor.regs);
                 // SAFETY: the handler is the running code's, and takes the exception's tag.
                 unsafe { self.deliver(cursor.regs, handler, exn) };
                 return Ok(Cursor { next: self.target(handler.target), ..cursor });
@@ -77,6 +78,15 @@ impl Machine {
                 return Err(Status::Exception);
             }
             self.state().pop();
+        }
+    }
+
+    /// The frames that an exception left on its way to the running one no longer cost anything.
+    fn forget_depth(&mut self, regs: Regs) {
+        if let Some(&Inst::Enter { saved, cost }) = self.code().insts.first() {
+            // SAFETY: the slot is the running code's, written when the frame was entered.
+            let before = unsafe { regs.get::<i64>(saved) };
+            self.restore_depth(before.saturating_sub(cost.into()));
         }
     }
 

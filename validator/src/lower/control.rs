@@ -49,6 +49,14 @@ enum Kind {
     Try {
         region: u32,
     },
+    /// The body of a legacy `try`.
+    LegacyTry {
+        region: u32,
+    },
+    /// A legacy `catch` or `catch_all`; the exception is the first operand, which the guest does not see.
+    LegacyCatch {
+        region: u32,
+    },
     /// The first arm of an `if`; the label stands at its `else`, or at its end if it has none.
     If {
         otherwise: LabelId,
@@ -109,7 +117,7 @@ impl<'m> Lowering<'m> {
         let len = self.stack.len() - params.len();
         let base = self.height_below(params.len());
         let region = match kind {
-            Kind::Try { region } => Some(region),
+            Kind::Try { region } | Kind::LegacyTry { region } => Some(region),
             _ => self.controls.last().expect("a function has a block").region,
         };
         self.controls.push(Control { kind, params, results, len, base, label, region });
@@ -158,15 +166,74 @@ impl<'m> Lowering<'m> {
         self.open(Kind::If { otherwise }, ty, None);
     }
 
+    /// Ends one part of a block before another; false if the whole block is dead.
+    fn end_part(&mut self) -> bool {
+        if self.dead.is_none() {
+            self.branch(0);
+            self.dead = Some(0);
+        }
+        self.dead == Some(0)
+    }
+
+    /// `try` of the legacy proposal.
+    pub(super) fn open_legacy_try(&mut self, ty: BlockType) {
+        self.settle_all();
+        let region = self.open_region(Vec::new());
+        self.open(Kind::LegacyTry { region }, ty, None);
+    }
+
+    /// `catch` and `catch_all`: ends the body or the clause before, and begins a clause.
+    pub(super) fn open_legacy_catch(&mut self, tag: Option<u32>) {
+        if !self.end_part() {
+            return;
+        }
+        let control = *self.control(0);
+        let region = match control.kind {
+            Kind::LegacyTry { region } => {
+                self.close_region(region);
+                region
+            }
+            Kind::LegacyCatch { region } => region,
+            _ => unreachable!("`catch` stands in a `try`"),
+        };
+        self.legacy_handler(region, tag, control.base);
+        let outer = self.code.regions[region as usize].outer;
+        let open = self.controls.last_mut().expect("`catch` stands in a `try`");
+        (open.kind, open.region) = (Kind::LegacyCatch { region }, outer);
+        self.revive(&control, Types::One(SlotType::Ref));
+        if let Some(tag) = tag {
+            for ty in self.module.func_type_at(self.module.tags[tag as usize]).params() {
+                self.stack.push(ty.slot_type());
+            }
+        }
+    }
+
+    /// `delegate`: ends a `try` whose exceptions go on as if the block `depth` levels out had thrown them.
+    pub(super) fn close_legacy_delegate(&mut self, depth: u32) {
+        if let Some(nested @ 1..) = &mut self.dead {
+            *nested -= 1;
+            return;
+        }
+        let control = self.controls.pop().expect("`delegate` closes a block");
+        let Kind::LegacyTry { region } = control.kind else { unreachable!("`delegate` closes a `try`") };
+        self.close_region(region);
+        self.code.regions[region as usize].outer = self.control(depth).region;
+        self.close_at(&control, None);
+    }
+
+    /// `rethrow`: throws what the `catch` `depth` levels out caught.
+    pub(super) fn legacy_rethrow(&mut self, depth: u32) {
+        let control = self.control(depth);
+        assert!(matches!(control.kind, Kind::LegacyCatch { .. }), "validated: `rethrow` names a `catch`");
+        let exn = { control.base }.take(SlotType::Ref);
+        self.emit(Inst::ThrowRef { exn });
+        self.die();
+    }
+
     /// `else`: ends the first arm of an `if` and begins the second.
     pub(super) fn open_else(&mut self) {
-        match &mut self.dead {
-            Some(0) => {}
-            Some(_) => return,
-            None => {
-                self.branch(0);
-                self.dead = Some(0);
-            }
+        if !self.end_part() {
+            return;
         }
         let control = self.controls.last_mut().expect("`else` stands in an `if`");
         let Kind::If { otherwise } = control.kind else { unreachable!("`else` stands in an `if`") };
@@ -182,6 +249,10 @@ impl<'m> Lowering<'m> {
             *nested -= 1;
             return;
         }
+        if matches!(self.control(0).kind, Kind::LegacyCatch { .. }) {
+            // The results lie above the exception.
+            self.end_part();
+        }
         let control = self.controls.pop().expect("`end` closes a block");
         match control.kind {
             Kind::Function => {
@@ -194,11 +265,11 @@ impl<'m> Lowering<'m> {
             // Nothing branches to the end of a loop: what is on the stack stays as it is.
             Kind::Loop => {}
             Kind::If { otherwise } => self.close_at(&control, Some(otherwise)),
-            Kind::Try { region } => {
+            Kind::Try { region } | Kind::LegacyTry { region } => {
                 self.close_region(region);
                 self.close_at(&control, None);
             }
-            Kind::Block | Kind::Else => self.close_at(&control, None),
+            Kind::Block | Kind::Else | Kind::LegacyCatch { .. } => self.close_at(&control, None),
         }
     }
 

@@ -32,6 +32,17 @@ impl<'m> Lowering<'m> {
         Handler { tag, payload, exn, target }
     }
 
+    /// A handler at the next instruction for a clause of a legacy `try`. The exception goes below what it carries.
+    pub(super) fn legacy_handler(&mut self, region: u32, tag: Option<u32>, mut height: Height) {
+        let exn = Some(height.take(SlotType::Ref));
+        let payload = self.payload(tag, &mut height);
+        let target = self.new_label(false);
+        self.bind(target);
+        let region = &mut self.code.regions[region as usize];
+        region.handlers.push(Handler { tag, payload, exn, target });
+        region.cost += u32::from(self.options.fuel);
+    }
+
     /// Slots for what exceptions of a tag carry.
     pub(super) fn payload(&mut self, tag: Option<u32>, height: &mut Height) -> Operands {
         let start = self.code.operands.len() as u32;

@@ -38,6 +38,11 @@ macro_rules! visit_rows {
     (@one BrOnNull $($rest:tt)*) => {};
     (@one BrOnNonNull $($rest:tt)*) => {};
     (@one TryTable $($rest:tt)*) => {};
+    (@one Try $($rest:tt)*) => {};
+    (@one Catch $($rest:tt)*) => {};
+    (@one CatchAll $($rest:tt)*) => {};
+    (@one Delegate $($rest:tt)*) => {};
+    (@one Rethrow $($rest:tt)*) => {};
     (@one Throw $($rest:tt)*) => {};
     (@one ThrowRef $($rest:tt)*) => {};
     (@one RefEq $($rest:tt)*) => {};
@@ -257,6 +262,30 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
     fn visit_try_table(&mut self, table: TryTable) {
         if self.begin_block(Op::TryTable) {
             self.open_try_table(&table);
+        }
+    }
+
+    fn visit_try(&mut self, ty: BlockType) {
+        if self.begin_block(Op::Try) {
+            self.open_legacy_try(ty);
+        }
+    }
+
+    fn visit_catch(&mut self, tag: u32) {
+        self.open_legacy_catch(Some(tag));
+    }
+
+    fn visit_catch_all(&mut self) {
+        self.open_legacy_catch(None);
+    }
+
+    fn visit_delegate(&mut self, depth: u32) {
+        self.close_legacy_delegate(depth);
+    }
+
+    fn visit_rethrow(&mut self, depth: u32) {
+        if self.begin(Op::Rethrow) {
+            self.legacy_rethrow(depth);
         }
     }
 
