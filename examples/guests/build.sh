@@ -7,6 +7,7 @@
 #   clang 19.1.7      Debian: clang-19 lld-19 wasi-libc (0.0~git20220510) libclang-rt-19-dev-wasm32
 #                     libc++-19-dev-wasm32 libc++abi-19-dev-wasm32
 #   wasm-merge 132    npm: binaryen@132.0.0
+#   Node.js 20, npm   build-moonbit.cjs names the package with the compiler
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -36,6 +37,8 @@ done
 npx --yes --package binaryen@132.0.0 wasm-merge archive.part archive lzss.part lzss --rename-export-conflicts \
     --enable-multimemory --enable-bulk-memory -g -o archive.wasm
 rm archive.part lzss.part
+
+node build-moonbit.cjs collected.mbt collected.wasm
 
 chmod 644 -- *.wasm
 ls -l -- *.wasm

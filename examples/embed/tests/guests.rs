@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aura_examples::run_command;
 use aura_runtime::{
-    Bounds, Config, Engine, GrantSpec, Instance, Linker, Module, Store, Strategy, Subject, Val, ValType,
+    Bounds, Caller, Config, Engine, GrantSpec, Instance, Linker, Module, Store, Strategy, Subject, Val, ValType,
 };
 use aura_wasi::WasiCtx;
 
@@ -174,6 +174,24 @@ fn wordcount_reads_what_the_host_wrote() {
         let words = instance.get_typed_func::<u32, u32>(&mut store, "words").expect("words");
         let error = words.call(&mut store, u32::MAX).expect_err("more than the buffer holds");
         assert!(error.trap().is_some(), "{engine_name}: {error}");
+    }
+}
+
+/// A program of a compiler for collected objects. It prints through one function of the host, a UTF-16 unit at a time.
+#[test]
+fn collected_prints_what_is_expected() {
+    enter_root();
+    let expected = fs::read_to_string("examples/guests/collected.printed").expect("what it prints");
+    for (engine_name, engine) in engines() {
+        let module = Module::from_file(&engine, "examples/guests/collected.wasm").expect("the module");
+        let mut linker = Linker::new(&engine);
+        let print = |mut caller: Caller<'_, Vec<u16>>, unit: u32| caller.data_mut().push(unit as u16);
+        linker.func_wrap("spectest", "print_char", print).expect("the function");
+        let mut store = Store::new(&engine, Vec::new());
+        let instance = linker.instantiate(&mut store, &module).expect("an instance");
+        let start = instance.get_typed_func::<(), ()>(&mut store, "_start").expect("the start");
+        start.call(&mut store, ()).expect("it ends");
+        assert_eq!(String::from_utf16_lossy(store.data()), expected, "on {engine_name}");
     }
 }
 
