@@ -66,6 +66,16 @@ pub fn contenders() -> Vec<Box<dyn Contender>> {
     made.unwrap_or_else(|error| panic!("an engine cannot be made: {error}"))
 }
 
+/// The contenders that have collected objects: each engine with its default memory, since these programs use none.
+///
+/// # Panics
+/// As [`contenders`].
+#[must_use]
+pub fn collecting_contenders() -> Vec<Box<dyn Contender>> {
+    let names = ["aura interpreter, guard", "aura jit, guard", "wasmtime"];
+    contenders().into_iter().filter(|contender| names.contains(&contender.name())).collect()
+}
+
 /// The modules that are run.
 pub mod guests {
     use std::fs;
@@ -91,6 +101,16 @@ pub mod guests {
     #[must_use]
     pub fn of_text(text: &str) -> Vec<u8> {
         ::wat::parse_str(text).expect("the benches write correct modules")
+    }
+
+    /// The bytes of a guest of `benches/guests`, which is text.
+    ///
+    /// # Panics
+    /// If it is not there or wrong.
+    #[must_use]
+    pub fn written(name: &str) -> Vec<u8> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests").join(name);
+        ::wat::parse_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     /// The bytes of a prebuilt guest of `examples/guests`.

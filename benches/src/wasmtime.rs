@@ -23,7 +23,7 @@ pub(crate) fn contenders() -> Outcome<Vec<Box<dyn Contender>>> {
     let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
     for (name, allocation) in configurations {
         let mut config = Config::new();
-        config.allocation_strategy(allocation);
+        config.allocation_strategy(allocation).wasm_function_references(true).wasm_gc(true);
         contenders.push(Box::new(Wasmtime { name, engine: Engine::new(&config)? }));
     }
     Ok(contenders)
