@@ -118,7 +118,7 @@ impl<T> GuestPtr<T> {
 impl<T: GuestType> GuestPtr<T> {
     /// The pointer `count` values on; past the end of the address space it is one that no access accepts.
     #[must_use]
-    pub fn add(self, count: u64) -> Self {
+    pub fn offset(self, count: u64) -> Self {
         Self::new(count.checked_mul(T::SIZE).and_then(|bytes| self.address.checked_add(bytes)).unwrap_or(u64::MAX))
     }
 
@@ -157,7 +157,7 @@ impl<T: GuestType> GuestSlice<T> {
     /// # Errors
     /// If there is none of this index.
     pub fn at(self, index: u64) -> Result<GuestPtr<T>, OutOfBounds> {
-        if index < self.len { Ok(self.start.add(index)) } else { Err(self.out_of_bounds()) }
+        if index < self.len { Ok(self.start.offset(index)) } else { Err(self.out_of_bounds()) }
     }
 
     /// Checks that all of it lies inside the memory, without touching it.
@@ -178,7 +178,7 @@ impl<T: GuestType> GuestSlice<T> {
         if self.len > most as u64 {
             return Err(self.out_of_bounds());
         }
-        (0..self.len).map(|index| self.start.add(index).read(memory)).collect()
+        (0..self.len).map(|index| self.start.offset(index).read(memory)).collect()
     }
 
     /// Copies values in, from the first on.
@@ -191,7 +191,7 @@ impl<T: GuestType> GuestSlice<T> {
             return Err(self.out_of_bounds());
         }
         places.check(memory)?;
-        values.iter().zip(0..).try_for_each(|(&value, index)| places.start.add(index).write(memory, value))
+        values.iter().zip(0..).try_for_each(|(&value, index)| places.start.offset(index).write(memory, value))
     }
 
     fn out_of_bounds(self) -> OutOfBounds {
@@ -264,7 +264,7 @@ mod tests {
                 assert!(at.slice(1_u32).read(memory, 9).is_err(), "{address}");
             }
             let at = GuestPtr::<u64>::new(0);
-            assert!(at.add(u64::MAX).read(memory).is_err() && at.add(8).read(memory).is_err());
+            assert!(at.offset(u64::MAX).read(memory).is_err() && at.offset(8).read(memory).is_err());
             assert!(at.slice(u64::MAX).read(memory, usize::MAX).is_err(), "the length in bytes wraps");
             assert!(at.slice(8_u32).read(memory, 7).is_err(), "more than the host takes");
             assert!(at.slice(2_u32).write(memory, &[0; 3]).is_err(), "more than places");

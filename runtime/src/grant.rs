@@ -129,8 +129,11 @@ pub struct SlotReport {
     pub bytes: u64,
 }
 
+/// Tells the host's data, which lies behind the store's own, of a grant.
+type AttachBody = dyn Fn(*mut StoreData, &Arc<Capability>) -> Result<()> + Send + Sync;
+
 /// What tells the host's data of a grant.
-pub(crate) struct Attach(Box<dyn Fn(*mut StoreData, &Arc<Capability>) -> Result<()> + Send + Sync>);
+pub(crate) struct Attach(Box<AttachBody>);
 
 impl fmt::Debug for Attach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -138,8 +138,10 @@ impl HostRecord {
 
     fn run_gated(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Result<()> {
         let store = context.store;
-        // SAFETY: the store runs on this thread; its calls in flight live as long as it, and are shared.
-        let flight = unsafe { &*Arc::as_ptr(&(*store).flight) };
+        // SAFETY: the store runs on this thread, and nothing of it is borrowed exclusively.
+        let flight = Arc::as_ptr(unsafe { &(*store).flight });
+        // SAFETY: the store's calls in flight live as long as it, and are shared.
+        let flight = unsafe { &*flight };
         if flight.take_attention() {
             // SAFETY: as above; nothing of the store is borrowed before the call begins.
             grant::take_in_injections(unsafe { &mut *store });

@@ -26,7 +26,9 @@ pub(super) fn each(store: &mut StoreData, renew: &mut Renew<'_>) {
     compiled_frames(store, renew);
     let exception = store.shared.vm_exception();
     // SAFETY: the store's thread runs this, and no reference to the word exists.
-    unsafe { *exception = renew(*exception) };
+    let thrown = unsafe { exception.read() };
+    // SAFETY: as above.
+    unsafe { exception.write(renew(thrown)) };
     store.pending_exception = renew(store.pending_exception);
     for instance in &mut store.instances {
         globals(instance, renew);
@@ -58,7 +60,9 @@ fn globals(instance: &InstanceData, renew: &mut Renew<'_>) {
         // SAFETY: the instance is linked; the global lies in its block.
         let place = unsafe { (*instance.global(index as u32)).bits.get() }.cast::<u64>();
         // SAFETY: as above; a reference lies in the lower half of the first word.
-        unsafe { place.write(u64::from(renew(place.read() as u32))) };
+        let reference = unsafe { place.read() } as u32;
+        // SAFETY: as above.
+        unsafe { place.write(u64::from(renew(reference))) };
     }
 }
 
@@ -91,7 +95,9 @@ fn compiled_frames_of(activation: &VmActivation, renew: &mut Renew<'_>) {
         registry::stack_map(pc, |below| {
             let place = (fp - below as usize) as *mut u32;
             // SAFETY: the frame at `fp` is of the function that `pc` is in, whose stack map names the place.
-            unsafe { place.write(renew(place.read())) };
+            let reference = unsafe { place.read() };
+            // SAFETY: as above.
+            unsafe { place.write(renew(reference)) };
         });
         // SAFETY: compiled code keeps frame pointers, and `fp` is below the entry's frame.
         (pc, fp) = unsafe { arch::caller_frame(fp) };

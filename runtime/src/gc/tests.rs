@@ -273,7 +273,7 @@ fn values_of_the_host_live_while_something_names_them() {
     let types = Types::of(&store);
     let data = data(&mut store);
     let scope = data.roots.get_mut().begin();
-    let add = |data: &mut StoreData| host_value(data.externs.add(Box::new("value"), 10).ok().expect("room"));
+    let add = |data: &mut StoreData| host_value(data.externs.add(Box::new("value"), 10).expect("room"));
     let (held, dropped) = (add(data), add(data));
     let object = node(data, types, 0).expect("room");
     set(data, object, LEFT, held);

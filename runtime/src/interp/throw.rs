@@ -146,12 +146,24 @@ impl Machine {
 /// The slot holds such a value; `place` is such a field.
 unsafe fn store_field(regs: Regs, ty: SlotType, slot: Slot, place: *mut u8) {
     match ty {
-        // SAFETY: said by the caller.
-        SlotType::I32 | SlotType::F32 | SlotType::Ref => unsafe { place.cast::<u32>().write(regs.get(slot)) },
-        // SAFETY: said by the caller.
-        SlotType::I64 | SlotType::F64 | SlotType::Func => unsafe { place.cast::<u64>().write(regs.get(slot)) },
-        // SAFETY: said by the caller; bytes need no alignment.
-        SlotType::V128 => unsafe { place.cast::<[u8; 16]>().write(regs.get::<v128>(slot).0) },
+        SlotType::I32 | SlotType::F32 | SlotType::Ref => {
+            // SAFETY: said by the caller.
+            let value = unsafe { regs.get(slot) };
+            // SAFETY: said by the caller.
+            unsafe { place.cast::<u32>().write(value) };
+        }
+        SlotType::I64 | SlotType::F64 | SlotType::Func => {
+            // SAFETY: said by the caller.
+            let value = unsafe { regs.get(slot) };
+            // SAFETY: said by the caller.
+            unsafe { place.cast::<u64>().write(value) };
+        }
+        SlotType::V128 => {
+            // SAFETY: said by the caller.
+            let v128(bytes) = unsafe { regs.get(slot) };
+            // SAFETY: said by the caller; bytes need no alignment.
+            unsafe { place.cast::<[u8; 16]>().write(bytes) };
+        }
     }
 }
 
@@ -161,11 +173,23 @@ unsafe fn store_field(regs: Regs, ty: SlotType, slot: Slot, place: *mut u8) {
 /// The slot is one for such a value; `place` is such a field.
 unsafe fn load_field(regs: Regs, ty: SlotType, slot: Slot, place: *const u8) {
     match ty {
-        // SAFETY: said by the caller.
-        SlotType::I32 | SlotType::F32 | SlotType::Ref => unsafe { regs.set(slot, place.cast::<u32>().read()) },
-        // SAFETY: said by the caller.
-        SlotType::I64 | SlotType::F64 | SlotType::Func => unsafe { regs.set(slot, place.cast::<u64>().read()) },
-        // SAFETY: said by the caller; bytes need no alignment.
-        SlotType::V128 => unsafe { regs.set(slot, v128(place.cast::<[u8; 16]>().read())) },
+        SlotType::I32 | SlotType::F32 | SlotType::Ref => {
+            // SAFETY: said by the caller.
+            let value = unsafe { place.cast::<u32>().read() };
+            // SAFETY: said by the caller.
+            unsafe { regs.set(slot, value) };
+        }
+        SlotType::I64 | SlotType::F64 | SlotType::Func => {
+            // SAFETY: said by the caller.
+            let value = unsafe { place.cast::<u64>().read() };
+            // SAFETY: said by the caller.
+            unsafe { regs.set(slot, value) };
+        }
+        SlotType::V128 => {
+            // SAFETY: said by the caller; bytes need no alignment.
+            let bytes = unsafe { place.cast::<[u8; 16]>().read() };
+            // SAFETY: said by the caller.
+            unsafe { regs.set(slot, v128(bytes)) };
+        }
     }
 }
