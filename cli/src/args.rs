@@ -42,7 +42,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a program (the default: `aura FILE` is `aura run FILE`)
     #[command(after_help = examples())]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run WebAssembly test scripts
     Wast(WastArgs),
     /// Show what a module is and what it would ask for
@@ -420,7 +420,7 @@ mod tests {
 
     fn run_args(line: &str) -> RunArgs {
         match Cli::try_parse_from(with_default_command(words(line).into_iter())).expect(line).command {
-            Command::Run(args) => args,
+            Command::Run(args) => *args,
             other => panic!("{line}: {other:?}"),
         }
     }

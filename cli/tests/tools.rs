@@ -45,7 +45,7 @@ fn a_script_that_fails_gets_a_line_with_its_lines_and_reasons() {
 fn a_table_goes_between_the_marks_of_a_document() {
     let folder = Folder::new();
     let marks = |table: &str| format!("# Title\n<!-- conformance: begin -->\n{table}<!-- conformance: end -->\nend\n");
-    folder.write("good/a.wast", GOOD).write("good/b.wast", GOOD).write("table.md", &marks("old\n"));
+    folder.write("good/a.wast", GOOD).write("good/b.wast", GOOD).write("table.md", marks("old\n"));
     let ran = folder.aura(&["wast", "--engine", "all", "--bounds", "all", "--table", "table.md", "good"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let table = "\n| set | files | interpreter | JIT | auto |\n|---|--:|--:|--:|--:|\n| good | 2 | 6 | 6 | 6 |\n\n";

@@ -189,5 +189,5 @@ fn race(calls: u64) -> Result<u64, Error> {
 fn raced(store: &mut Store<()>, once: &Func, phase: &AtomicU64) -> (bool, bool) {
     let before = phase.load(Ordering::SeqCst);
     let ok = once.call(store, &[], &mut [] as &mut [Val]).is_ok();
-    (ok, ok && before % 2 == 0 && phase.load(Ordering::SeqCst) == before)
+    (ok, ok && before.is_multiple_of(2) && phase.load(Ordering::SeqCst) == before)
 }

@@ -98,7 +98,7 @@ impl Policy {
     ///
     /// # Errors
     /// If it cannot be read, or as [`Policy::parse`].
-    #[expect(clippy::disallowed_methods, reason = "reading the policy is what the embedder asks for")]
+    #[allow(clippy::disallowed_methods, reason = "reading the policy is what the embedder asks for")]
     pub fn read(path: &Path) -> Result<Self, PolicyError> {
         let at = |mut error: PolicyError| {
             error.path = Some(path.to_owned());

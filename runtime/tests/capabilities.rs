@@ -260,8 +260,11 @@ fn terms_bound_calls_bytes_and_time() {
     });
 }
 
+/// Slot, outcome, bytes, and the grant that was used or needed.
+type Use = (Option<u32>, AuditOutcome, u64, String);
+
 #[derive(Default)]
-struct Told(Arc<Mutex<Vec<(Option<u32>, AuditOutcome, u64, String)>>>);
+struct Told(Arc<Mutex<Vec<Use>>>);
 
 impl AuditSink for Told {
     fn record(&mut self, event: &AuditEvent<'_>) -> std::io::Result<()> {

@@ -471,13 +471,13 @@ fn d2_index_spaces_of_memories_do_not_shift() {
         let run = |store: &mut Store<()>, export: String, args: &[u64]| -> Vec<u128> {
             call(store, instance, &export, args).unwrap_or_else(|trap| panic!("{name} {export}: {trap}"))
         };
-        for m in 0..4 {
-            run(&mut store, format!("store{m}"), &[2, 0x10 + m as u64]);
-            models[m][2] = 0x10 + m as u8;
+        for (m, model) in (0..4_u8).zip(&mut models) {
+            run(&mut store, format!("store{m}"), &[2, 0x10 + u64::from(m)]);
+            model[2] = 0x10 + m;
             run(&mut store, format!("fill{m}"), &[]);
-            models[m][1..3].fill(0x20 + m as u8);
+            model[1..3].fill(0x20 + m);
             run(&mut store, format!("init{m}"), &[]);
-            models[m][0] = b"abcd"[m];
+            model[0] = b"abcd"[usize::from(m)];
         }
         for (m, n) in (0..4).flat_map(|m| (0..4).map(move |n| (m, n))) {
             run(&mut store, format!("copy{m}{n}"), &[]);

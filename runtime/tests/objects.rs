@@ -4,7 +4,7 @@ mod common;
 
 use aura_runtime::{
     Config, Engine, ErrorKind, ExternType, Func, FuncType, Global, GlobalType, Instance, Limits64, Linker, Module,
-    Store, StoreLimits, Table, TableType, TrapCode, Val, ValType,
+    Store, StoreLimits, Table, TableType, Trap, TrapCode, Val, ValType,
 };
 use common::{everywhere_with, instantiate};
 
@@ -89,7 +89,7 @@ fn objects_keep_what_is_stored_in_them() {
             let (mut store, instance) = instantiate(engine, WORK);
             for _ in 0..4 {
                 assert_eq!(call(&mut store, instance, "sum", &[300]), Ok(45_150), "{name}");
-                assert_eq!(call(&mut store, instance, "packed", &[-1]), Ok(-1 + 0 + 2 - 1 + 6), "{name}");
+                assert_eq!(call(&mut store, instance, "packed", &[-1]), Ok(6), "{name}");
                 assert_eq!(call(&mut store, instance, "bytes", &[5, 5]), Ok(-1), "{name}");
                 assert_eq!(call(&mut store, instance, "bytes", &[-5, 39]), Ok(-5), "{name}");
                 let kept = (0..50).map(|i| if i % 3 == 0 { i } else { 1 }).sum();
@@ -287,7 +287,7 @@ fn constant_expressions_make_objects() {
         everywhere_with(configure, |name, engine| {
             let (mut store, instance) = instantiate(engine, wat);
             for _ in 0..3 {
-                assert_eq!(call(&mut store, instance, "sum", &[]), Ok(1 + 2 + 3 + 0 + 9 + 6 + 5 + 1), "{name}");
+                assert_eq!(call(&mut store, instance, "sum", &[]), Ok(1 + 2 + 3 + 9 + 6 + 5 + 1), "{name}");
             }
         });
     }
@@ -300,7 +300,7 @@ fn a_constant_expression_that_passes_the_heaps_limit_ends_instantiation() {
         let module = Module::new(engine, wat).expect(name);
         let mut store = Store::new(engine, ());
         let error = Instance::new(&mut store, &module, &[]).expect_err(name);
-        assert_eq!(error.trap().map(|trap| trap.code()), Some(TrapCode::HeapExhausted), "{name}: {error}");
+        assert_eq!(error.trap().map(Trap::code), Some(TrapCode::HeapExhausted), "{name}: {error}");
     });
 }
 
@@ -412,7 +412,7 @@ fn t2_types_of_another_engine_are_errors() {
                 "{name}: {error}"
             );
         }
-        assert_eq!(other.is_subtype(content, ValType::ANYREF).expect(name), true, "{name}");
+        assert!(other.is_subtype(content, ValType::ANYREF).expect(name), "{name}");
         Func::new(Store::new(&other, ()), ty, |_, _, _| Ok(()));
     });
 }

@@ -4,8 +4,8 @@
 //! differs, and what each engine observed.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use aura_spec_tests::differential::case::Case;
@@ -62,7 +62,8 @@ fn compare(seed: u64, count: u64) -> Result<usize, String> {
         Ok(())
     })?;
     bar.finish_and_clear();
-    let (no_module, differing) = (no_module.into_inner(), differing.into_inner().unwrap_or_else(|e| e.into_inner()));
+    let (no_module, differing) =
+        (no_module.into_inner(), differing.into_inner().unwrap_or_else(PoisonError::into_inner));
     println!("seeds {seed} to {}: {} modules, {differing} differ", end - 1, count - no_module);
     Ok(differing)
 }

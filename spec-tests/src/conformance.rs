@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use aura_runtime::Strategy;
 
-use crate::report::FileOutcome;
+use crate::report::{DirectiveOutcome, FileOutcome};
 use crate::suite::Mode;
 
 /// Where a document has the table.
@@ -61,7 +61,8 @@ impl Conformance {
                 .map(|(_, outcomes)| &outcomes[script])
                 .collect();
             let directives = runs.iter().map(|run| run.directives.len()).max().unwrap_or(0);
-            let passes = |index: &usize| runs.iter().all(|run| run.directives.get(*index).is_some_and(|d| d.passed()));
+            let passes =
+                |index: &usize| runs.iter().all(|run| run.directives.get(*index).is_some_and(DirectiveOutcome::passed));
             cell.directives += directives;
             cell.passed += (0..directives).filter(passes).count();
         }

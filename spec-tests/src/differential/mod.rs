@@ -97,8 +97,11 @@ impl Differential {
     /// Runs a module on every engine; arguments and the bounds mode are drawn from `seed`.
     #[must_use]
     pub fn check_module(&self, wasm: &[u8], seed: u64) -> Option<Difference> {
-        let (engines, bounds) =
-            if seed / 4 % 2 == 0 { (&self.guard, Bounds::Guard) } else { (&self.explicit, Bounds::Explicit) };
+        let (engines, bounds) = if (seed / 4).is_multiple_of(2) {
+            (&self.guard, Bounds::Guard)
+        } else {
+            (&self.explicit, Bounds::Explicit)
+        };
         let (first, others) = engines.split_first()?;
         let reference = observe(first, wasm, seed);
         others.iter().zip(&ENGINES[1..]).find_map(|(engine, (name, ..))| {
