@@ -14,7 +14,7 @@ use outcome::{Outcome, outcome};
 fn agree<T: PartialEq + std::fmt::Debug>(observe: impl Fn(&Engine) -> T) -> T {
     let mut first: Option<T> = None;
     for (name, engine) in engines(|config| {
-        config.deterministic(true).consume_fuel(true).wasm_relaxed_simd(true);
+        config.deterministic(true).consume_fuel(true).wasm_relaxed_simd(true).wasm_exceptions(true);
     }) {
         let seen = observe(&engine);
         match &first {
@@ -148,6 +148,52 @@ fn the_limit_follows_the_configuration() {
         depths[0]
     });
     assert!(depths[1].abs_diff(2 * depths[0]) <= 2 && depths[2].abs_diff(2 * depths[1]) <= 2, "{depths:?}");
+}
+
+/// An exception takes the cost of the frames that it ends back, in whatever tier they ran and wherever it arrives.
+#[test]
+fn frames_that_an_exception_ends_cost_nothing_any_more() {
+    let wat = r#"(module (tag $t (param i32)) (global $depth (export "depth") (mut i32) (i32.const 0))
+        (func $throw (param i32)
+            (if (local.get 0) (then (call $throw (i32.sub (local.get 0) (i32.const 1)))) (else (throw $t (i32.const 5)))))
+        (func $once (param i32) (result i32)
+            (block $caught (result i32)
+                (try_table (catch $t $caught) (call $throw (local.get 0)))
+                (i32.const 0)))
+        (func $returns (param i32) (result i32)
+            (try_table (result i32) (catch $t 0) (call $throw (local.get 0)) (i32.const 0)))
+        (func (export "often") (param i32) (result i32) (local $sum i32)
+            (loop $again
+                (local.set $sum (i32.add (local.get $sum) (call $once (i32.const 30))))
+                (local.set $sum (i32.add (local.get $sum) (call $returns (i32.const 7))))
+                (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+            (local.get $sum))
+        (func (export "in a loop") (param i32) (result i32) (local $turns i32)
+            (block $done
+                (loop $again
+                    (br_if $done (i32.ge_u (local.get $turns) (local.get 0)))
+                    (local.set $turns (i32.add (local.get $turns) (i32.const 1)))
+                    (try_table (catch_all $again) (call $throw (i32.const 50)))))
+            (local.get $turns))
+        (func $down (export "down") (result i32)
+            (global.set $depth (i32.add (global.get $depth) (i32.const 1)))
+            (drop (call $once (i32.const 0)))
+            (i32.add (call $down) (i32.const 1))))"#;
+    let depths = agree(|engine| {
+        let (mut store, instance) = common::instantiate(engine, wat);
+        store.set_fuel(1 << 40).expect("fuel is on");
+        let mut depths = Vec::new();
+        for turns in [3_000, 5_000] {
+            let often = call(&mut store, instance, "often", &[Val::I32(turns)]);
+            assert_eq!(often, Ok(vec![10 * turns as u128]));
+            assert_eq!(call(&mut store, instance, "in a loop", &[Val::I32(turns)]), Ok(vec![turns as u128]));
+            let before = depth(&store, instance);
+            assert_eq!(call(&mut store, instance, "down", &[]), Err(TrapCode::StackOverflow));
+            depths.push(depth(&store, instance) - before);
+        }
+        depths
+    });
+    assert!(depths[0] == depths[1] && depths[0] > 500, "{depths:?}");
 }
 
 /// Every NaN that is computed is the canonical one, and relaxed operators give what the deterministic profile says.

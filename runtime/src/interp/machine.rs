@@ -154,13 +154,13 @@ impl Machine {
         before
     }
 
-    /// Puts back what was left before the running frame.
+    /// Sets what frames may still cost.
     #[inline(never)]
-    pub(super) fn restore_depth(&mut self, before: i64) {
+    pub(super) fn set_depth(&mut self, left: i64) {
         // SAFETY: the store is live; this thread runs its guest.
-        let left = unsafe { (*self.store).depth_left.get() };
+        let word = unsafe { (*self.store).depth_left.get() };
         // SAFETY: as above.
-        unsafe { *left = before };
+        unsafe { *word = left };
     }
 
     /// The instruction a label stands at.
