@@ -149,13 +149,19 @@ pub(crate) extern "C" fn resolve_regs_with_area(vmctx: *mut VmCtx, entry: *const
 /// The register entry; where its stub cannot be made, `propagate`, which leads straight out of the activation.
 fn resolve_or(vmctx: *mut VmCtx, entry: *const VmFuncEntry, propagate: *const ()) -> *const () {
     // SAFETY: `arch::lazy_regs` passes what compiled code called: a live instance and its function's entry.
+    let word = unsafe { &(*entry).regs_entry };
+    let first = word.load(Ordering::Acquire);
+    if !arch::is_lazy(first) {
+        return first;
+    }
+    // SAFETY: as above.
     match unsafe { resolve(entry) } {
-        Ok(code) => {
-            // SAFETY: the entry is live.
-            let word = unsafe { &(*entry).regs_entry };
-            word.store(code.as_ptr(), Ordering::Release);
-            code.as_ptr()
-        }
+        // The stub that leads to the interpreter must not replace code that another thread put there
+        // meanwhile: the function's other word then leads here, and each would lead to the other for ever.
+        Ok(code) => match word.compare_exchange(first, code.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => code.as_ptr(),
+            Err(newer) => newer,
+        },
         Err(error) => {
             // SAFETY: the instance is live (host functions' contexts share its head).
             let data = unsafe { &mut *crate::store::StoreData::of(vmctx) };
@@ -222,7 +228,9 @@ unsafe fn compile_once(entry: *const VmFuncEntry) -> bool {
     // SAFETY: the entry lives as long as its module.
     let entry = unsafe { &*entry };
     let mut code = module.code.lock().expect("compilation does not panic with the lock held");
-    if entry.heat.load(Ordering::Relaxed) != SETTLED {
+    // Another thread that counts may have written its number over this one's verdict.
+    let is_new = entry.slots_entry.load(Ordering::Acquire) == interp_entry as *mut ();
+    if is_new && entry.heat.load(Ordering::Relaxed) != SETTLED {
         entry.heat.store(SETTLED, Ordering::Relaxed);
         if !(entry.index % 2 == 1 && module.engine().config().odd_functions_interpreted) {
             // What cannot be compiled within its budget stays interpreted; that is no error.

@@ -317,6 +317,11 @@ pub(crate) fn lazy_regs(ty: &FuncType) -> *mut () {
     (if fits { lazy } else { lazy_with_area }) as *mut ()
 }
 
+/// Whether a `regs_entry` is still the first one.
+pub(crate) fn is_lazy(code: *const ()) -> bool {
+    code == lazy as *const () || code == lazy_with_area as *const ()
+}
+
 /// The current stack pointer, near enough for limits.
 #[inline]
 pub(crate) fn stack_pointer() -> usize {
