@@ -7,7 +7,7 @@
 //! other on random modules.
 //!
 //! Reading order: [`report`], [`sets`], [`runner`], [`script`], [`refusal`], [`custom`], [`values`],
-//! [`spectest`], [`suite`], [`bundled`], [`conformance`], [`differential`].
+//! [`spectest`], `threads`, [`suite`], [`bundled`], [`conformance`], [`differential`].
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod script;
 pub mod sets;
 pub mod spectest;
 pub mod suite;
+mod threads;
 pub mod values;
 
 pub use report::{DirectiveOutcome, FileOutcome, Tally};

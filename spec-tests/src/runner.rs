@@ -159,13 +159,20 @@ fn run_script(engine: &Engine, text: &str, deadline: Instant, sender: &Sender<Me
     if sender.send(Message::Parsed(list)).is_err() {
         return;
     }
-    let mut script = match Script::new(engine, deadline) {
-        Ok(script) => script,
-        Err(error) => return drop(sender.send(Message::Unreadable(1, format!("the host module: {error}")))),
-    };
-    for directive in wast.directives {
-        if sender.send(Message::Outcome(script.run(directive))).is_err() {
-            return;
+    thread::scope(|scope| {
+        let mut script = match Script::new(engine, text, deadline, scope) {
+            Ok(script) => script,
+            Err(error) => return drop(sender.send(Message::Unreadable(1, format!("the host module: {error}")))),
+        };
+        let mut directives = wast.directives.into_iter().peekable();
+        while let Some(directive) = directives.next() {
+            let mut outcome = script.run(directive);
+            if directives.peek().is_none() {
+                outcome = outcome.and(script.finish());
+            }
+            if sender.send(Message::Outcome(outcome)).is_err() {
+                return;
+            }
         }
-    }
+    });
 }

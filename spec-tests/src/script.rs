@@ -1,22 +1,24 @@
 //! The state of a running script, and what each directive does to it.
 //!
-//! All instances of a script live in one store. Invariant: after a module that failed there is no
+//! All instances of a script live in one store; its threads have stores of their own. Invariant: after a module that failed there is no
 //! current instance, so that no later directive passes on an older one by accident.
 
 use std::collections::HashMap;
+use std::thread::Scope;
 use std::time::Instant;
 
 use aura_runtime::{Engine, Error, ErrorKind, Extern, Instance, Linker, Module, Store, TrapCode, Val};
 use wast::token::Id;
-use wast::{QuoteWat, QuoteWatTest, WastDirective, WastExecute, WastInvoke, Wat, parser};
+use wast::{QuoteWat, QuoteWatTest, WastDirective, WastExecute, WastInvoke, WastThread, Wat, parser};
 
 use crate::custom::{self, CustomFault};
 use crate::refusal::{Refusal, check_exhaustion, check_trap};
 use crate::spectest;
+use crate::threads::{Shared, Threads};
 use crate::values::{argument, check_results};
 
 /// What a directive came to: passed, or the reason why not.
-type Outcome = Result<(), Reason>;
+pub(crate) type Outcome = Result<(), Reason>;
 
 /// Why a directive failed.
 #[derive(Debug)]
@@ -59,8 +61,10 @@ impl From<String> for Failure {
 }
 
 /// A running script.
-pub(crate) struct Script {
+pub(crate) struct Script<'scope, 'env> {
     engine: Engine,
+    /// The whole script, for line numbers.
+    text: &'env str,
     store: Store<()>,
     linker: Linker<()>,
     deadline: Instant,
@@ -68,11 +72,19 @@ pub(crate) struct Script {
     instances: HashMap<String, Instance>,
     last_definition: Option<Module>,
     definitions: HashMap<String, Module>,
+    /// Modules of the thread that started this one.
+    shared: HashMap<String, Shared>,
+    threads: Threads<'scope, 'env>,
 }
 
-impl Script {
+impl<'scope, 'env> Script<'scope, 'env> {
     /// A script in which nothing ran yet.
-    pub(crate) fn new(engine: &Engine, deadline: Instant) -> Result<Self, Error> {
+    pub(crate) fn new(
+        engine: &Engine,
+        text: &'env str,
+        deadline: Instant,
+        scope: &'scope Scope<'scope, 'env>,
+    ) -> Result<Self, Error> {
         let mut store = Store::new(engine, ());
         store.set_deadline(deadline.saturating_duration_since(Instant::now()));
         let mut linker = Linker::new(engine);
@@ -80,6 +92,7 @@ impl Script {
         spectest::define(&mut linker, &mut store)?;
         Ok(Self {
             engine: engine.clone(),
+            text,
             store,
             linker,
             deadline,
@@ -87,11 +100,13 @@ impl Script {
             instances: HashMap::new(),
             last_definition: None,
             definitions: HashMap::new(),
+            shared: HashMap::new(),
+            threads: Threads::new(scope),
         })
     }
 
     /// Runs one directive.
-    pub(crate) fn run(&mut self, directive: WastDirective<'_>) -> Outcome {
+    pub(crate) fn run(&mut self, directive: WastDirective<'env>) -> Outcome {
         if Instant::now() >= self.deadline {
             return Err("not run: the script's time is over".into());
         }
@@ -131,8 +146,42 @@ impl Script {
                 expect_error(result, "an exception", check_exception)
             }
             WastDirective::AssertSuspension { .. } => Err("needs stack switching".into()),
-            WastDirective::Thread(_) | WastDirective::Wait { .. } => Err("needs threads".into()),
+            WastDirective::Thread(thread) => self.thread(thread),
+            WastDirective::Wait { thread, .. } => self.threads.wait(thread.name()),
         }
+    }
+
+    /// Ends the script: waits for the threads that still run.
+    pub(crate) fn finish(&mut self) -> Outcome {
+        self.threads.wait_for_all()
+    }
+
+    pub(crate) fn text(&self) -> &'env str {
+        self.text
+    }
+
+    /// Starts a thread with the shared memories of the module it names.
+    fn thread(&mut self, thread: WastThread<'env>) -> Outcome {
+        let shared = match thread.shared_module {
+            Some(id) => HashMap::from([(id.name().to_owned(), self.shared_of(id)?)]),
+            None => HashMap::new(),
+        };
+        let (engine, text, deadline) = (self.engine.clone(), self.text, self.deadline);
+        let scope = self.threads.scope();
+        self.threads.start(thread, move || {
+            let mut script =
+                Script::new(&engine, text, deadline, scope).map_err(|e| format!("the host module: {e}"))?;
+            script.shared = shared;
+            Ok(script)
+        })
+    }
+
+    fn shared_of(&mut self, id: Id<'_>) -> Result<Shared, String> {
+        if let Some(shared) = self.shared.get(id.name()) {
+            return Ok(shared.clone());
+        }
+        let exports = self.instance(Some(id))?.exports(&self.store).into_iter();
+        Ok(exports.filter_map(|(name, item)| Some((name, item.into_shared_memory()?))).collect())
     }
 
     fn module(&mut self, module: &mut QuoteWat<'_>) -> Outcome {
@@ -179,6 +228,13 @@ impl Script {
     }
 
     fn register(&mut self, name: &str, module: Option<Id<'_>>) -> Outcome {
+        if let Some(shared) = module.and_then(|id| self.shared.get(id.name())) {
+            for (field, memory) in shared {
+                let defined = self.linker.define(&self.store, name, field, memory.clone());
+                defined.map_err(|e| e.to_string())?;
+            }
+            return Ok(());
+        }
         let instance = self.instance(module)?;
         self.linker.instance(&mut self.store, name, instance).map(|_| ()).map_err(|e| e.to_string().into())
     }

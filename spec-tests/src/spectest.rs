@@ -3,8 +3,8 @@
 //! What it prints goes nowhere: scripts assert results, not output.
 
 use aura_runtime::{
-    Error, Extern, Global, GlobalType, Limits64, Linker, Memory, MemoryType, RefType, Store, Table, TableType, Val,
-    ValType,
+    Error, Extern, Global, GlobalType, Limits64, Linker, Memory, MemoryType, RefType, SharedMemory, Store, Table,
+    TableType, Val, ValType,
 };
 
 const NAME: &str = "spectest";
@@ -39,7 +39,10 @@ pub fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(), Erro
         [("memory", false, false), ("memory64", true, false), ("shared_memory", false, true)]
     {
         let ty = MemoryType { limits, memory64, shared, page_size_log2: 16 };
-        let memory = Memory::new(&mut *store, ty).map(Extern::from);
+        let memory = match shared {
+            false => Memory::new(&mut *store, ty).map(Extern::from),
+            true => SharedMemory::new(store.engine(), ty).map(Extern::from),
+        };
         define_if_supported(linker, store, name, memory, memory64 || shared)?;
     }
     Ok(())

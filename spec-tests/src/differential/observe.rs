@@ -167,6 +167,13 @@ impl Run {
                 bytes.hash(&mut hasher);
                 format!("memory of {} bytes, {:016x}", bytes.len(), hasher.finish())
             }
+            Extern::SharedMemory(memory) => {
+                let mut bytes = vec![0; memory.data_size()];
+                memory.read(0, &mut bytes).expect("a memory never shrinks");
+                let mut hasher = DefaultHasher::new();
+                bytes.hash(&mut hasher);
+                format!("shared memory of {} bytes, {:016x}", bytes.len(), hasher.finish())
+            }
             Extern::Table(table) => {
                 let size = table.size(&self.store);
                 let items = (0..size).map(|index| table.get(&mut self.store, index));
