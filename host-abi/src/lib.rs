@@ -17,6 +17,7 @@ pub mod gc;
 pub mod guest;
 pub mod host;
 pub mod memory;
+pub mod raced;
 pub mod services;
 pub mod spec;
 pub mod trap;

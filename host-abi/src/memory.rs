@@ -5,12 +5,14 @@
 //! can never turn a Rust reference into undefined behaviour.
 //!
 //! # Safety
-//! [`GuestMemory::from_raw`] is the one unsafe door. Its caller guarantees that `length` bytes from
+//! [`GuestMemory::from_raw`] and [`GuestMemory::from_raw_shared`] are the unsafe doors. Their callers guarantee that `length` bytes from
 //! `base` stay mapped readable and writable for the lifetime of the view; everything else here is
 //! checked against `length`.
 
 use std::fmt;
 use std::marker::PhantomData;
+
+use crate::raced;
 
 /// A range of guest memory is not inside the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +29,21 @@ impl fmt::Display for OutOfBounds {
 
 impl std::error::Error for OutOfBounds {}
 
+/// Who else may touch the bytes during the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nobody.
+    Own,
+    /// Guests on other threads: every access is atomic.
+    Raced,
+}
+
 /// A bounds-checked view of a linear memory for the time of one host call.
 #[derive(Debug)]
 pub struct GuestMemory<'a> {
     base: *mut u8,
     length: u64,
+    kind: Kind,
     borrow: PhantomData<&'a mut [u8]>,
 }
 
@@ -39,13 +51,13 @@ impl<'a> GuestMemory<'a> {
     /// A view of bytes of the host's own, for tests of host functions.
     #[must_use]
     pub fn over(bytes: &'a mut [u8]) -> Self {
-        Self { base: bytes.as_mut_ptr(), length: bytes.len() as u64, borrow: PhantomData }
+        Self { base: bytes.as_mut_ptr(), length: bytes.len() as u64, kind: Kind::Own, borrow: PhantomData }
     }
 
     /// A view of no memory at all: every access of at least one byte is out of bounds.
     #[must_use]
     pub fn empty() -> Self {
-        Self { base: std::ptr::null_mut(), length: 0, borrow: PhantomData }
+        Self { base: std::ptr::null_mut(), length: 0, kind: Kind::Own, borrow: PhantomData }
     }
 
     /// Makes a view.
@@ -54,7 +66,17 @@ impl<'a> GuestMemory<'a> {
     /// `base..base + length` is mapped readable and writable for the lifetime of the view.
     #[must_use]
     pub unsafe fn from_raw(base: *mut u8, length: u64) -> Self {
-        Self { base, length, borrow: PhantomData }
+        Self { base, length, kind: Kind::Own, borrow: PhantomData }
+    }
+
+    /// Makes a view of a memory that guests on other threads use too. Each byte is copied atomically, no
+    /// two of them together.
+    ///
+    /// # Safety
+    /// As for [`GuestMemory::from_raw`].
+    #[must_use]
+    pub unsafe fn from_raw_shared(base: *mut u8, length: u64) -> Self {
+        Self { base, length, kind: Kind::Raced, borrow: PhantomData }
     }
 
     /// Length in bytes.
@@ -87,9 +109,13 @@ impl<'a> GuestMemory<'a> {
         self.check(address, into.len() as u64)?;
         if !into.is_empty() {
             let from = self.base.wrapping_add(address as usize);
-            // SAFETY: `check` put the range inside `length`, which `from_raw`'s caller keeps mapped;
-            // `into` is a live exclusive slice of host memory and so cannot overlap a guest mapping.
-            unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
+            match self.kind {
+                // SAFETY: `check` put the range inside `length`, which `from_raw`'s caller keeps mapped;
+                // `into` is a live exclusive slice of host memory and so cannot overlap a guest mapping.
+                Kind::Own => unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) },
+                // SAFETY: as above.
+                Kind::Raced => unsafe { raced::copy_out(from, into) },
+            }
         }
         Ok(())
     }
@@ -102,8 +128,12 @@ impl<'a> GuestMemory<'a> {
         self.check(address, from.len() as u64)?;
         if !from.is_empty() {
             let to = self.base.wrapping_add(address as usize);
-            // SAFETY: as in `read`, with the roles exchanged.
-            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+            match self.kind {
+                // SAFETY: as in `read`, with the roles exchanged.
+                Kind::Own => unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) },
+                // SAFETY: as above.
+                Kind::Raced => unsafe { raced::copy_in(to, from) },
+            }
         }
         Ok(())
     }

@@ -6,7 +6,8 @@
 //! Result classes: `value` is the result itself and the service cannot fail; `status` is a
 //! [`crate::trap::Status`], after [`Status::Trap`](crate::trap::Status::Trap) the caller must leave
 //! by `propagate`; `object` is a reference to an object, after 0 the caller must leave the same way;
-//! `never` does not return. A service of the class `object` may move every object of the heap. All integer parameters are 64-bit, zero-extended where
+//! `result` is the result itself or [`FAILED`], after which the caller must leave so too; `never` does
+//! not return. A service of the class `object` may move every object of the heap. All integer parameters are 64-bit, zero-extended where
 //! the operand was narrower.
 
 use crate::vm::VmCtx;
@@ -52,6 +53,11 @@ macro_rules! for_each_service {
             propagate() -> never;
             /// Throws the exception that is in the store: goes on at the nearest handler, or ends the activation.
             throw() -> never;
+            /// `memory.atomic.wait32`: 0 woken, 1 not equal, 2 timed out. The address is `index + offset`.
+            memory_atomic_wait32(memory: u64, index: u64, offset: u64, expected: u64, timeout_ns: u64) -> result;
+            memory_atomic_wait64(memory: u64, index: u64, offset: u64, expected: u64, timeout_ns: u64) -> result;
+            /// `memory.atomic.notify`: how many were woken.
+            memory_atomic_notify(memory: u64, index: u64, offset: u64, count: u64) -> result;
         }
     };
 }
@@ -91,6 +97,7 @@ macro_rules! service_table {
     (@class value) => { ServiceClass::Value };
     (@class status) => { ServiceClass::Status };
     (@class object) => { ServiceClass::Object };
+    (@class result) => { ServiceClass::Result };
     (@class never) => { ServiceClass::Never };
 }
 
@@ -100,7 +107,11 @@ pub enum ServiceClass {
     Value,
     Status,
     Object,
+    Result,
     Never,
 }
+
+/// What a service of class [`ServiceClass::Result`] returns after it recorded a trap. No result is so large.
+pub const FAILED: u64 = u64::MAX;
 
 for_each_service!(service_table);

@@ -64,6 +64,8 @@ trap_codes! {
     ArrayOutOfBounds = 24, "out of bounds array access";
     /// `ref.cast` of a reference that is not of the type.
     CastFailure = 25, "cast failure";
+    /// A wait on a memory that no other thread can have.
+    ExpectedSharedMemory = 30, "expected shared memory";
 }
 
 impl fmt::Display for TrapCode {

@@ -16,6 +16,7 @@
 
 use std::mem::offset_of;
 
+use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{MEMORY_GUARD, MEMORY_RESERVATION, VmMemory, VmMemoryRef};
 use aura_validator::code::{MemArg, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -60,6 +61,23 @@ impl Body<'_> {
         }
     }
 
+    /// The host address of an atomic access of `size` bytes. It is checked to be a multiple of them before
+    /// it is compared with the length, in guest addresses: a memory's base is a multiple of a page.
+    pub(crate) fn atomic_address(&mut self, arg: MemArg, index: Slot, size: u32) -> (Value, MemFlagsData) {
+        let mask = u64::from(size) - 1;
+        if mask != 0 {
+            let index = self.get_index(self.is_memory64(arg.memory), index);
+            // What overflows 64 bits here is out of bounds besides; the low bits are right.
+            let low = self.emit.iconst64(arg.offset & mask);
+            let sum = self.emit.ins().iadd(index, low);
+            let mask = self.emit.iconst64(mask);
+            let rest = self.emit.ins().band(sum, mask);
+            self.emit.trap_if(rest, TrapCode::UnalignedAtomic);
+        }
+        let at = self.host_address(arg, index, size);
+        (self.emit.field_address(at.base, at.offset as usize), at.flags)
+    }
+
     /// Whether `index + end` overflows or is beyond the length; `end` is `offset + size`, `None` if that overflows.
     fn is_out_of_bounds(&mut self, memory: u32, index: Value, end: Option<u64>) -> Value {
         let Some(end) = end else {
@@ -92,14 +110,16 @@ impl Body<'_> {
     pub(crate) fn memory_length(&mut self, memory: u32) -> Value {
         let vmctx = self.emit.vmctx;
         let field = offset_of!(VmMemory, length);
+        let shared = self.target.module.memories()[memory as usize].shared;
         let (base, at) = match memory.checked_sub(self.layout.counts().imported_memories) {
-            Some(own) => (vmctx, self.layout.own_memories(own) + offset(field)),
-            None => {
+            // A shared memory is not in the block of the instance that defines it, which it may outlive.
+            Some(own) if !shared => (vmctx, self.layout.own_memories(own) + offset(field)),
+            _ => {
                 let at = self.layout.memories(memory) + offset(offset_of!(VmMemoryRef, memory));
                 (self.emit.load_constant(vmctx, at), offset(field))
             }
         };
-        if self.target.module.memories()[memory as usize].shared {
+        if shared {
             return self.emit.load_atomic(base, at as usize);
         }
         self.emit.ins().load(types::I64, plain(), base, at)

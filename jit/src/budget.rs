@@ -115,6 +115,9 @@ fn branches(inst: &Inst) -> (u64, u64) {
         Inst::TableGet { .. } | Inst::TableSet { .. } | Inst::TableFill { .. } => (0, 2),
         Inst::TableCopy { .. } | Inst::TableInit { .. } | Inst::MemoryInit { .. } => (0, 2),
         Inst::MemoryFill { .. } | Inst::MemoryCopy { .. } => (0, 2),
+        Inst::AtomicLoad { .. } | Inst::AtomicStore { .. } => (0, 2),
+        Inst::AtomicRmw { .. } | Inst::AtomicCmpxchg { .. } => (0, 2),
+        Inst::AtomicWait { .. } | Inst::AtomicNotify { .. } => (0, 2),
         _ => (0, 0),
     }
 }

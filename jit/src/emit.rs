@@ -11,7 +11,7 @@
 use std::mem::offset_of;
 
 use aura_host_abi::TrapCode;
-use aura_host_abi::services::{Service, ServiceClass};
+use aura_host_abi::services::{FAILED, Service, ServiceClass};
 use aura_host_abi::vm::{VmCtx, VmStore};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -162,6 +162,16 @@ impl<'a> Emit<'a> {
         self.cold_if(failed, Self::propagate);
         self.builder.declare_value_needs_stack_map(object);
         object
+    }
+
+    /// Calls a service that may fail instead of giving a result, and leaves if it did.
+    pub(crate) fn call_result(&mut self, service: Service, args: &[Value]) -> Value {
+        debug_assert_eq!(service.class, ServiceClass::Result, "{} returns a result or fails", service.name);
+        let result = self.call_service(service, args);
+        let failed = self.iconst64(FAILED);
+        let failed = self.ins().icmp(IntCC::Equal, result, failed);
+        self.propagate_if(failed);
+        result
     }
 
     /// Leaves with the recorded trap if `status` is not zero.

@@ -10,7 +10,9 @@ use aura_validator::ops::Op;
 use aura_validator::ops::sem::trunc_bounds;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
-use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, InstBuilderBase, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{
+    AtomicRmwOp, ConstantData, Endianness, InstBuilder, InstBuilderBase, MemFlagsData, Type, Value, types,
+};
 use cranelift_frontend::FuncInstBuilder;
 
 /// Where rows are emitted: a function being built.
@@ -238,7 +240,103 @@ pub(crate) fn emit_store_lane<'f>(e: &mut impl RowCx<'f>, op: Op, lane: u8, vect
     aura_validator::for_each_store_lane_row!(rows)
 }
 
+/// Emits the atomic load row of `op`; `load` makes the checked access of the type it is given.
+///
+/// # Panics
+/// If `op` has no such row.
+pub(crate) fn emit_atomic_load<'f, E: RowCx<'f>>(e: &mut E, op: Op, load: impl FnOnce(&mut E, Type) -> Value) -> Value {
+    macro_rules! rows {
+        ($($op:ident [$raw:ident] -> $t:ident;)*) => {
+            match op {
+                $(Op::$op => {
+                    let x = load(e, raw::$raw);
+                    widen(e, shape::$t, x)
+                })*
+                _ => panic!("{} has no atomic load row", op.name()),
+            }
+        };
+    }
+    aura_validator::for_each_atomic_load_row!(rows)
+}
+
+/// Emits the atomic store row of `op` up to the access: the value that goes to memory.
+///
+/// # Panics
+/// If `op` has no such row.
+pub(crate) fn emit_atomic_store<'f>(e: &mut impl RowCx<'f>, op: Op, value: Value) -> Value {
+    macro_rules! rows {
+        ($($op:ident ($t:ident) [$raw:ident];)*) => {
+            match op {
+                $(Op::$op => narrow(e, raw::$raw, value),)*
+                _ => panic!("{} has no atomic store row", op.name()),
+            }
+        };
+    }
+    aura_validator::for_each_atomic_store_row!(rows)
+}
+
+/// Emits the read-modify-write row of `op`; `access` makes the checked access.
+///
+/// # Panics
+/// If `op` has no such row.
+pub(crate) fn emit_atomic_rmw<'f, E: RowCx<'f>>(
+    e: &mut E,
+    op: Op,
+    operand: Value,
+    access: impl FnOnce(&mut E, Type, AtomicRmwOp, Value) -> Value,
+) -> Value {
+    macro_rules! rows {
+        ($($op:ident [$raw:ident] ($old:pat, $x:ident: $t:ident) $eval:block clif $rmw:ident;)*) => {
+            match op {
+                $(Op::$op => {
+                    let x = narrow(e, raw::$raw, operand);
+                    let old = access(e, raw::$raw, AtomicRmwOp::$rmw, x);
+                    widen(e, shape::$t, old)
+                })*
+                _ => panic!("{} has no read-modify-write row", op.name()),
+            }
+        };
+    }
+    aura_validator::for_each_atomic_rmw_row!(rows)
+}
+
+/// Emits the compare-exchange row of `op` with the expected value and its replacement; `access` makes
+/// the checked access.
+///
+/// # Panics
+/// If `op` has no such row.
+pub(crate) fn emit_atomic_cmpxchg<'f, E: RowCx<'f>>(
+    e: &mut E,
+    op: Op,
+    values: [Value; 2],
+    access: impl FnOnce(&mut E, [Value; 2]) -> Value,
+) -> Value {
+    macro_rules! rows {
+        ($($op:ident [$raw:ident] ($t:ident);)*) => {
+            match op {
+                $(Op::$op => {
+                    let values = values.map(|value| narrow(e, raw::$raw, value));
+                    let old = access(e, values);
+                    widen(e, shape::$t, old)
+                })*
+                _ => panic!("{} has no compare-exchange row", op.name()),
+            }
+        };
+    }
+    aura_validator::for_each_atomic_cmpxchg_row!(rows)
+}
+
 // ---- Words of the emitting halves: scalars ----
+
+/// The low bits of an integer that have type `ty`.
+fn narrow<'f>(e: &mut impl RowCx<'f>, ty: Type, x: Value) -> Value {
+    if type_of(e, x) == ty { x } else { e.ins().ireduce(ty, x) }
+}
+
+/// An integer zero-extended to `ty`.
+fn widen<'f>(e: &mut impl RowCx<'f>, ty: Type, x: Value) -> Value {
+    if type_of(e, x) == ty { x } else { e.ins().uextend(ty, x) }
+}
 
 fn type_of<'f>(e: &mut impl RowCx<'f>, x: Value) -> Type {
     e.ins().data_flow_graph().value_type(x)

@@ -9,6 +9,7 @@ use aura_host_abi::{FuncType, GlobalType, MemoryType, TableType, ValType};
 use aura_validator::module::ExternType;
 
 use crate::error::{Error, Result};
+use crate::shared::SharedMemory;
 use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 use crate::value::Val;
 use crate::vm::memory::{LinearMemory, MemoryError};
@@ -55,11 +56,13 @@ handles! {
 }
 
 /// Something an instance imports or exports.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Extern {
     Func(Func),
     Table(Table),
     Memory(Memory),
+    /// A memory that other stores may use too. It is of no store.
+    SharedMemory(SharedMemory),
     Global(Global),
     Tag(Tag),
 }
@@ -104,11 +107,6 @@ macro_rules! extern_conversions {
                 }
             })*
 
-            pub(crate) fn store(&self) -> StoreId {
-                match self {
-                    $(Self::$kind(value) => value.store,)*
-                }
-            }
         }
     };
 }
@@ -117,6 +115,7 @@ extern_conversions! {
     Func, into_func;
     Table, into_table;
     Memory, into_memory;
+    SharedMemory, into_shared_memory;
     Global, into_global;
     Tag, into_tag;
 }
@@ -140,12 +139,27 @@ impl Extern {
         }
     }
 
+    /// Errs if it belongs to another store, or a shared memory to another engine.
+    fn check(&self, data: &StoreData) -> Result<()> {
+        let store = match self {
+            Self::Func(func) => func.store,
+            Self::Table(table) => table.store,
+            Self::Memory(memory) => memory.store,
+            Self::Global(global) => global.store,
+            Self::Tag(tag) => tag.store,
+            Self::SharedMemory(memory) if memory.engine().same(&data.engine) => return Ok(()),
+            Self::SharedMemory(_) => return Err(Error::usage("the shared memory was made for another engine")),
+        };
+        data.check(store, "the import")
+    }
+
     pub(crate) fn ty_in(&self, data: &StoreData) -> Result<ExternType> {
-        data.check(self.store(), "the import")?;
+        self.check(data)?;
         Ok(match self {
             Self::Func(func) => ExternType::Func(func.ty_in(data)),
             Self::Table(table) => ExternType::Table(table.ty_in()),
             Self::Memory(memory) => ExternType::Memory(memory.ty_in()),
+            Self::SharedMemory(memory) => ExternType::Memory(memory.ty()),
             Self::Global(global) => ExternType::Global(global.ty),
             Self::Tag(tag) => ExternType::Tag(tag.ty_in(data)),
         })
@@ -179,8 +193,12 @@ impl Memory {
     /// Makes a memory.
     ///
     /// # Errors
-    /// If no module can have a memory of the type, it passes the store's limits, or the system has no room.
+    /// If no module can have a memory of the type, it passes the store's limits, the system has no room, or the
+    /// type is that of a [`SharedMemory`].
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
+        if ty.shared {
+            return Err(Error::usage("a memory of a shared type is made by SharedMemory::new"));
+        }
         if !matches!(ty.page_size_log2, 0 | 16) {
             let log2 = ty.page_size_log2;
             return Err(Error::usage(format!("pages of 2^{log2} bytes; a page has 1 byte or 65536 (2^16)")));

@@ -309,9 +309,7 @@ pub(crate) fn memory_of<'a>(home: *mut VmCtx) -> GuestMemory<'a> {
         None => GuestMemory::empty(),
         Some(memory) => {
             // SAFETY: memories live as long as their store.
-            let memory = unsafe { LinearMemory::from_vm(memory) };
-            // SAFETY: a memory's bytes below its length stay mapped readable and writable while it lives.
-            unsafe { GuestMemory::from_raw(memory.base(), memory.byte_len()) }
+            unsafe { LinearMemory::from_vm(memory) }.view()
         }
     }
 }

@@ -12,9 +12,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aura_host_abi::TableType;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::VmCtx;
+use aura_host_abi::{MemoryType, TableType};
 use aura_validator::module::{ConstExpr, ElementItems, ExternType, SegmentMode};
 
 use crate::call::invoke;
@@ -23,10 +23,12 @@ use crate::error::{Error, Result};
 use crate::externs::{Extern, Func, Global, Memory, Table};
 use crate::host::{HostFunc, HostRecord};
 use crate::module::Module;
+use crate::shared::SharedMemory;
 use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::types::TypeRegistry;
 use crate::vm::instance::InstanceData;
+use crate::vm::memory::MemoryError;
 use crate::{grant, services};
 
 /// A linked instance of a module. A handle: the instance lives in its store.
@@ -51,7 +53,7 @@ impl Instance {
     /// If number or types of the imports are not the module's, limits are passed, or a segment or the start function traps.
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
         let data = std::ptr::from_mut(&mut store.as_context_mut().0.data);
-        let resolved = imports.iter().copied().map(Resolved::Extern).collect();
+        let resolved = imports.iter().cloned().map(Resolved::Extern).collect();
         // SAFETY: the store is borrowed by this call and used through `data` alone.
         unsafe { instantiate(data, module, resolved) }
     }
@@ -109,6 +111,15 @@ impl Instance {
         self.get_export(store, name)?.into_memory()
     }
 
+    /// The exported shared memory of this name.
+    ///
+    /// # Panics
+    /// If the instance belongs to another store.
+    #[must_use]
+    pub fn get_shared_memory(&self, store: impl AsContext, name: &str) -> Option<SharedMemory> {
+        self.get_export(store, name)?.into_shared_memory()
+    }
+
     /// The exported table of this name.
     ///
     /// # Panics
@@ -164,10 +175,10 @@ pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports
     check_imports(data, module, &imports)?;
     data.heap.reserve();
     let index = u32::try_from(data.instances.len()).expect("limits keep instances below 2^32");
-    let instance = InstanceData::new(module, data.vm());
+    let mut instance = InstanceData::new(module, data.vm());
     let vmctx = instance.vmctx();
-    link_imports(data, &instance, imports);
-    make_own(data, &instance, module)?;
+    link_imports(data, &mut instance, imports);
+    make_own(data, &mut instance, module)?;
     data.instances.push(instance);
     let handle = Instance { store: data.id, index };
     grant::map_in_standing(data, index as usize);
@@ -274,7 +285,7 @@ fn index_type(is_64: bool) -> &'static str {
     if is_64 { "i64 " } else { "" }
 }
 
-fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Resolved>) {
+fn link_imports(store: &mut StoreData, instance: &mut InstanceData, imports: Vec<Resolved>) {
     let (mut funcs, mut tables, mut memories, mut globals, mut tags) = (0.., 0.., 0.., 0.., 0..);
     let next = |counter: &mut std::ops::RangeFrom<u32>| counter.next().expect("limits keep imports below 2^32");
     for import in imports {
@@ -286,6 +297,10 @@ fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Res
             Resolved::Extern(Extern::Func(func)) => instance.patch_import(next(&mut funcs), func.raw()),
             Resolved::Extern(Extern::Table(table)) => instance.set_table(next(&mut tables), table.raw()),
             Resolved::Extern(Extern::Memory(memory)) => instance.set_memory(next(&mut memories), memory.raw()),
+            Resolved::Extern(Extern::SharedMemory(memory)) => {
+                store.keep_shared(&memory);
+                instance.set_shared_memory(next(&mut memories), memory);
+            }
             Resolved::Extern(Extern::Global(global)) => {
                 instance.set_imported_global(next(&mut globals), global.raw());
             }
@@ -295,12 +310,16 @@ fn link_imports(store: &mut StoreData, instance: &InstanceData, imports: Vec<Res
 }
 
 /// Makes the memories, tables and tags that the module defines itself.
-fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> Result<()> {
+fn make_own(store: &mut StoreData, instance: &mut InstanceData, module: &Module) -> Result<()> {
     let counts = *instance.layout.counts();
     let validated = module.validated();
     let (first_memory, first_table) = (store.memories.len(), store.tables.len());
-    for ty in &validated.memories()[counts.imported_memories as usize..] {
-        Memory::make(store, *ty)?;
+    let own_memories = (counts.imported_memories..).zip(&validated.memories()[counts.imported_memories as usize..]);
+    for (index, ty) in own_memories.clone() {
+        match ty.shared {
+            false => drop(Memory::make(store, *ty)?),
+            true => instance.set_shared_memory(index, make_shared(store, *ty)?),
+        }
     }
     for table in &validated.tables()[counts.imported_tables as usize..] {
         let element = table.ty.element.map_index(|index| module.engine_index(index));
@@ -315,10 +334,11 @@ fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> 
         instance.make_tag(own, module.type_id(*ty));
     }
     // From here on nothing fails: the block of a linked instance lives as long as its store.
-    for (own, memory) in (0..).zip(&mut store.memories[first_memory..]) {
+    let unshared = own_memories.filter(|(_, ty)| !ty.shared);
+    for ((index, _), memory) in unshared.zip(&mut store.memories[first_memory..]) {
         // SAFETY: the place is this memory's in the block; nobody has its address yet.
-        unsafe { memory.place_at(instance.own_memory(own)) };
-        instance.set_memory(counts.imported_memories + own, memory.vm());
+        unsafe { memory.place_at(instance.own_memory(index - counts.imported_memories)) };
+        instance.set_memory(index, memory.vm());
     }
     for (own, table) in (0..).zip(&mut store.tables[first_table..]) {
         // SAFETY: the place is this table's in the block; nobody has its address yet.
@@ -326,6 +346,18 @@ fn make_own(store: &mut StoreData, instance: &InstanceData, module: &Module) -> 
         instance.set_table(counts.imported_tables + own, table.vm());
     }
     Ok(())
+}
+
+/// Makes a shared memory that the module defines itself, within the store's limits.
+fn make_shared(store: &mut StoreData, ty: MemoryType) -> Result<SharedMemory> {
+    let limit = store.memory_bytes_left();
+    let memory = SharedMemory::make(&store.engine, ty, limit)?;
+    let bytes = memory.record().byte_len();
+    if !store.allow_memory_growth(0, bytes) {
+        return Err(Error::resource(MemoryError::Limit { bytes, limit }.to_string()));
+    }
+    store.keep_shared(&memory);
+    Ok(memory)
 }
 
 /// Sets the instance's own globals, each in its place before the next one is evaluated.

@@ -8,8 +8,9 @@
 //! The cells of the [`VmStore`] are used by the thread that runs the store's guests alone; other
 //! threads use the atomic words only.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, Thread};
 
 use aura_host_abi::vm::{VmActivation, VmStore, VmTail, VmTypeChunk};
 
@@ -22,6 +23,8 @@ pub(crate) struct StoreShared {
     interrupted: AtomicBool,
     /// Counts deadlines: a watchdog with an older number is out of date.
     watch: AtomicU64,
+    /// The thread that sleeps in a guest's wait, if one does: an interrupt wakes it.
+    asleep: Mutex<Option<Thread>>,
 }
 
 // SAFETY: see the head of this file; cells are used by one thread at a time.
@@ -58,6 +61,7 @@ impl StoreShared {
             },
             interrupted: AtomicBool::new(false),
             watch: AtomicU64::new(0),
+            asleep: Mutex::new(None),
         }
     }
 
@@ -96,6 +100,21 @@ impl StoreShared {
     pub(crate) fn interrupt(&self) {
         self.interrupted.store(true, SeqCst);
         self.vm.stack_limit.store(usize::MAX, SeqCst);
+        if let Some(thread) = &*self.lock_asleep() {
+            thread.unpark();
+        }
+    }
+
+    /// Runs what may park this thread until [`StoreShared::interrupted`] is true: an interrupt during it unparks.
+    pub(crate) fn asleep<R>(&self, sleep: impl FnOnce() -> R) -> R {
+        *self.lock_asleep() = Some(thread::current());
+        let result = sleep();
+        *self.lock_asleep() = None;
+        result
+    }
+
+    fn lock_asleep(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.asleep.lock().expect("holders of this lock do not panic")
     }
 
     /// Forgets an interrupt; the stack limit is set again at the next entry.

@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `engine`, `module` | configuration; a validated module with the state of its functions |
 //! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
-//! | `instance`, `constant`, `linker`, `externs`, `value`, `typed` | linking; handles; values |
+//! | `instance`, `constant`, `linker`, `externs`, `shared`, `value`, `typed` | linking; handles; values |
 //! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
 //! | `limiter` | limits of the host's own, and of tenants |
 //! | `call`, `tier`, `tail`, `exception`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
@@ -51,6 +51,7 @@ mod limiter;
 mod linker;
 mod module;
 mod services;
+mod shared;
 mod signals;
 mod stack;
 mod store;
@@ -85,6 +86,7 @@ pub use interrupt::InterruptHandle;
 pub use limiter::{ResourceLimiter, Tenant, Usage};
 pub use linker::Linker;
 pub use module::{ExportType, ImportType, Module};
+pub use shared::{SharedMemory, WaitResult};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut, StoreLimits};
 pub use trap::{Frame, Trap};
 pub use typed::{IntoFunc, TypedFunc, WasmList, WasmParams, WasmResults, WasmRet, WasmTy};

@@ -209,7 +209,7 @@ impl<T: 'static> Linker<T> {
         let item = self.names.get(&(module.into(), name.into()))?;
         let data = &mut store.as_context_mut().0.data;
         Some(match item {
-            Resolved::Extern(item) => *item,
+            Resolved::Extern(item) => item.clone(),
             Resolved::Host(func) => {
                 let func = HostRecord::add(data, func.clone(), std::ptr::null_mut(), Vec::new());
                 Func::new_raw(data.id, func).into()

@@ -2,7 +2,8 @@
 //!
 //! Both tiers call the functions generated at the end of this file; compiled code through
 //! [`aura_host_abi::services::VmServices`]. The bodies are safe methods of [`Guest`]. All arithmetic
-//! on guest numbers is checked: every operand may be any 64-bit number. Bulk operations check their
+//! on guest numbers is checked: every operand may be any 64-bit number. Bytes of shared memories are
+//! moved by the atomic copies of [`raced`]. Bulk operations check their
 //! bounds, then charge fuel by length, then work in pieces between which they look at the interrupt
 //! word; an operation that is interrupted ends the call, so that nobody sees the rest of it done later.
 //!
@@ -10,11 +11,13 @@
 //! Trusts: the `vmctx` a service is called with is a live, linked instance of the running store, on
 //! the store's thread. Gives: guest memory and tables are touched inside their lengths only.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use aura_host_abi::TrapCode;
+use aura_host_abi::services::FAILED;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmStore};
+use aura_host_abi::{TrapCode, raced};
 use aura_validator::fuel::{BULK_BYTES_PER_FUEL, BULK_ELEMENTS_PER_FUEL};
 
 use crate::exception;
@@ -23,6 +26,7 @@ use crate::store::StoreData;
 use crate::vm::access;
 use crate::vm::instance::InstanceData;
 use crate::vm::memory::LinearMemory;
+use crate::vm::parking::Stopped;
 use crate::vm::table::{TableData, TableOutOfBounds};
 
 mod arrays;
@@ -32,7 +36,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 const PIECE_ELEMENTS: u64 = PIECE_BYTES / 8;
 
 /// What a service answers if it could not grow something: -1.
-const FAILED: u64 = u64::MAX;
+const NOT_GROWN: u64 = u64::MAX;
 
 /// The instance that calls a service.
 struct Guest {
@@ -62,11 +66,12 @@ impl Guest {
     fn memory_grow(&mut self, memory: u64, delta_pages: u64) -> u64 {
         let memory = self.memory(memory);
         let store = self.store_data();
-        memory.grow(delta_pages, |old, new| store.allow_memory_growth(old, new)).unwrap_or(FAILED)
+        memory.grow(delta_pages, |old, new| store.allow_memory_growth(old, new)).unwrap_or(NOT_GROWN)
     }
 
     fn memory_copy(&mut self, dst_memory: u64, src_memory: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
         let (to, from) = (self.memory(dst_memory), self.memory(src_memory));
+        let is_raced = to.sharing().is_some() || from.sharing().is_some();
         let to = bytes(to, dst, len)?;
         let from = bytes(from, src, len)?;
         self.charge(len / BULK_BYTES_PER_FUEL)?;
@@ -74,28 +79,43 @@ impl Guest {
         let direction = if to.addr() <= from.addr() { Direction::Up } else { Direction::Down };
         self.in_pieces(len, PIECE_BYTES, direction, |start, len| {
             let (to, from) = (to.wrapping_add(start), from.wrapping_add(start));
-            // SAFETY: `bytes` put both ranges inside their memories, which never shrink or move.
-            unsafe { std::ptr::copy(from, to, len) };
+            match is_raced {
+                // SAFETY: `bytes` put both ranges inside their memories, which never shrink or move.
+                false => unsafe { std::ptr::copy(from, to, len) },
+                // SAFETY: as above.
+                true => unsafe { raced::copy(from, to, len) },
+            }
         })
     }
 
     fn memory_fill(&mut self, memory: u64, dst: u64, byte: u64, len: u64) -> Result<(), TrapCode> {
-        let to = bytes(self.memory(memory), dst, len)?;
+        let memory = self.memory(memory);
+        let to = bytes(memory, dst, len)?;
         self.charge(len / BULK_BYTES_PER_FUEL)?;
         self.in_pieces(len, PIECE_BYTES, Direction::Up, |start, len| {
-            // SAFETY: `bytes` put the range inside the memory, which never shrinks or moves.
-            unsafe { std::ptr::write_bytes(to.wrapping_add(start), byte as u8, len) };
+            let to = to.wrapping_add(start);
+            match memory.sharing() {
+                // SAFETY: `bytes` put the range inside the memory, which never shrinks or moves.
+                None => unsafe { std::ptr::write_bytes(to, byte as u8, len) },
+                // SAFETY: as above.
+                Some(_) => unsafe { raced::fill(to, byte as u8, len) },
+            }
         })
     }
 
     fn memory_init(&mut self, memory: u64, segment: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
-        let to = bytes(self.memory(memory), dst, len)?;
+        let memory = self.memory(memory);
+        let to = bytes(memory, dst, len)?;
         let from = part(self.data_segment(segment), src, len).ok_or(TrapCode::MemoryOutOfBounds)?;
         self.charge(len / BULK_BYTES_PER_FUEL)?;
         self.in_pieces(len, PIECE_BYTES, Direction::Up, |start, len| {
-            let from = &from[start..start + len];
-            // SAFETY: `bytes` put the range inside the memory; the module's bytes are not guest memory.
-            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.wrapping_add(start), len) };
+            let (to, from) = (to.wrapping_add(start), &from[start..start + len]);
+            match memory.sharing() {
+                // SAFETY: `bytes` put the range inside the memory; the module's bytes are not guest memory.
+                None => unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, len) },
+                // SAFETY: as above.
+                Some(_) => unsafe { raced::copy_in(to, from) },
+            }
         })
     }
 
@@ -112,11 +132,69 @@ impl Guest {
         0
     }
 
+    fn memory_atomic_wait32(
+        &mut self,
+        memory: u64,
+        index: u64,
+        offset: u64,
+        expected: u64,
+        timeout_ns: u64,
+    ) -> Result<u64, TrapCode> {
+        let memory = self.memory(memory);
+        let at = memory.atomic_word(index, offset, 4)?;
+        // SAFETY: an aligned word inside the memory, which never shrinks or moves.
+        let cell = unsafe { AtomicU32::from_ptr(at.cast()) };
+        let is_equal = || u32::from_le(cell.load(Ordering::SeqCst)) == expected as u32;
+        self.wait(memory, index + offset, timeout_ns, is_equal)
+    }
+
+    fn memory_atomic_wait64(
+        &mut self,
+        memory: u64,
+        index: u64,
+        offset: u64,
+        expected: u64,
+        timeout_ns: u64,
+    ) -> Result<u64, TrapCode> {
+        let memory = self.memory(memory);
+        let at = memory.atomic_word(index, offset, 8)?;
+        // SAFETY: an aligned word inside the memory, which never shrinks or moves.
+        let cell = unsafe { AtomicU64::from_ptr(at.cast()) };
+        let is_equal = || u64::from_le(cell.load(Ordering::SeqCst)) == expected;
+        self.wait(memory, index + offset, timeout_ns, is_equal)
+    }
+
+    /// Waits at an address that was checked. A timeout that is negative as a signed number means for ever.
+    fn wait(
+        &self,
+        memory: &LinearMemory,
+        address: u64,
+        timeout_ns: u64,
+        is_equal: impl FnOnce() -> bool,
+    ) -> Result<u64, TrapCode> {
+        let sharing = memory.sharing().ok_or(TrapCode::ExpectedSharedMemory)?;
+        let timeout = u64::try_from(timeout_ns.cast_signed()).ok().map(Duration::from_nanos);
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let shared = self.store_data().shared.clone();
+        let ended = shared.asleep(|| {
+            let is_stopped = || shared.interrupted().load(Ordering::SeqCst);
+            sharing.parking.wait(address, until, is_equal, is_stopped)
+        });
+        ended.map(|how| how as u64).map_err(|Stopped| TrapCode::Interrupted)
+    }
+
+    fn memory_atomic_notify(&mut self, memory: u64, index: u64, offset: u64, count: u64) -> Result<u64, TrapCode> {
+        let memory = self.memory(memory);
+        memory.atomic_word(index, offset, 4)?;
+        let woken = memory.sharing().map(|sharing| sharing.parking.notify(index + offset, count as u32));
+        Ok(woken.unwrap_or(0).into())
+    }
+
     fn table_grow(&mut self, table: u64, init: u64, delta: u64) -> u64 {
         let table = self.table(table);
         let store = self.store_data();
         let Some(old) = table.grow(delta, init, |old, new| store.allow_table_growth(old, new)) else {
-            return FAILED;
+            return NOT_GROWN;
         };
         // Growth cannot trap: a balance that falls below zero here ends the next basic block.
         let _ = self.charge(delta / BULK_ELEMENTS_PER_FUEL);
@@ -293,6 +371,22 @@ macro_rules! service {
         /// `vmctx` is a live, linked instance of the store that runs on this thread.
         pub(crate) unsafe fn $name(vmctx: *mut VmCtx $(, $param: $ty)*) -> u64 {
             Guest { vmctx }.$name($($param),*)
+        }
+    };
+    ($(#[$doc:meta])* $name:ident($($param:ident: $ty:ty),*) -> result) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// `vmctx` is a live, linked instance of the store that runs on this thread.
+        pub(crate) unsafe fn $name(vmctx: *mut VmCtx $(, $param: $ty)*) -> u64 {
+            match (Guest { vmctx }).$name($($param),*) {
+                Ok(result) => result,
+                Err(code) => {
+                    // SAFETY: as for this function; interpreted callers save their positions before they call.
+                    unsafe { trap(vmctx, code) };
+                    FAILED
+                }
+            }
         }
     };
     ($(#[$doc:meta])* $name:ident($($param:ident: $ty:ty),*) -> status) => {

@@ -108,7 +108,7 @@ fn claim(address: usize, machine: &mut libc::ucontext_t) -> bool {
     }
     // SAFETY: the thread faulted in guest code of this store, so nobody changes the store now.
     let data = unsafe { &*StoreData::from_vm(store) };
-    if address >= NULL_PAGE && !data.memories.iter().any(|memory| memory.contains_address(address)) {
+    if address >= NULL_PAGE && data.memory_at(address).is_none() {
         return false;
     }
     // SAFETY: guest code runs, so the store is live and has an activation.

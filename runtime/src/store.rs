@@ -28,6 +28,7 @@ use crate::host::{self, HostRecord};
 use crate::interp::InterpState;
 use crate::interrupt::{InterruptHandle, StoreShared};
 use crate::limiter::{Ask, Limited, Tenant, Usage};
+use crate::shared::SharedMemory;
 use crate::trap::Pending;
 use crate::vm::instance::InstanceData;
 use crate::vm::memory::LinearMemory;
@@ -84,6 +85,8 @@ pub(crate) struct StoreData {
     pub(crate) depth: u32,
     pub(crate) instances: Vec<Box<InstanceData>>,
     pub(crate) memories: Vec<Box<LinearMemory>>,
+    /// Those that instances of this store import or define.
+    pub(crate) shared_memories: Vec<SharedMemory>,
     pub(crate) tables: Vec<Box<TableData>>,
     pub(crate) globals: Vec<Box<GlobalRecord>>,
     pub(crate) tags: Vec<Box<VmTag>>,
@@ -156,6 +159,7 @@ impl StoreData {
             depth: 0,
             instances: Vec::new(),
             memories: Vec::new(),
+            shared_memories: Vec::new(),
             tables: Vec::new(),
             globals: Vec::new(),
             tags: Vec::new(),
@@ -240,9 +244,23 @@ impl StoreData {
         self.limits.table_elements.saturating_sub(self.table_elements)
     }
 
+    /// The memory in whose reservation a host address lies. Signal handlers call this: it takes no lock.
+    pub(crate) fn memory_at(&self, address: usize) -> Option<&LinearMemory> {
+        let own = self.memories.iter().map(|memory| &**memory);
+        let shared = self.shared_memories.iter().map(SharedMemory::record);
+        own.chain(shared).find(|memory| memory.contains_address(address))
+    }
+
+    /// Keeps a shared memory for as long as the store.
+    pub(crate) fn keep_shared(&mut self, memory: &SharedMemory) {
+        if !self.shared_memories.iter().any(|known| known.same(memory)) {
+            self.shared_memories.push(memory.clone());
+        }
+    }
+
     pub(crate) fn take_fault_address(&mut self) -> Option<u64> {
         let host = self.shared.take_fault_address()?;
-        let memory = self.memories.iter().find(|memory| memory.contains_address(host))?;
+        let memory = self.memory_at(host)?;
         (host as u64).checked_sub(memory.base().addr() as u64)
     }
 

@@ -223,7 +223,7 @@ fn imports_of_another_type_are_refused_in_every_pair_of_kinds() {
         let externs = externs(&mut store);
         for (given, (value, _, others)) in externs.iter().enumerate() {
             let mut linker = Linker::new(engine);
-            linker.define(&store, "door", "bell", *value).expect(name);
+            linker.define(&store, "door", "bell", value.clone()).expect(name);
             let kinds = externs.iter().enumerate().map(|(wanted, (_, text, _))| (*text, wanted == given));
             for (text, fits) in kinds.chain(others.iter().map(|text| (*text, false))) {
                 let module = Module::new(engine, format!(r#"(module (import "door" "bell" {text}))"#)).expect(text);

@@ -386,7 +386,7 @@ fn t13_imports_are_of_their_kind_and_type() {
         for (wanted, (_, kind)) in items.iter().enumerate() {
             let module = Module::new(engine, format!("(module (import \"a\" \"b\" {kind}))")).expect(name);
             for (given, (item, _)) in items.iter().enumerate() {
-                let linked = Instance::new(&mut store, &module, &[*item]);
+                let linked = Instance::new(&mut store, &module, std::slice::from_ref(item));
                 assert_eq!(linked.is_ok(), given == wanted, "{name}: {given} for {wanted}");
                 if let Err(error) = linked {
                     assert_eq!(error.kind(), ErrorKind::Link, "{name}: {error}");
@@ -395,13 +395,16 @@ fn t13_imports_are_of_their_kind_and_type() {
         }
         for kind in ["(tag)", "(tag (param i64))", "(tag (param i32 i32))"] {
             let module = Module::new(engine, format!("(module (import \"a\" \"b\" {kind}))")).expect(name);
-            let error = Instance::new(&mut store, &module, &[items[4].0]).expect_err(name);
+            let error = Instance::new(&mut store, &module, std::slice::from_ref(&items[4].0)).expect_err(name);
             assert_eq!(error.kind(), ErrorKind::Link, "{name} {kind}: {error}");
         }
         assert!(Tag::new(&mut store, &FuncType::new([], [ValType::I32])).is_err(), "{name}");
         let mut other = Store::new(engine, ());
         let module = Module::new(engine, "(module (import \"a\" \"b\" (tag (param i32))))").expect(name);
-        assert!(Instance::new(&mut other, &module, &[items[4].0]).is_err(), "{name}: a tag of another store");
+        assert!(
+            Instance::new(&mut other, &module, std::slice::from_ref(&items[4].0)).is_err(),
+            "{name}: a tag of another store"
+        );
     });
 }
 

@@ -217,11 +217,13 @@ fn t3_types_registered_by_many_threads_stay_distinct() {
     });
 }
 
-/// No API gives a Rust slice of memory that another thread may write: shared memories are refused.
+/// No API gives a Rust slice of memory that another thread may write: shared memories are refused by default, and
+/// are no `Memory` if they are not.
 #[test]
 fn t7_shared_memories_are_refused() {
     refused("threads", "(module (memory 1 1 shared))");
     refused("threads", "(module (import \"a\" \"m\" (memory 1 1 shared)))");
+    refused("threads", "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))");
     everywhere(|name, engine| {
         let module = Module::new(engine, "(module (import \"a\" \"m\" (memory 1 1)))").expect(name);
         let mut store = Store::new(engine, ());
@@ -493,7 +495,7 @@ fn t13_imports_match_in_kind_and_type() {
             for (wanted, wanted_text) in kinds {
                 let importer = format!("(module (import \"a\" \"x\" {wanted_text}))");
                 let module = Module::new(engine, importer).expect(name);
-                let linked = Instance::new(&mut store, &module, &[item]);
+                let linked = Instance::new(&mut store, &module, std::slice::from_ref(&item));
                 let fits = given == wanted || also.contains(&(given, wanted));
                 assert_eq!(linked.is_ok(), fits, "{name}: {given} for {wanted}");
                 if let Err(error) = linked {

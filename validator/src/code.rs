@@ -156,6 +156,54 @@ pub enum Inst {
         vector: Slot,
         mem: MemArgId,
     },
+    /// An atomic load row. Atomic accesses trap with [`TrapCode::UnalignedAtomic`] if their address is
+    /// not a multiple of their size, whether it is in bounds or not, and are sequentially consistent.
+    AtomicLoad {
+        op: Op,
+        dst: Slot,
+        addr: Slot,
+        mem: MemArgId,
+    },
+    /// An atomic store row.
+    AtomicStore {
+        op: Op,
+        addr: Slot,
+        value: Slot,
+        mem: MemArgId,
+    },
+    /// A read-modify-write row: `dst` is what was in memory.
+    AtomicRmw {
+        op: Op,
+        dst: Slot,
+        addr: Slot,
+        value: Slot,
+        mem: MemArgId,
+    },
+    /// A compare-exchange row: `dst` is what was in memory.
+    AtomicCmpxchg {
+        op: Op,
+        dst: Slot,
+        addr: Slot,
+        expected: Slot,
+        replacement: Slot,
+        mem: MemArgId,
+    },
+    /// `memory.atomic.wait32` or `wait64`, by the class of `expected`.
+    AtomicWait {
+        ty: SlotType,
+        dst: Slot,
+        addr: Slot,
+        expected: Slot,
+        timeout: Slot,
+        mem: MemArgId,
+    },
+    AtomicNotify {
+        dst: Slot,
+        addr: Slot,
+        count: Slot,
+        mem: MemArgId,
+    },
+    AtomicFence,
     /// A constant of a 32-bit class.
     Const32 {
         ty: SlotType,
@@ -552,6 +600,11 @@ impl Inst {
             | Self::Shuffle { dst, .. }
             | Self::Load { dst, .. }
             | Self::LoadLane { dst, .. }
+            | Self::AtomicLoad { dst, .. }
+            | Self::AtomicRmw { dst, .. }
+            | Self::AtomicCmpxchg { dst, .. }
+            | Self::AtomicWait { dst, .. }
+            | Self::AtomicNotify { dst, .. }
             | Self::Const32 { dst, .. }
             | Self::Const64 { dst, .. }
             | Self::ConstV128 { dst, .. }

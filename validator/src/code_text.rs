@@ -146,6 +146,26 @@ impl InstText<'_> {
             Inst::StoreLane { op, lane, addr, vector, mem } => {
                 write!(f, "{} {} {vector} lane {lane}", op.name(), self.place(addr, mem))
             }
+            _ => self.atomic(f),
+        }
+    }
+
+    fn atomic(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self.inst {
+            Inst::AtomicLoad { op, addr, mem, .. } => write!(f, "{} {}", op.name(), self.place(addr, mem)),
+            Inst::AtomicStore { op, addr, value, mem } | Inst::AtomicRmw { op, addr, value, mem, .. } => {
+                write!(f, "{} {} {value}", op.name(), self.place(addr, mem))
+            }
+            Inst::AtomicCmpxchg { op, addr, expected, replacement, mem, .. } => {
+                write!(f, "{} {} {expected} {replacement}", op.name(), self.place(addr, mem))
+            }
+            Inst::AtomicWait { ty, addr, expected, timeout, mem, .. } => {
+                write!(f, "atomic_wait {} {expected}:{} timeout {timeout}", self.place(addr, mem), class(ty))
+            }
+            Inst::AtomicNotify { addr, count, mem, .. } => {
+                write!(f, "atomic_notify {} count {count}", self.place(addr, mem))
+            }
+            Inst::AtomicFence => write!(f, "atomic_fence"),
             _ => self.value(f),
         }
     }

@@ -42,6 +42,7 @@ pub const fn fuel_cost(op: Op) -> u32 {
         Op::ArrayNewData | Op::ArrayNewElem => 8,
         Op::ArrayFill | Op::ArrayCopy | Op::ArrayInitData | Op::ArrayInitElem => 4,
         Op::MemoryCopy | Op::MemoryFill | Op::MemoryInit | Op::TableCopy | Op::TableFill | Op::TableInit => 4,
+        Op::MemoryAtomicWait32 | Op::MemoryAtomicWait64 | Op::MemoryAtomicNotify => 8,
         Op::I32DivS | Op::I32DivU | Op::I32RemS | Op::I32RemU => 4,
         Op::I64DivS | Op::I64DivU | Op::I64RemS | Op::I64RemU => 4,
         Op::F32Div | Op::F64Div | Op::F32x4Div | Op::F64x2Div => 4,

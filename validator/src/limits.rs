@@ -166,7 +166,7 @@ macro_rules! for_each_proposal {
             /// Collected structures and arrays.
             wasm_gc = "gc", GC, true;
             /// Shared memories and atomic accesses.
-            wasm_threads = "threads", THREADS, false;
+            wasm_threads = "threads", THREADS, true;
             /// Exceptions as they were before they became part of the standard: `try`, `catch` and `delegate`.
             wasm_legacy_exceptions = "legacy-exceptions", LEGACY_EXCEPTIONS, true;
             /// Memories whose length is no multiple of 64 KiB.

@@ -4,6 +4,7 @@
 //! instruction emits its CLIF where it stands. Invariant: `Code` is trusted to be what lowering
 //! made of a validated body; a contradiction in it is an assertion.
 
+mod atomic;
 mod call;
 mod control;
 mod exception;
@@ -175,6 +176,13 @@ impl Body<'_> {
             Inst::Load { .. } | Inst::Store { .. } | Inst::LoadLane { .. } | Inst::StoreLane { .. } => {
                 self.access(inst);
             }
+            Inst::AtomicLoad { .. }
+            | Inst::AtomicStore { .. }
+            | Inst::AtomicRmw { .. }
+            | Inst::AtomicCmpxchg { .. }
+            | Inst::AtomicWait { .. }
+            | Inst::AtomicNotify { .. }
+            | Inst::AtomicFence => self.atomic(inst),
             Inst::Const32 { .. }
             | Inst::Const64 { .. }
             | Inst::ConstV128 { .. }

@@ -86,12 +86,12 @@ impl Body<'_> {
         self.host_address(self.code.memarg(mem), addr, u32::from(row_of(op).access_bytes))
     }
 
-    fn set_result(&mut self, op: Op, dst: Slot, value: Value) {
+    pub(super) fn set_result(&mut self, op: Op, dst: Slot, value: Value) {
         let ty = row_of(op).result.expect("the row has a result");
         self.set(ty, dst, value);
     }
 }
 
-fn row_of(op: Op) -> Row {
+pub(super) fn row_of(op: Op) -> Row {
     op.row().unwrap_or_else(|| panic!("{} has no row", op.name()))
 }

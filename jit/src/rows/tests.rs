@@ -310,6 +310,64 @@ fn lanes_are_loaded_and_stored() {
     }
 }
 
+/// The first `bytes` bytes, as a number.
+fn low(value: [u8; 16], bytes: u8) -> u64 {
+    let mask = u64::MAX >> (64 - 8 * u32::from(bytes));
+    u128::from_le_bytes(value) as u64 & mask
+}
+
+/// What an atomic row leaves in memory, from what was there and its operands.
+fn changed(op: Op, row: Row, old: u64, operands: &[u64]) -> u64 {
+    match (row.kind, operands) {
+        (RowKind::AtomicLoad, []) => old,
+        (RowKind::AtomicStore, &[new]) => new,
+        (RowKind::AtomicRmw, &[operand]) => ops::read_modify_write(op, old, operand),
+        (RowKind::AtomicCmpxchg, &[expected, new]) => {
+            if old == expected {
+                new
+            } else {
+                old
+            }
+        }
+        other => unreachable!("no atomic row: {other:?}"),
+    }
+}
+
+#[test]
+fn atomic_rows_give_what_was_there_and_leave_what_they_evaluate_to() {
+    let is_atomic = |row: &Row| {
+        matches!(row.kind, RowKind::AtomicLoad | RowKind::AtomicStore | RowKind::AtomicRmw | RowKind::AtomicCmpxchg)
+    };
+    for machine in Machine::ALL {
+        for (op, row) in rows().filter(|(_, row)| is_atomic(row)) {
+            let run = compile(op, row, Form::of(machine));
+            let bytes = row.access_bytes;
+            let check = |args: &[Value]| {
+                let numbers: Vec<_> = args.iter().map(|&arg| low(values::bytes(arg), bytes)).collect();
+                let (&old, operands) = numbers.split_last().expect("memory comes last");
+                let (result, memory) = run.call_on(args).expect("atomic rows do not trap by themselves");
+                let after = memory[operands.len()];
+                assert_eq!(after[usize::from(bytes)..], values::bytes(args[operands.len()])[usize::from(bytes)..]);
+                let seen = (low(result, 8), low(after, bytes));
+                let returned = if row.kind == RowKind::AtomicStore { operands[0] } else { old };
+                let expected = (returned, changed(op, row, old, operands));
+                let message = || format!("{} {args:x?}: expected {expected:x?}, got {seen:x?}", op.name());
+                if seen == expected { Ok(()) } else { Err(message()) }
+            };
+            let params: Vec<_> = row.params.iter().copied().chain([SlotType::V128]).collect();
+            random(128, arguments(&params, Form::of(machine)), |args| check(&args));
+            if row.kind == RowKind::AtomicCmpxchg {
+                // What is there is what is expected, whatever the expected value has above it.
+                random(64, arguments(&params, Form::of(machine)), |mut args| {
+                    let wide = u128::from_le_bytes(values::bytes(args[0])) | !0 << 64;
+                    args[2] = Value::V128(v128(wide.to_le_bytes()));
+                    check(&args)
+                });
+            }
+        }
+    }
+}
+
 #[test]
 fn known_values_of_128_bits() {
     for (op, args, expected) in [

@@ -77,6 +77,8 @@ impl Machine {
             // SAFETY: said by the caller.
             | Inst::ElemDrop { .. } => unsafe { self.table_bulk(cursor, inst) },
             // SAFETY: said by the caller.
+            Inst::AtomicWait { .. } | Inst::AtomicNotify { .. } => unsafe { self.waiting(cursor.regs, inst) },
+            // SAFETY: said by the caller.
             _ => unsafe { self.object(cursor, inst) },
         }
     }
@@ -235,6 +237,11 @@ impl Machine {
         unsafe { TableData::from_vm(vm) }
     }
 
+    /// An address operand of a memory, without what else is in its slot.
+    pub(super) fn memory_index(&self, memory: u32, bits: u64) -> u64 {
+        bits & self.memory_width(memory).0
+    }
+
     fn memory_width(&self, memory: u32) -> Width {
         Width(address_mask(self.linear_memory(memory).ty().memory64))
     }
@@ -259,6 +266,6 @@ impl Width {
 }
 
 #[cold]
-fn not_bulk(inst: &Inst) -> ! {
+pub(super) fn not_bulk(inst: &Inst) -> ! {
     unreachable!("an arm of the loop runs {inst:?}")
 }

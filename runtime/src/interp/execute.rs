@@ -15,7 +15,7 @@ use aura_validator::ops::{sem, v128};
 
 use super::machine::{Cursor, Machine};
 use super::slots::Regs;
-use super::{address, rows};
+use super::{address, atomic, rows};
 
 /// Runs from `cursor` until the outermost function returns, or ends by a trap, a tail call or an exception.
 ///
@@ -137,6 +137,15 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
             Inst::StoreLane { op, lane, addr, vector, mem } => {
                 row!(address::store_lane(regs, op, lane, vector, m.access(mem, addr)));
             }
+            Inst::AtomicLoad { op, dst, addr, mem } => row!(atomic::load(regs, op, dst, m.access(mem, addr))),
+            Inst::AtomicStore { op, addr, value, mem } => row!(atomic::store(regs, op, value, m.access(mem, addr))),
+            Inst::AtomicRmw { op, dst, addr, value, mem } => {
+                row!(atomic::rmw(regs, op, dst, value, m.access(mem, addr)));
+            }
+            Inst::AtomicCmpxchg { op, dst, addr, expected, replacement, mem } => {
+                row!(atomic::cmpxchg(regs, op, dst, [expected, replacement], m.access(mem, addr)));
+            }
+            Inst::AtomicFence => std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst),
             ref other => {
                 if let Err(status) = plain!(m.bulk(Cursor { next, regs }, other)) {
                     return status;

@@ -82,7 +82,7 @@ impl Machine {
     /// Makes a frame the running one.
     pub(super) fn resume(&mut self, frame: &Frame) -> Cursor {
         self.code = frame.code;
-        if frame.vmctx != self.vmctx || self.memory.vm.is_null() {
+        if frame.vmctx != self.vmctx || self.memory.is_none() {
             self.vmctx = frame.vmctx;
             self.memory = self.first_memory();
         }
@@ -194,8 +194,8 @@ impl Machine {
         // SAFETY: the instance is live and linked, and its data has its layout.
         let vm = unsafe { access::memory(self.vmctx, &self.instance().layout, index) };
         // SAFETY: linked memories are those of live `LinearMemory` records.
-        let memory64 = unsafe { LinearMemory::from_vm(vm) }.ty().memory64;
-        View { vm, mask: address_mask(memory64) }
+        let ty = unsafe { LinearMemory::from_vm(vm) }.ty();
+        View::new(vm, address_mask(ty.memory64), ty.shared)
     }
 
     fn first_memory(&self) -> View {

@@ -13,6 +13,7 @@
 //! | [`execute`] | the loop: one arm per instruction |
 //! | [`rows`] | numeric and lane operators, expanded from the operator table |
 //! | [`address`] | loads and stores: a guest address becomes a host address |
+//! | [`atomic`] | atomic accesses, waiting and waking |
 //! | [`call`] | calls and returns |
 //! | [`object`] | structures, arrays, i31, casts |
 //! | [`bulk`] | globals, references, tables, bulk memory: instructions that services carry out |
@@ -21,6 +22,7 @@
 //! service, another function), the position of the running function is stored in its frame.
 
 mod address;
+mod atomic;
 mod bulk;
 mod call;
 mod execute;

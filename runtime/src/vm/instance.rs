@@ -12,6 +12,7 @@ use aura_validator::module::ExternIndex;
 
 use crate::externs::{Extern, Func, Global, Memory, Table, Tag};
 use crate::module::Module;
+use crate::shared::SharedMemory;
 use crate::store::StoreId;
 use crate::vm::access;
 
@@ -29,6 +30,8 @@ pub(crate) struct InstanceData {
     /// A host function that this instance imports panicked.
     pub(crate) poisoned: bool,
     exported_memory: Option<u32>,
+    /// The memories that are shared, by index.
+    shared_memories: Vec<(u32, SharedMemory)>,
 }
 
 const _: () = assert!(std::mem::offset_of!(VmHostFunc, store) == std::mem::offset_of!(VmCtx, store));
@@ -51,6 +54,7 @@ impl InstanceData {
             elements: Vec::new(),
             poisoned: false,
             exported_memory,
+            shared_memories: Vec::new(),
             module: module.clone(),
         });
         let vmctx = made.vmctx();
@@ -107,6 +111,11 @@ impl InstanceData {
         let place = self.at::<VmMemoryRef>(self.layout.memories(index));
         // SAFETY: the layout put a memory's reference there.
         unsafe { place.write(VmMemoryRef { base, memory }) };
+    }
+
+    pub(crate) fn set_shared_memory(&mut self, index: u32, memory: SharedMemory) {
+        self.set_memory(index, memory.vm());
+        self.shared_memories.push((index, memory));
     }
 
     pub(crate) fn set_table(&self, index: u32, table: *mut VmTable) {
@@ -180,7 +189,10 @@ impl InstanceData {
         match index {
             ExternIndex::Func(i) => Extern::Func(Func::new_raw(store, self.func_ref(i))),
             ExternIndex::Table(i) => Extern::Table(Table::new_raw(store, self.table(i))),
-            ExternIndex::Memory(i) => Extern::Memory(Memory::new_raw(store, self.memory(i))),
+            ExternIndex::Memory(i) => match self.shared_memories.iter().find(|(index, _)| *index == i) {
+                Some((_, memory)) => Extern::SharedMemory(memory.clone()),
+                None => Extern::Memory(Memory::new_raw(store, self.memory(i))),
+            },
             ExternIndex::Global(i) => {
                 let mut ty = self.module.validated().globals()[i as usize];
                 ty.content = ty.content.map_index(|index| self.module.engine_index(index));

@@ -8,7 +8,9 @@
 //! Invariants: the bytes `base..base + length` are readable and writable; from the end of `length`'s
 //! host page on, the reservation is inaccessible. `length` only grows, and never past the declared
 //! maximum, the specification's, or the reservation. After creation only `length` changes, so that
-//! every method takes a shared reference.
+//! every method takes a shared reference. A memory made for sharing grows under a lock of its own, and
+//! its length is published after the pages behind it are accessible: whatever thread reads a length
+//! may access all below it.
 //!
 //! # Safety
 //! Trusts: the kernel's `mmap` and `mprotect` through `region` and `rustix`. Gives: [`VmMemory`]s
@@ -19,14 +21,16 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use aura_host_abi::MemoryType;
 use aura_host_abi::vm::{MEMORY_GUARD, VmMemory};
+use aura_host_abi::{GuestMemory, MemoryType, TrapCode};
 use region::{Allocation, Protection};
 use rustix::fs::SealFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::Bounds;
+use crate::vm::parking::Parking;
 use crate::vm::placed::Placed;
 
 const GIB: u64 = 1 << 30;
@@ -46,6 +50,15 @@ pub struct LinearMemory {
     capacity: u64,
     ty: MemoryType,
     bounds: Bounds,
+    sharing: Option<Sharing>,
+}
+
+/// What a memory has that instances of several stores use.
+#[derive(Debug, Default)]
+pub(crate) struct Sharing {
+    growth: Mutex<()>,
+    /// Who waits for its words to change.
+    pub(crate) parking: Parking,
 }
 
 /// A memory could not be made, or host memory not mapped into it.
@@ -102,7 +115,8 @@ impl LinearMemory {
         let capacity = capacity.min(declared);
         let mut memory = Box::<Self>::new_uninit();
         let vm = VmMemory { base, length: AtomicU64::new(0), host: memory.as_mut_ptr().cast() };
-        let memory = Box::write(memory, Self { vm: Placed::new(vm), base, reservation, capacity, ty, bounds });
+        let sharing = ty.shared.then(Sharing::default);
+        let memory = Box::write(memory, Self { vm: Placed::new(vm), base, reservation, capacity, ty, bounds, sharing });
         memory.set_length(initial).map_err(|source| MemoryError::System { bytes: initial, source })?;
         Ok(memory)
     }
@@ -144,7 +158,7 @@ impl LinearMemory {
     /// The length in bytes.
     #[must_use]
     pub fn byte_len(&self) -> u64 {
-        self.vm.length.load(Ordering::Acquire)
+        self.vm.length.load(Ordering::SeqCst)
     }
 
     /// The length in pages of the memory's own page size.
@@ -159,6 +173,33 @@ impl LinearMemory {
         &self.ty
     }
 
+    /// What it has for instances of several stores, if it was made for them.
+    pub(crate) fn sharing(&self) -> Option<&Sharing> {
+        self.sharing.as_ref()
+    }
+
+    /// The view that host functions get of it, as long as it is now.
+    pub(crate) fn view(&self) -> GuestMemory<'_> {
+        match self.sharing {
+            // SAFETY: the bytes below the length stay mapped readable and writable while the memory lives.
+            None => unsafe { GuestMemory::from_raw(self.base, self.byte_len()) },
+            // SAFETY: as above.
+            Some(_) => unsafe { GuestMemory::from_raw_shared(self.base, self.byte_len()) },
+        }
+    }
+
+    /// The host address of an atomic access of `size` bytes at `index + offset`.
+    pub(crate) fn atomic_word(&self, index: u64, offset: u64, size: u64) -> Result<*mut u8, TrapCode> {
+        if !index.wrapping_add(offset).is_multiple_of(size) {
+            return Err(TrapCode::UnalignedAtomic);
+        }
+        let start = index.checked_add(offset).ok_or(TrapCode::MemoryOutOfBounds)?;
+        match start.checked_add(size) {
+            Some(end) if end <= self.byte_len() => Ok(self.base.wrapping_add(start as usize)),
+            _ => Err(TrapCode::MemoryOutOfBounds),
+        }
+    }
+
     /// Whether a host address lies in the reservation, guards included.
     #[must_use]
     pub fn contains_address(&self, address: usize) -> bool {
@@ -168,6 +209,8 @@ impl LinearMemory {
     /// Grows by `delta_pages` and returns the old size in pages, or `None` if the declared maximum,
     /// the reservation, `allow(old_bytes, new_bytes)` or the system forbids it; nothing changes then.
     pub fn grow(&self, delta_pages: u64, allow: impl FnOnce(u64, u64) -> bool) -> Option<u64> {
+        // The lock guards nothing that a limiter of the host that panics could leave half done.
+        let _alone = self.sharing.as_ref().map(|s| s.growth.lock().unwrap_or_else(PoisonError::into_inner));
         let old = self.byte_len();
         let new = delta_pages.checked_mul(self.ty.page_size())?.checked_add(old)?;
         if new > self.capacity || (new != old && !allow(old, new)) {
@@ -223,7 +266,7 @@ impl LinearMemory {
             // inaccessible so far and nothing refers to it.
             unsafe { region::protect(from, (wanted - accessible) as usize, Protection::READ_WRITE) }?;
         }
-        self.vm.length.store(new, Ordering::Release);
+        self.vm.length.store(new, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -241,7 +284,7 @@ impl fmt::Debug for LinearMemory {
 
 // SAFETY: the record owns its reservation; all that changes after creation is an atomic word.
 unsafe impl Send for LinearMemory {}
-// SAFETY: as above; the growth of one memory from several threads is serialised by its store.
+// SAFETY: as above; the growth of one memory from several threads is serialised by its store, or by its own lock.
 unsafe impl Sync for LinearMemory {}
 
 /// The mode a memory of this type can have.

@@ -4,5 +4,6 @@ pub(crate) mod access;
 pub(crate) mod instance;
 pub(crate) mod memory;
 pub(crate) mod object;
+pub(crate) mod parking;
 pub(crate) mod placed;
 pub(crate) mod table;

@@ -72,21 +72,30 @@ impl Lowering<'_> {
         self.emit_movable(Inst::Shuffle { dst, a, b, lanes });
     }
 
-    /// A load or a store.
+    /// A load or a store, or an atomic access.
     pub(super) fn row_memory(&mut self, op: Op, memarg: &wasmparser::MemArg) {
         if !self.begin(op) {
             return;
         }
         let mem = self.memarg(memarg);
         let row = row_of(op);
-        if row.result.is_some() {
-            let addr = self.pop();
-            let dst = self.push_result(&row);
-            self.emit_movable(Inst::Load { op, dst, addr, mem });
-        } else {
-            let value = self.pop();
-            let addr = self.pop();
-            self.emit(Inst::Store { op, addr, value, mem });
+        let mut operands = [Slot(0); 2];
+        for operand in operands[..row.params.len()].iter_mut().rev() {
+            *operand = self.pop();
+        }
+        let [value, replacement] = operands;
+        let addr = self.pop();
+        let dst = row.result.map(|ty| self.stack.push(ty));
+        match (row.kind, dst) {
+            (RowKind::Load, Some(dst)) => self.emit_movable(Inst::Load { op, dst, addr, mem }),
+            (RowKind::Store, None) => self.emit(Inst::Store { op, addr, value, mem }),
+            (RowKind::AtomicLoad, Some(dst)) => self.emit_movable(Inst::AtomicLoad { op, dst, addr, mem }),
+            (RowKind::AtomicStore, None) => self.emit(Inst::AtomicStore { op, addr, value, mem }),
+            (RowKind::AtomicRmw, Some(dst)) => self.emit_movable(Inst::AtomicRmw { op, dst, addr, value, mem }),
+            (RowKind::AtomicCmpxchg, Some(dst)) => {
+                self.emit_movable(Inst::AtomicCmpxchg { op, dst, addr, expected: value, replacement, mem });
+            }
+            (kind, _) => unreachable!("{} is an access, but its row is {kind:?}", op.name()),
         }
     }
 

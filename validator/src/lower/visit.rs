@@ -107,6 +107,10 @@ macro_rules! visit_rows {
     (@one MemoryCopy $($rest:tt)*) => {};
     (@one MemoryInit $($rest:tt)*) => {};
     (@one DataDrop $($rest:tt)*) => {};
+    (@one MemoryAtomicNotify $($rest:tt)*) => {};
+    (@one MemoryAtomicWait32 $($rest:tt)*) => {};
+    (@one MemoryAtomicWait64 $($rest:tt)*) => {};
+    (@one AtomicFence $($rest:tt)*) => {};
     (@one $op:ident $visit:ident) => {
         fn $visit(&mut self) {
             self.row(Op::$op);
@@ -730,6 +734,30 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
             self.emit(Inst::DataDrop { segment });
         }
     }
+
+    fn visit_memory_atomic_notify(&mut self, memarg: MemArg) {
+        if self.begin(Op::MemoryAtomicNotify) {
+            let mem = self.memarg(&memarg);
+            let count = self.pop();
+            let addr = self.pop();
+            let dst = self.stack.push(SlotType::I32);
+            self.emit_movable(Inst::AtomicNotify { dst, addr, count, mem });
+        }
+    }
+
+    fn visit_memory_atomic_wait32(&mut self, memarg: MemArg) {
+        self.wait(Op::MemoryAtomicWait32, SlotType::I32, &memarg);
+    }
+
+    fn visit_memory_atomic_wait64(&mut self, memarg: MemArg) {
+        self.wait(Op::MemoryAtomicWait64, SlotType::I64, &memarg);
+    }
+
+    fn visit_atomic_fence(&mut self, _: wasmparser::Ordering) {
+        if self.begin(Op::AtomicFence) {
+            self.emit(Inst::AtomicFence);
+        }
+    }
 }
 
 impl VisitSimdOperator<'_> for Lowering<'_> {
@@ -751,6 +779,15 @@ impl Lowering<'_> {
             *nested += 1;
         }
         self.begin(op)
+    }
+
+    fn wait(&mut self, op: Op, ty: SlotType, memarg: &MemArg) {
+        if self.begin(op) {
+            let mem = self.memarg(memarg);
+            let [addr, expected, timeout] = self.pop3();
+            let dst = self.stack.push(SlotType::I32);
+            self.emit_movable(Inst::AtomicWait { ty, dst, addr, expected, timeout, mem });
+        }
     }
 
     fn const32(&mut self, op: Op, ty: SlotType, bits: u32) {

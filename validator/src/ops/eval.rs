@@ -105,6 +105,27 @@ macro_rules! wide_rows {
 
 crate::for_each_wide_row!(wide_rows);
 
+/// What the read-modify-write row of `op` leaves in memory, from what was there and its operand; both
+/// are cut off to the size of the access, and the rest of the result is zero.
+///
+/// # Panics
+/// If `op` has no such row.
+#[must_use]
+pub fn read_modify_write(op: Op, old: u64, operand: u64) -> u64 {
+    macro_rules! rows {
+        ($($op:ident [$raw:ident] ($old:pat, $x:ident: $t:ident) $eval:block clif $rmw:ident;)*) => {
+            match op {
+                $(Op::$op => {
+                    let ($old, $x) = (old as $raw, operand as $raw);
+                    u64::from($eval)
+                })*
+                _ => panic!("{} has no read-modify-write row", op.name()),
+            }
+        };
+    }
+    crate::for_each_atomic_rmw_row!(rows)
+}
+
 macro_rules! eval_rows {
     ($name:ident -> $result:ty, |$x:ident| $wrap:expr; $($op:ident ($($p:ident: $t:ident),*) -> $r:ident $eval:block clif |$e:ident| $clif:block;)*) => {
         fn $name(op: Op, args: &[Value]) -> Option<$result> {

@@ -18,6 +18,10 @@
 //! load:      I32Load8S [i8] (x) -> i32 { i32::from(x) } clif |e| { e.ins().sextend(types::I32, x) };
 //! store:     I32Store8 (x: i32) [u8] { x as u8 } clif |e| { e.ins().ireduce(types::I8, x) };
 //! load_lane, store_lane:  V128Load8Lane [u8] lanes 16;
+//! atomic_load:    I32AtomicLoad8U [u8] -> i32;
+//! atomic_store:   I32AtomicStore8 (i32) [u8];
+//! atomic_rmw:     I32AtomicRmw8AddU [u8] (old, x: i32) { old.wrapping_add(x) } clif Add;
+//! atomic_cmpxchg: I32AtomicRmw8CmpxchgU [u8] (i32);
 //! ```
 //!
 //! The result of a float row may be a NaN: `f32`, `f64`, or a vector named by its shape (`f32x4`,
@@ -29,6 +33,7 @@
 
 mod eval;
 mod op;
+mod rows_atomic;
 mod rows_float;
 mod rows_int;
 mod rows_lanes;
@@ -39,7 +44,7 @@ pub mod sem;
 mod sem_simd;
 mod signature;
 
-pub use eval::{Value, eval, eval_wide, load, store};
+pub use eval::{Value, eval, eval_wide, load, read_modify_write, store};
 pub use op::Op;
 pub use sem::{f32x4, f64x2, v128};
 pub use signature::{Row, RowKind};

@@ -34,6 +34,10 @@ pub enum RowKind {
     StoreLane {
         lanes: u8,
     },
+    AtomicLoad,
+    AtomicStore,
+    AtomicRmw,
+    AtomicCmpxchg,
 }
 
 /// Operands, result and access of an operator.
@@ -69,6 +73,10 @@ impl Op {
             .or_else(|| store(self))
             .or_else(|| load_lane(self))
             .or_else(|| store_lane(self))
+            .or_else(|| atomic_load(self))
+            .or_else(|| atomic_store(self))
+            .or_else(|| atomic_rmw(self))
+            .or_else(|| atomic_cmpxchg(self))
     }
 }
 
@@ -174,6 +182,46 @@ macro_rules! memory_lane_rows {
     };
 }
 
+macro_rules! atomic_rows {
+    ($group:ident, $kind:ident; $($op:ident [$raw:ident] $params:expr => $result:expr;)*) => {
+        const fn $group(op: Op) -> Option<Row> {
+            match op {
+                $(Op::$op => Some(Row {
+                    kind: RowKind::$kind,
+                    params: const { $params },
+                    result: $result,
+                    access_bytes: <$raw as Raw>::SIZE as u8,
+                }),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+macro_rules! atomic_load_rows {
+    ($($op:ident [$raw:ident] -> $t:ident;)*) => {
+        atomic_rows! { atomic_load, AtomicLoad; $($op [$raw] &[] => Some(slot!($t));)* }
+    };
+}
+
+macro_rules! atomic_store_rows {
+    ($($op:ident ($t:ident) [$raw:ident];)*) => {
+        atomic_rows! { atomic_store, AtomicStore; $($op [$raw] &[slot!($t)] => None;)* }
+    };
+}
+
+macro_rules! atomic_rmw_rows {
+    ($($op:ident [$raw:ident] ($old:pat, $x:ident: $t:ident) $eval:block clif $rmw:ident;)*) => {
+        atomic_rows! { atomic_rmw, AtomicRmw; $($op [$raw] &[slot!($t)] => Some(slot!($t));)* }
+    };
+}
+
+macro_rules! atomic_cmpxchg_rows {
+    ($($op:ident [$raw:ident] ($t:ident);)*) => {
+        atomic_rows! { atomic_cmpxchg, AtomicCmpxchg; $($op [$raw] &[slot!($t), slot!($t)] => Some(slot!($t));)* }
+    };
+}
+
 crate::for_each_numeric_row!(value_rows Numeric, numeric:);
 crate::for_each_float_row!(value_rows Float, float:);
 crate::for_each_trapping_row!(value_rows Trapping, trapping:);
@@ -184,6 +232,10 @@ crate::for_each_load_row!(load_rows);
 crate::for_each_store_row!(store_rows);
 crate::for_each_load_lane_row!(memory_lane_rows LoadLane, load_lane -> Some(SlotType::V128),);
 crate::for_each_store_lane_row!(memory_lane_rows StoreLane, store_lane -> None,);
+crate::for_each_atomic_load_row!(atomic_load_rows);
+crate::for_each_atomic_store_row!(atomic_store_rows);
+crate::for_each_atomic_rmw_row!(atomic_rmw_rows);
+crate::for_each_atomic_cmpxchg_row!(atomic_cmpxchg_rows);
 
 #[cfg(test)]
 mod tests {
@@ -221,10 +273,15 @@ mod tests {
         Op::F64Const,
         Op::V128Const,
         Op::I8x16Shuffle,
+        Op::MemoryAtomicNotify,
+        Op::MemoryAtomicWait32,
+        Op::MemoryAtomicWait64,
+        Op::AtomicFence,
     ];
 
     fn is_of_the_table(op: Op) -> bool {
-        let proposals = ["mvp", "sign_extension", "saturating_float_to_int", "simd", "relaxed_simd", "wide_arithmetic"];
+        let proposals =
+            ["mvp", "sign_extension", "saturating_float_to_int", "simd", "relaxed_simd", "wide_arithmetic", "threads"];
         proposals.contains(&op.proposal())
     }
 
@@ -278,6 +335,10 @@ mod tests {
             (Op::I64Store8, 1, RowKind::Store),
             (Op::V128Load32Lane, 4, RowKind::LoadLane { lanes: 4 }),
             (Op::V128Store64Lane, 8, RowKind::StoreLane { lanes: 2 }),
+            (Op::I64AtomicLoad32U, 4, RowKind::AtomicLoad),
+            (Op::I64AtomicStore, 8, RowKind::AtomicStore),
+            (Op::I32AtomicRmw8XorU, 1, RowKind::AtomicRmw),
+            (Op::I64AtomicRmw16CmpxchgU, 2, RowKind::AtomicCmpxchg),
         ] {
             let row = op.row().expect("a memory row");
             assert_eq!((row.access_bytes, row.kind), (bytes, kind), "{}", op.name());

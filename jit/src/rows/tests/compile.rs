@@ -17,8 +17,8 @@ use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContex
 use region::{Allocation, Protection};
 
 use super::super::{
-    RowCx, emit_extract, emit_load, emit_load_lane, emit_numeric, emit_replace, emit_shuffle, emit_store,
-    emit_store_lane, emit_wide,
+    RowCx, emit_atomic_cmpxchg, emit_atomic_load, emit_atomic_rmw, emit_atomic_store, emit_extract, emit_load,
+    emit_load_lane, emit_numeric, emit_replace, emit_shuffle, emit_store, emit_store_lane, emit_wide,
 };
 use super::values;
 
@@ -163,6 +163,28 @@ fn emit(cx: &mut Cx<'_>, op: Op, row: Row, form: Form, args: ir::Value) -> ir::V
         RowKind::Store => emit_store(cx, op, operands[0]),
         RowKind::LoadLane { .. } => emit_load_lane(cx, op, form.lane, operands[0], load),
         RowKind::StoreLane { .. } => emit_store_lane(cx, op, form.lane, operands[0]),
+        RowKind::AtomicLoad | RowKind::AtomicStore | RowKind::AtomicRmw | RowKind::AtomicCmpxchg => {
+            let address = cx.builder.ins().iadd_imm_s(args, i64::from(memory));
+            emit_atomic(cx, op, row, &operands, address)
+        }
+    }
+}
+
+/// Emits an atomic row on the memory at `address`; the result of a store is what it stored.
+fn emit_atomic(cx: &mut Cx<'_>, op: Op, row: Row, operands: &[ir::Value], address: ir::Value) -> ir::Value {
+    match row.kind {
+        RowKind::AtomicLoad => emit_atomic_load(cx, op, |cx, ty| cx.builder.ins().atomic_load(ty, flags(), address)),
+        RowKind::AtomicStore => {
+            let value = emit_atomic_store(cx, op, operands[0]);
+            cx.builder.ins().atomic_store(flags(), value, address);
+            value
+        }
+        RowKind::AtomicRmw => emit_atomic_rmw(cx, op, operands[0], |cx, ty, rmw, value| {
+            cx.builder.ins().atomic_rmw(ty, flags(), rmw, address, value)
+        }),
+        _ => emit_atomic_cmpxchg(cx, op, [operands[0], operands[1]], |cx, [expected, replacement]| {
+            cx.builder.ins().atomic_cas(flags(), address, expected, replacement)
+        }),
     }
 }
 
@@ -223,6 +245,11 @@ fn executable(code: &[u8]) -> Allocation {
 impl Compiled {
     /// Runs the row: the sixteen bytes of its result (those above it zero), or its trap.
     pub(super) fn call(&self, args: &[Value]) -> Result<[u8; 16], TrapCode> {
+        self.call_on(args).map(|(result, _)| result)
+    }
+
+    /// As [`Compiled::call`], with what the operands' memory then holds.
+    pub(super) fn call_on(&self, args: &[Value]) -> Result<([u8; 16], [[u8; 16]; 4]), TrapCode> {
         let mut operands = [[0; 16]; 4];
         for (operand, &arg) in operands.iter_mut().zip(args) {
             *operand = values::bytes(arg);
@@ -230,12 +257,12 @@ impl Compiled {
         let mut out = [0; 16];
         // SAFETY: the pages hold a function of this type (see the head of the file).
         let run = unsafe {
-            std::mem::transmute::<*const u8, extern "C" fn(*const [u8; 16], *mut [u8; 16]) -> u32>(self.code.as_ptr())
+            std::mem::transmute::<*const u8, extern "C" fn(*mut [u8; 16], *mut [u8; 16]) -> u32>(self.code.as_ptr())
         };
-        let code = run(operands.as_ptr(), &mut out);
+        let code = run(operands.as_mut_ptr(), &mut out);
         match u8::try_from(code).ok().and_then(TrapCode::from_u8) {
             Some(code) => Err(code),
-            None => Ok(out),
+            None => Ok((out, operands)),
         }
     }
 }

@@ -195,6 +195,22 @@ impl Step {
             Inst::Store { op, addr, value, .. } => (op, vec![addr, value], None),
             Inst::LoadLane { op, dst, addr, vector, .. } => (op, vec![addr, vector], Some(dst)),
             Inst::StoreLane { op, addr, vector, .. } => (op, vec![addr, vector], None),
+            Inst::AtomicLoad { op, dst, addr, .. } => (op, vec![addr], Some(dst)),
+            Inst::AtomicStore { op, addr, value, .. } => (op, vec![addr, value], None),
+            Inst::AtomicRmw { op, dst, addr, value, .. } => (op, vec![addr, value], Some(dst)),
+            Inst::AtomicCmpxchg { op, dst, addr, expected, replacement, .. } => {
+                (op, vec![addr, expected, replacement], Some(dst))
+            }
+            Inst::AtomicWait { ty, dst, addr, expected, timeout, mem } => {
+                let index = memory_index(module, code.memarg(mem).memory);
+                self.read(&[(addr, index), (expected, ty), (timeout, I64)]);
+                return self.write(dst, I32);
+            }
+            Inst::AtomicNotify { dst, addr, count, mem } => {
+                let index = memory_index(module, code.memarg(mem).memory);
+                self.read(&[(addr, index), (count, I32)]);
+                return self.write(dst, I32);
+            }
             _ => return,
         };
         let row = op.row().expect("a row");
@@ -202,7 +218,11 @@ impl Step {
         if let Inst::Load { mem, .. }
         | Inst::Store { mem, .. }
         | Inst::LoadLane { mem, .. }
-        | Inst::StoreLane { mem, .. } = *inst
+        | Inst::StoreLane { mem, .. }
+        | Inst::AtomicLoad { mem, .. }
+        | Inst::AtomicStore { mem, .. }
+        | Inst::AtomicRmw { mem, .. }
+        | Inst::AtomicCmpxchg { mem, .. } = *inst
         {
             assert_ne!(row.access_bytes, 0, "{op:?} accesses memory");
             classes.insert(0, memory_index(module, code.memarg(mem).memory));
