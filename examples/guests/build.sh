@@ -30,6 +30,10 @@ clang-19 "${freestanding[@]}" -O2 -msimd128 "${clang_flags[@]}" dot.c -o dot.was
 clang-19 "${freestanding[@]}" -O2 "${clang_flags[@]}" compute.c -o compute.wasm
 clang-19 --target=wasm64 "${freestanding[@]:1}" -O2 "${clang_flags[@]}" index64.c -o index64.wasm
 
+# One memory for all threads, which the host makes; each instance has a stack pointer of its own.
+clang-19 "${freestanding[@]}" -matomics -O2 -Wl,--import-memory -Wl,--shared-memory -Wl,--max-memory=1048576 \
+    -Wl,--export=__stack_pointer "${clang_flags[@]}" workers.c -o workers.wasm
+
 # Two programs, each with its own memory, in one module.
 for part in archive lzss; do
     clang-19 "${freestanding[@]}" -O2 "${clang_flags[@]}" "$part.c" -o "$part.part"

@@ -4,6 +4,8 @@
 //! made in the store and attached to the context, the functions of WASI linked as a table, and
 //! `_start` called. The programs in `src/bin` each show one thing.
 
+pub mod workers;
+
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -25,7 +25,7 @@ fn engines() -> Vec<(String, Engine)> {
     for strategy in [Strategy::Interpreter, Strategy::Jit, Strategy::Auto] {
         for bounds in [Bounds::Guard, Bounds::Explicit] {
             let mut config = Config::new();
-            config.strategy(strategy).bounds(bounds).wasm_memory64(true).wasm_multi_memory(true);
+            config.strategy(strategy).bounds(bounds).wasm_memory64(true).wasm_multi_memory(true).wasm_threads(true);
             let engine = Engine::new(&config).expect("an engine");
             engines.push((format!("{strategy:?}, {bounds:?}"), engine));
         }
@@ -192,6 +192,17 @@ fn collected_prints_what_is_expected() {
         let start = instance.get_typed_func::<(), ()>(&mut store, "_start").expect("the start");
         start.call(&mut store, ()).expect("it ends");
         assert_eq!(String::from_utf16_lossy(store.data()), expected, "on {engine_name}");
+    }
+}
+
+#[test]
+fn workers_on_four_threads_find_the_primes_of_one() {
+    for (engine_name, engine) in engines() {
+        for threads in [1, 4] {
+            let primes = aura_examples::workers::run(&engine, threads).expect(&engine_name);
+            assert_eq!(primes.sums, vec![1_709_600_813; threads as usize], "{engine_name}");
+            assert_eq!(primes.by_last_digit, [0, 4478, 1, 4517, 0, 1, 0, 4503, 0, 4484], "{engine_name}");
+        }
     }
 }
 
