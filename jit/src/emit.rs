@@ -276,10 +276,10 @@ impl<'a> Emit<'a> {
         before
     }
 
-    /// Sets what the store's frames may still cost.
-    pub(crate) fn set_depth(&mut self, left: Value) {
+    /// Puts back what the store's frames could still cost before the current one.
+    pub(crate) fn restore_depth(&mut self, before: Value) {
         let store = self.store();
-        self.ins().store(plain(), left, store, offset(offset_of!(VmStore, depth_left)));
+        self.ins().store(plain(), before, store, offset(offset_of!(VmStore, depth_left)));
     }
 
     /// Zero of a CLIF type.

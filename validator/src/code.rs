@@ -491,12 +491,6 @@ pub enum Inst {
     Leave {
         saved: Slot,
     },
-    /// Stands where exceptions arrive, with the `saved` and the `cost` of the function's head: what the store's frames
-    /// may still cost is again what this one left, whatever the frames that are gone had taken.
-    Reenter {
-        saved: Slot,
-        cost: u32,
-    },
     Br {
         target: LabelId,
     },

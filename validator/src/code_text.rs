@@ -282,7 +282,6 @@ impl InstText<'_> {
             Inst::LoopHeader { label } => write!(f, "loop {label}"),
             Inst::Fuel { cost } => write!(f, "fuel {cost}"),
             Inst::Enter { saved, cost } => write!(f, "enter {cost} saved in {saved}"),
-            Inst::Reenter { saved, cost } => write!(f, "reenter {cost} saved in {saved}"),
             Inst::Leave { saved } => write!(f, "leave {saved}"),
             Inst::Br { target } => write!(f, "br {target}"),
             Inst::BrIf { cond, target } => write!(f, "br {target} if {cond}"),

@@ -240,12 +240,7 @@ impl Body<'_> {
             }
             Inst::Leave { saved } => {
                 let before = self.get(SlotType::I64, saved);
-                self.emit.set_depth(before);
-            }
-            Inst::Reenter { saved, cost } => {
-                let (before, cost) = (self.get(SlotType::I64, saved), self.emit.iconst64(u64::from(cost)));
-                let left = self.emit.ins().isub(before, cost);
-                self.emit.set_depth(left);
+                self.emit.restore_depth(before);
             }
             Inst::Br { .. }
             | Inst::BrIf { .. }

@@ -67,8 +67,7 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
                     return m.trap(Cursor { next, regs }, TrapCode::StackOverflow);
                 }
             }
-            Inst::Leave { saved } => m.set_depth(plain!(regs.get::<i64>(saved))),
-            Inst::Reenter { saved, cost } => m.set_depth(plain!(regs.get::<i64>(saved)).saturating_sub(cost.into())),
+            Inst::Leave { saved } => m.restore_depth(plain!(regs.get::<i64>(saved))),
             Inst::Wide { op, dst, args } => plain!(rows::wide(regs, op, dst, args)),
             Inst::Load { op, dst, addr, mem } => row!(address::load(regs, op, dst, m.access(mem, addr))),
             Inst::Store { op, addr, value, mem } => row!(address::store(regs, op, value, m.access(mem, addr))),

@@ -154,13 +154,13 @@ impl Machine {
         before
     }
 
-    /// Sets what frames may still cost.
+    /// Puts back what was left before the running frame.
     #[inline(never)]
-    pub(super) fn set_depth(&mut self, left: i64) {
+    pub(super) fn restore_depth(&mut self, before: i64) {
         // SAFETY: the store is live; this thread runs its guest.
-        let word = unsafe { (*self.store).depth_left.get() };
+        let left = unsafe { (*self.store).depth_left.get() };
         // SAFETY: as above.
-        unsafe { *word = left };
+        unsafe { *left = before };
     }
 
     /// The instruction a label stands at.

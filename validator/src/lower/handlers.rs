@@ -57,27 +57,11 @@ impl<'m> Lowering<'m> {
     }
 
     /// Opens a region at the next instruction; its index.
-    pub(super) fn open_region(&mut self, mut handlers: Vec<Handler>) -> u32 {
-        for handler in &mut handlers {
-            handler.target = self.arrival(handler.target);
-        }
+    pub(super) fn open_region(&mut self, handlers: Vec<Handler>) -> u32 {
         let start = self.code.insts.len() as u32;
         let parent = self.controls.last().expect("a function has a block").region;
         self.code.regions.push(Region { start, end: OPEN, parent, outer: parent, cost: 0, handlers });
         self.code.regions.len() as u32 - 1
-    }
-
-    /// The label through which handlers go to `target`: another one if something is to be done before.
-    fn arrival(&mut self, target: LabelId) -> LabelId {
-        if self.saved_depth.is_none() {
-            return target;
-        }
-        if let Some((arrival, _)) = self.arrivals.iter().find(|(_, known)| *known == target) {
-            return *arrival;
-        }
-        let arrival = self.new_label(false);
-        self.arrivals.push((arrival, target));
-        arrival
     }
 
     /// Ends a region before the next instruction.

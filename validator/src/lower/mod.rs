@@ -73,8 +73,6 @@ struct Lowering<'m> {
     return_pad: Option<LabelId>,
     /// Where the function keeps what frames could cost before its own, if that is counted.
     saved_depth: Option<Slot>,
-    /// If that is counted: labels where exceptions arrive, each with the label it goes on to.
-    arrivals: Vec<(LabelId, LabelId)>,
     /// Offset of the current operator.
     offset: u32,
 }
@@ -101,7 +99,6 @@ impl<'m> Lowering<'m> {
             movable: None,
             return_pad: None,
             saved_depth,
-            arrivals: Vec::new(),
             offset: body.start,
         };
         if let Some(saved) = saved_depth {
@@ -114,7 +111,9 @@ impl<'m> Lowering<'m> {
     fn finish(mut self) -> Code {
         assert!(self.controls.is_empty(), "a validated body closes its blocks");
         let highest = self.stack.highest();
-        self.count_depth(crate::fuel::frame_cost(highest.values + highest.refs));
+        if let Some(Inst::Enter { cost, .. }) = self.code.insts.first_mut() {
+            *cost = crate::fuel::frame_cost(highest.values + highest.refs);
+        }
         self.code.frame = FrameLayout {
             params: self.locals.params,
             locals: self.locals.runs,
@@ -123,19 +122,6 @@ impl<'m> Lowering<'m> {
             ref_slots: highest.refs,
         };
         self.code
-    }
-
-    /// Writes the cost of the frame, which is known now, where it is taken; if it is.
-    fn count_depth(&mut self, frame_cost: u32) {
-        if let Some(Inst::Enter { cost, .. }) = self.code.insts.first_mut() {
-            *cost = frame_cost;
-        }
-        let Some(saved) = self.saved_depth else { return };
-        for (arrival, target) in std::mem::take(&mut self.arrivals) {
-            self.bind(arrival);
-            self.emit(Inst::Reenter { saved, cost: frame_cost });
-            self.emit(Inst::Br { target });
-        }
     }
 
     /// Whether code is live; if so, charges the operator.

@@ -352,7 +352,7 @@ impl Step {
                 assert!(cost > 0);
                 self.write(saved, I64);
             }
-            Inst::Reenter { saved, .. } | Inst::Leave { saved } => self.read(&[(saved, I64)]),
+            Inst::Leave { saved } => self.read(&[(saved, I64)]),
             _ => self.storage(module, inst),
         }
     }
