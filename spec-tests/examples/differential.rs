@@ -1,7 +1,7 @@
 //! Compares the engines on random modules: `differential [COUNT [SEED]]`.
 //!
 //! Seeds count up from SEED. On a difference it prints the seed, the smallest module found that still
-//! differs, and what each engine observed.
+//! differs, and what each engine observed; at the end, how the calls ended.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use aura_spec_tests::differential::case::Case;
-use aura_spec_tests::differential::{Difference, Differential, STACK_BYTES, Verdict};
+use aura_spec_tests::differential::{Difference, Differential, Ends, STACK_BYTES, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 
 fn main() -> ExitCode {
@@ -28,20 +28,33 @@ fn main() -> ExitCode {
     }
 }
 
+/// How many modules an engine is used for.
+const MODULES_PER_ENGINE: u64 = 200;
+
 /// Compares the modules of `count` seeds on all processors; how many differed.
 fn compare(seed: u64, count: u64) -> Result<usize, String> {
-    let differential = Differential::new().map_err(|error| format!("no engine: {error}"))?;
+    let fresh = || Differential::new().expect("engines as before");
+    Differential::new().map_err(|error| format!("no engine: {error}"))?;
     let bar = progress(count);
-    let (next, no_module, differing) = (AtomicU64::new(seed), AtomicU64::new(0), Mutex::new(0));
+    let (next, no_module) = (AtomicU64::new(seed), AtomicU64::new(0));
+    let (differing, ends) = (Mutex::new(0), Mutex::new(Ends::new()));
     let end = seed.saturating_add(count);
     let work = || {
-        loop {
+        let mut differential = fresh();
+        for turn in 1_u64.. {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= end {
                 break;
             }
+            // An engine keeps the types of all modules it ever had.
+            if turn.is_multiple_of(MODULES_PER_ENGINE) {
+                differential = fresh();
+            }
             match differential.check(&Case::new(seed)) {
-                Verdict::Same => {}
+                Verdict::Same(ended) => {
+                    let mut ends = ends.lock().expect("counting does not panic");
+                    ended.into_iter().for_each(|(end, times)| *ends.entry(end).or_default() += times);
+                }
                 Verdict::NoModule => drop(no_module.fetch_add(1, Ordering::Relaxed)),
                 Verdict::Differs(difference) => {
                     // One report at a time.
@@ -64,6 +77,9 @@ fn compare(seed: u64, count: u64) -> Result<usize, String> {
     bar.finish_and_clear();
     let (no_module, differing) =
         (no_module.into_inner(), differing.into_inner().unwrap_or_else(PoisonError::into_inner));
+    for (end, times) in ends.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        println!("{times:>9}  {end}");
+    }
     println!("seeds {seed} to {}: {} modules, {differing} differ", end - 1, count - no_module);
     Ok(differing)
 }
@@ -80,7 +96,7 @@ fn report(differential: &Differential, seed: u64, difference: &Difference) {
     println!("seed {seed} differs:\n{difference}");
     let differs = |case: &Case| match differential.check(case) {
         Verdict::Differs(difference) => Some(difference),
-        Verdict::Same | Verdict::NoModule => None,
+        Verdict::Same(_) | Verdict::NoModule => None,
     };
     let reduced = Case::new(seed).reduce(|case| differs(case).is_some());
     if let (Some(wasm), Some(difference)) = (reduced.module(), differs(&reduced)) {

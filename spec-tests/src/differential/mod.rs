@@ -15,6 +15,7 @@ use std::fmt;
 use aura_runtime::{Bounds, Config, Engine, Error, Features, OptLevel, Strategy};
 
 use self::case::Case;
+pub use self::observe::Ends;
 use self::observe::{Observation, observe};
 
 /// What runs modules: a name, a tier, and how hard the compiler tries.
@@ -59,7 +60,8 @@ impl fmt::Display for Difference {
 /// How one case ended.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    Same,
+    /// All observed the same; how the calls ended.
+    Same(Ends),
     /// The bytes make no module.
     NoModule,
     Differs(Box<Difference>),
@@ -69,8 +71,8 @@ pub enum Verdict {
 /// them go both ways.
 const CHANGING_THRESHOLD: u32 = 1;
 
-/// Guest stack: enough that fuel ends every recursion first, since tiers use different amounts of stack.
-pub const STACK_BYTES: usize = 64 << 20;
+/// Guest stack: little enough that some recursions exhaust it before the fuel, at the same call on every engine.
+pub const STACK_BYTES: usize = 512 << 10;
 
 impl Differential {
     /// Makes the engines.
@@ -89,32 +91,36 @@ impl Differential {
             return Verdict::NoModule;
         };
         match self.check_module(&wasm, case.seed()) {
-            None => Verdict::Same,
-            Some(difference) => Verdict::Differs(Box::new(difference)),
+            Ok(ends) => Verdict::Same(ends),
+            Err(difference) => Verdict::Differs(difference),
         }
     }
 
     /// Runs a module on every engine; arguments and the bounds mode are drawn from `seed`.
-    #[must_use]
-    pub fn check_module(&self, wasm: &[u8], seed: u64) -> Option<Difference> {
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check_module(&self, wasm: &[u8], seed: u64) -> Result<Ends, Box<Difference>> {
         let (engines, bounds) = if (seed / 4).is_multiple_of(2) {
             (&self.guard, Bounds::Guard)
         } else {
             (&self.explicit, Bounds::Explicit)
         };
-        let (first, others) = engines.split_first()?;
-        let reference = observe(first, wasm, seed);
-        others.iter().zip(&ENGINES[1..]).find_map(|(engine, (name, ..))| {
+        let reference = observe(&engines[0], wasm, seed);
+        for (engine, (name, ..)) in engines.iter().zip(&ENGINES).skip(1) {
             let observed = observe(engine, wasm, seed);
-            compare((ENGINES[0].0, &reference), (name, &observed), bounds)
-        })
+            if let Some(difference) = compare((ENGINES[0].0, &reference), (name, &observed), bounds) {
+                return Err(Box::new(difference));
+            }
+        }
+        Ok(reference.ends)
     }
 }
 
 fn engine((_, strategy, opt_level): (&str, Strategy, OptLevel), bounds: Bounds) -> Result<Engine, Error> {
     let mut config = Config::new();
     config.strategy(strategy).bounds(bounds).opt_level(opt_level).features(Features::IMPLEMENTED);
-    config.consume_fuel(true).canonicalize_nans(true).max_wasm_stack(STACK_BYTES);
+    config.consume_fuel(true).deterministic(true).max_wasm_stack(STACK_BYTES);
     config.tier_up_threshold(CHANGING_THRESHOLD).odd_functions_interpreted(strategy == Strategy::Auto);
     Engine::new(&config)
 }
@@ -123,8 +129,7 @@ fn compare(a: (&'static str, &Observation), b: (&'static str, &Observation), bou
     let (left, right) = (&a.1.lines, &b.1.lines);
     let same = left.iter().zip(right).take_while(|(l, r)| l == r).count();
     let (l, r) = (left.get(same), right.get(same));
-    // A stack that ran out says how deep a tier's frames are, which is no property of the module.
-    if l == r || a.1.stack_overflow_at == Some(same) || b.1.stack_overflow_at == Some(same) {
+    if l == r {
         return None;
     }
     let before = left[..same].iter().rev().take(5).rev().cloned().collect();
@@ -135,8 +140,8 @@ fn compare(a: (&'static str, &Observation), b: (&'static str, &Observation), bou
 mod tests {
     use super::*;
 
-    fn observation(lines: &[&str], stack_overflow_at: Option<usize>) -> Observation {
-        Observation { lines: lines.iter().map(|&line| line.to_owned()).collect(), stack_overflow_at }
+    fn observation(lines: &[&str]) -> Observation {
+        Observation { lines: lines.iter().map(|&line| line.to_owned()).collect(), ends: Ends::new() }
     }
 
     fn differ(a: &Observation, b: &Observation) -> Option<Difference> {
@@ -145,20 +150,13 @@ mod tests {
 
     #[test]
     fn the_first_line_that_differs_is_reported() {
-        let a = observation(&["x", "y", "z"], None);
+        let a = observation(&["x", "y", "z"]);
         assert!(differ(&a, &a).is_none());
-        let difference = differ(&a, &observation(&["x", "other"], None)).expect("they differ");
+        let difference = differ(&a, &observation(&["x", "other"])).expect("they differ");
         assert_eq!(difference.before, ["x"]);
         assert_eq!(difference.observed, (Some("y".to_owned()), Some("other".to_owned())));
         assert!(difference.to_string().contains("b: other"), "{difference}");
-        let shorter = differ(&a, &observation(&["x", "y"], None)).expect("they differ");
+        let shorter = differ(&a, &observation(&["x", "y"])).expect("they differ");
         assert_eq!(shorter.observed, (Some("z".to_owned()), None));
-    }
-
-    #[test]
-    fn where_a_stack_ran_out_the_comparison_ends() {
-        let full = observation(&["x", "stack"], Some(1));
-        assert!(differ(&full, &observation(&["x", "y", "z"], None)).is_none());
-        assert!(differ(&full, &observation(&["other", "y"], None)).is_some());
     }
 }

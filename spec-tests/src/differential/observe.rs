@@ -3,6 +3,7 @@
 //! Instantiation, a call of every exported function, what the host's functions were given, fuel
 //! left, and at the end memories, tables and globals. Two runs are the same if their lines are.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use aura_runtime::{
@@ -25,12 +26,14 @@ const LIMITS: StoreLimits = StoreLimits {
     gc_heap_bytes: 64 << 20,
 };
 
+/// How many calls and instantiations ended in which way: by returning, by which trap, by which error.
+pub type Ends = BTreeMap<String, u64>;
+
 /// What was seen of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     pub lines: Vec<String>,
-    /// The line at which the stack ran out; the run ends there.
-    pub stack_overflow_at: Option<usize>,
+    pub ends: Ends,
 }
 
 /// What the host's functions were given.
@@ -97,9 +100,6 @@ impl Run {
                     self.call(export.name(), func, &mut random);
                 }
             }
-            if self.seen.stack_overflow_at.is_some() {
-                return;
-            }
         }
         for export in module.exports() {
             if let Some(item) = instance.get_export(&mut self.store, export.name()) {
@@ -122,6 +122,7 @@ impl Run {
         }
         match func.call(&mut self.store, &args, &mut results) {
             Ok(()) => {
+                self.count("returned");
                 let shown: Vec<_> = results.iter().map(show).collect();
                 self.note(name, format!("returned [{}]", shown.join(", ")));
             }
@@ -129,12 +130,17 @@ impl Run {
         }
     }
 
+    fn count(&mut self, end: &str) {
+        *self.seen.ends.entry(end.to_owned()).or_default() += 1;
+    }
+
     fn note_error(&mut self, what: &str, error: &Error) {
+        match error.trap() {
+            Some(trap) => self.count(&format!("trap: {}", trap.code())),
+            None => self.count(&format!("{:?}", error.kind())),
+        }
         let shown = match error.trap() {
             Some(trap) => {
-                if trap.code() == TrapCode::StackOverflow {
-                    self.seen.stack_overflow_at.get_or_insert(self.seen.lines.len());
-                }
                 // Cranelift may fold a load into the operator that uses its result: compiled code then knows a
                 // fault by that operator's place.
                 let exact = trap.code() != TrapCode::MemoryOutOfBounds;
@@ -145,7 +151,8 @@ impl Run {
                 let innermost = trap.frames().first().map(place);
                 format!("trap: {}{}", trap.code(), innermost.unwrap_or_default())
             }
-            None => format!("{:?}: {error}", error.kind()),
+            // The words may name types by an engine's own numbers.
+            None => format!("{:?}", error.kind()),
         };
         self.note(what, shown);
     }
