@@ -117,9 +117,9 @@ pub static PROPOSALS: &[Proposal] = &[
         None,
         &["threads", "mutable-global", "sign-extension", "saturating-float-to-int", "multi-value"],
     ),
-    row("legacy", V2, None, &["legacy-exceptions", "exception-handling", "tail-call"]),
-    row("custom-page-sizes", V2, None, &["custom-page-sizes", "multi-memory", "memory64"]),
-    row("wide-arithmetic", V2, None, &["wide-arithmetic"]),
+    row("legacy", V3, None, &["legacy-exceptions"]),
+    row("custom-page-sizes", V3, None, &["custom-page-sizes"]),
+    row("wide-arithmetic", V3, None, &["wide-arithmetic"]),
     row("custom-descriptors", V3, None, &["custom-descriptors"]),
 ];
 
@@ -228,17 +228,18 @@ mod tests {
         assert_eq!(edition("i32.wast"), newest);
         assert_eq!(edition("/a/proposals/simd/simd_lane.wast"), "1.0 with simd");
         assert_eq!(edition("proposals/threads/atomic.wast"), "1.0 with threads");
-        assert_eq!(edition("test/legacy/exceptions/try_catch.wast"), "2.0 with legacy");
+        assert_eq!(edition("test/legacy/exceptions/try_catch.wast"), "3.0 with legacy");
         assert_eq!(edition("proposals/nobody-knows/x.wast"), newest);
         assert_eq!(edition("proposals/simd.wast"), newest);
         assert_eq!(edition(""), newest);
     }
 
     #[test]
-    fn editions_of_one_and_two_are_implemented() {
+    fn every_version_is_implemented() {
         assert_eq!(Edition::Version(V1).features(), Ok(Features::V1));
         assert_eq!(Edition::Version(V2).features(), Ok(Features::V2));
-        for proposal in PROPOSALS.iter().filter(|p| p.merged == Some(V2)) {
+        assert_eq!(Edition::Version(V3).features(), Ok(Features::V3));
+        for proposal in PROPOSALS.iter().filter(|p| p.merged.is_some()) {
             let edition = Edition::of_proposal(proposal.folder).expect("a row of the table");
             assert!(edition.features().is_ok(), "{edition}");
         }

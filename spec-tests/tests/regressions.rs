@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aura_runtime::Strategy;
 use aura_spec_tests::suite::scripts_below;
-use aura_spec_tests::{Mode, ScriptSource, Suite};
+use aura_spec_tests::{Edition, Mode, ScriptSource, Suite};
 
 fn sources() -> Vec<ScriptSource> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
@@ -16,7 +16,7 @@ fn sources() -> Vec<ScriptSource> {
             paths.push(path);
         }
     }
-    paths.iter().map(|path| ScriptSource::read(path, None)).collect()
+    paths.iter().map(|path| ScriptSource::read(path, Some(Edition::Implemented))).collect()
 }
 
 #[test]

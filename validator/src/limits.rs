@@ -245,8 +245,9 @@ limits! {
     tables = 100, strict 10, at_most 100;
     /// Memories, imported ones included.
     memories = 100, strict 10, at_most 100;
-    /// Elements a table has at the start.
-    table_elements = 10_000_000, strict 100_000, at_most 10_000_000;
+    /// Elements a table has at the start; the greatest number stands for no limit. A store has a limit of its own for tables
+    /// that are made.
+    table_elements = u32::MAX, strict 100_000, at_most u32::MAX;
     /// Element segments.
     element_segments = 100_000, strict 10_000, at_most 100_000;
     /// Elements of one element segment.

@@ -196,8 +196,9 @@ impl<'l> Builder<'l> {
         for item in section.into_iter_with_offsets() {
             let (offset, table) = item?;
             let min = table.ty.initial;
-            if min > u64::from(self.limits.table_elements) {
-                return Err(Error::limit("table_elements", min, self.limits.table_elements.into(), offset).into());
+            let limit = self.limits.table_elements;
+            if limit != u32::MAX && min > u64::from(limit) {
+                return Err(Error::limit("table_elements", min, limit.into(), offset).into());
             }
             let init = match table.init {
                 TableInit::RefNull => None,
