@@ -121,6 +121,8 @@ fn engine((_, strategy, opt_level): (&str, Strategy, OptLevel), bounds: Bounds) 
     let mut config = Config::new();
     config.strategy(strategy).bounds(bounds).opt_level(opt_level).features(Features::IMPLEMENTED);
     config.consume_fuel(true).deterministic(true).max_wasm_stack(STACK_BYTES);
+    // One engine collects at every allocation, so that a reference that no root holds shows.
+    config.gc_stress(opt_level == OptLevel::None && strategy == Strategy::Jit);
     config.tier_up_threshold(CHANGING_THRESHOLD).odd_functions_interpreted(strategy == Strategy::Auto);
     Engine::new(&config)
 }
