@@ -250,6 +250,25 @@ impl CompositeType {
     }
 }
 
+impl CompositeType {
+    /// The same type with other types of values in it.
+    #[must_use]
+    pub fn map_values(&self, map: impl Fn(ValType) -> ValType) -> Self {
+        let field = |field: &FieldType| match field.storage {
+            StorageType::Val(ty) => FieldType { storage: StorageType::Val(map(ty)), ..*field },
+            _ => *field,
+        };
+        match self {
+            Self::Func(ty) => {
+                let list = |types: &[ValType]| types.iter().map(|ty| map(*ty)).collect::<Vec<_>>();
+                Self::Func(FuncType::new(list(ty.params()), list(ty.results())))
+            }
+            Self::Struct(ty) => Self::Struct(StructType::new(ty.fields().iter().map(field))),
+            Self::Array(ty) => Self::Array(ArrayType { element: field(&ty.element) }),
+        }
+    }
+}
+
 impl fmt::Display for CompositeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

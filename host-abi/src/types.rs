@@ -178,6 +178,18 @@ pub enum CompositeKind {
     Array,
 }
 
+impl CompositeKind {
+    /// The type of all references to types of this kind.
+    #[must_use]
+    pub const fn abstracted(self) -> HeapType {
+        match self {
+            Self::Func => HeapType::Func,
+            Self::Struct => HeapType::Struct,
+            Self::Array => HeapType::Array,
+        }
+    }
+}
+
 /// The name of a defined type, which means something in one place only: indices of two spaces never compare equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TypeIndex {
@@ -204,9 +216,7 @@ impl HeapType {
     /// The least abstract type that a type is or is of.
     const fn abstracted(self) -> Self {
         match self {
-            Self::Concrete(ConcreteType { kind: CompositeKind::Func, .. }) => Self::Func,
-            Self::Concrete(ConcreteType { kind: CompositeKind::Struct, .. }) => Self::Struct,
-            Self::Concrete(ConcreteType { kind: CompositeKind::Array, .. }) => Self::Array,
+            Self::Concrete(concrete) => concrete.kind.abstracted(),
             other => other,
         }
     }

@@ -119,7 +119,8 @@ impl ExnRef {
         }
         for (index, (value, ty)) in values.iter().zip(ty.params()).enumerate() {
             if !value.fits(*ty, data)? {
-                return Err(Error::usage(format!("value {index} is of type {}, expected {ty}", value.ty())));
+                let expected = data.engine.types().show(*ty);
+                return Err(Error::usage(format!("value {index} is of type {}, expected {expected}", value.ty())));
             }
         }
         let layout = StructType::of_exception(&ty);

@@ -449,7 +449,8 @@ impl Table {
 fn element_bits(value: Val, ty: &TableType, store: &StoreData) -> Result<u64> {
     let element = ValType::Ref(ty.element);
     if !value.fits(element, store)? {
-        return Err(Error::usage(format!("an element is of type {}, expected {element}", value.ty())));
+        let expected = store.engine.types().show(element);
+        return Err(Error::usage(format!("an element is of type {}, expected {expected}", value.ty())));
     }
     Ok(value.to_bits(store)?[0])
 }
@@ -554,7 +555,8 @@ impl Tag {
 
 fn global_bits(value: Val, ty: GlobalType, store: &StoreData) -> Result<[u64; 2]> {
     if !value.fits(ty.content, store)? {
-        return Err(Error::usage(format!("the value is of type {}, the global holds {}", value.ty(), ty.content)));
+        let expected = store.engine.types().show(ty.content);
+        return Err(Error::usage(format!("the value is of type {}, the global holds {expected}", value.ty())));
     }
     value.to_bits(store)
 }

@@ -21,10 +21,10 @@ use aura_host_abi::{CompositeType, ConcreteType, FuncType, HeapType, RefType, Su
 use crate::error::{Error, Result};
 
 /// Types that the modules of an engine may define; the host may add [`HOST_TYPES_MAX`] more.
-const MODULE_TYPES_MAX: usize = 1 << 20;
+const MODULE_TYPES_MAX: usize = 1 << 22;
 const HOST_TYPES_MAX: usize = 1 << 16;
 /// What all types of an engine's modules may weigh; see [`SubType::weight`].
-const MODULE_WEIGHT_MAX: usize = 1 << 24;
+const MODULE_WEIGHT_MAX: usize = 1 << 26;
 
 /// The types of an engine.
 #[derive(Debug)]
@@ -216,6 +216,20 @@ impl TypeRegistry {
     pub(crate) fn reference(&self, id: u32) -> RefType {
         let kind = self.record(id).ty.composite.kind();
         RefType { nullable: false, heap: HeapType::Concrete(ConcreteType { kind, index: self.named(id) }) }
+    }
+
+    /// A type in words: a defined type by what it is, not by its number, which depends on what the engine saw before.
+    pub(crate) fn show(&self, ty: ValType) -> String {
+        let Some(concrete) = ty.concrete() else { return ty.to_string() };
+        let Some(record) = self.find(number(concrete.index)) else { return ty.to_string() };
+        let abstracted = |ty: ValType| match ty {
+            ValType::Ref(RefType { nullable, heap: HeapType::Concrete(ConcreteType { kind, .. }) }) => {
+                ValType::Ref(RefType { nullable, heap: kind.abstracted() })
+            }
+            other => other,
+        };
+        let null = if ty.is_defaultable() { "null " } else { "" };
+        format!("(ref {null}{})", record.ty.composite.map_values(abstracted))
     }
 
     /// Errs if a type is of another engine, or of a module and not of an engine.

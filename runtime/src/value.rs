@@ -215,7 +215,8 @@ pub(crate) fn write_slots(slots: &mut [u64], values: &[Val], types: &[ValType], 
     let mut at = 0;
     for (index, (value, ty)) in values.iter().zip(types).enumerate() {
         if !value.fits(*ty, store)? {
-            return Err(Error::usage(format!("value {index} is of type {}, expected {ty}", value.ty())));
+            let expected = store.engine.types().show(*ty);
+            return Err(Error::usage(format!("value {index} is of type {}, expected {expected}", value.ty())));
         }
         let bits = value.to_bits(store)?;
         let count = ty.slot_type().slots() as usize;
