@@ -45,9 +45,11 @@ macro_rules! for_each_service {
             array_copy(ty: u64, dst_array: u64, dst: u64, src_array: u64, src: u64, len: u64) -> status;
             array_init_data(ty: u64, segment: u64, array: u64, dst: u64, src: u64, len: u64) -> status;
             array_init_elem(ty: u64, segment: u64, array: u64, dst: u64, src: u64, len: u64) -> status;
-            /// The stack check failed: a real overflow, or an interrupt. May return `Ok` if the interrupt was withdrawn.
+            /// The stack check of the interpreter failed: a real overflow, or an interrupt. May return `Ok` if the interrupt was
+            /// withdrawn.
             stack_check_failed() -> status;
-            /// Ends the activation with the trap of this code (`TrapCode` as a number).
+            /// Ends the activation with the trap of this code (`TrapCode` as a number). An interrupt is one only if the stack
+            /// limit is the maximum; else it is an overflow of the stack: compiled code that checks the limit cannot tell.
             raise(code: u64) -> never;
             /// Ends the activation with the trap that is already recorded in the store.
             propagate() -> never;

@@ -206,14 +206,6 @@ impl<'a> Emit<'a> {
         self.branch_cold(condition, |emit, _| cold(emit));
     }
 
-    /// Runs `cold` out of line if `condition` is not zero, and goes on.
-    fn detour_if(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
-        self.branch_cold(condition, |emit, next| {
-            cold(emit);
-            emit.ins().jump(next, &[]);
-        });
-    }
-
     /// Ends the block with a branch; `cold` fills its one way, and the other becomes the current block.
     fn branch_cold(&mut self, condition: Value, cold: impl FnOnce(&mut Self, Block)) {
         let (side, next) = (self.builder.create_block(), self.builder.create_block());
@@ -240,13 +232,15 @@ impl<'a> Emit<'a> {
         self.builder.seal_block(block);
     }
 
-    /// The check at function entries and loop headers: the stack is used up, or somebody wants the store to stop.
+    /// The check at function entries and loop headers: the stack is used up, or somebody wants the store to stop. Which of
+    /// them it is says the limit, to who records the trap.
     pub(crate) fn check_stack(&mut self) {
         let store = self.store();
         let limit = self.load_atomic(store, offset_of!(VmStore, stack_limit));
         let sp = self.ins().get_stack_pointer(types::I64);
         let failed = self.ins().icmp(IntCC::UnsignedLessThan, sp, limit);
-        self.detour_if(failed, |emit| emit.call_status(Service::stack_check_failed, &[]));
+        // A call that returned would make a loop keep its references to objects in the frame.
+        self.trap_if(failed, TrapCode::Interrupted);
     }
 
     /// Charges fuel.

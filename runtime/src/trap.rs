@@ -120,7 +120,9 @@ pub(crate) extern "C" fn record_raised(store: *mut VmStore, code: u32) {
     let code = TrapCode::from_u8(code as u8).expect("compiled code raises codes of the table");
     // SAFETY: the thunks pass the store of the running instance, whose `host` is its live `StoreData`.
     let data = unsafe { &mut *StoreData::from_vm(store) };
-    record(data, code);
+    // A stack check that fails raises an interrupt; if nobody asked for one, the stack is used up.
+    let is_overflow = code == TrapCode::Interrupted && data.shared.stack_limit() != usize::MAX;
+    record(data, if is_overflow { TrapCode::StackOverflow } else { code });
 }
 
 /// Records a trap where it happens, with the guest's stack.

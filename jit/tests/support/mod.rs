@@ -102,7 +102,6 @@ macro_rules! silent_services {
             memory_fill,
             memory_copy,
             ref_func,
-            stack_check_failed,
             raise,
             propagate,
             ..VmServices { $($name: silent::$name),* }
@@ -140,25 +139,13 @@ extern "C" fn ref_func(vmctx: *mut VmCtx, func: u64) -> u64 {
     ptr::from_ref(&instance(vmctx).func_refs[func as usize]).addr() as u64
 }
 
-/// An overflow traps; an interrupt is counted and withdrawn until there were `interrupts` of them.
-extern "C" fn stack_check_failed(vmctx: *mut VmCtx) -> u64 {
-    let store = store(vmctx);
-    let instance = instance(vmctx);
-    let code = if store.stack_limit.load(Ordering::SeqCst) == usize::MAX {
-        instance.interrupts = instance.interrupts.saturating_sub(1);
-        if instance.interrupts > 0 {
-            return 0;
-        }
-        TrapCode::Interrupted
-    } else {
-        TrapCode::StackOverflow
-    };
-    unsafe { *store.trap.get() = code as u32 };
-    1
-}
-
+/// A failed stack check raises an interrupt; it was an overflow if nobody interrupted.
 extern "C" fn raise(vmctx: *mut VmCtx, code: u64) -> u64 {
-    unsafe { *store(vmctx).trap.get() = code as u32 };
+    let store = store(vmctx);
+    let is_check = code == TrapCode::Interrupted as u64;
+    let is_overflow = is_check && store.stack_limit.load(Ordering::SeqCst) != usize::MAX;
+    let code = if is_overflow { TrapCode::StackOverflow as u64 } else { code };
+    unsafe { *store.trap.get() = code as u32 };
     propagate(vmctx)
 }
 
@@ -181,7 +168,6 @@ pub struct Instance {
     /// Addresses of own functions' bodies.
     pub bodies: Vec<NonNull<()>>,
     /// Interrupts until one is not withdrawn.
-    pub interrupts: u32,
     /// What recording services saw.
     pub seen: Vec<u64>,
     pub memory: Vec<u8>,
@@ -227,7 +213,6 @@ impl Instance {
             store,
             activation,
             bodies: Vec::new(),
-            interrupts: 0,
             seen: Vec::new(),
             memory: vec![0; memory],
             table: vec![0; 8],
