@@ -102,7 +102,7 @@ fn land(activation: &mut VmActivation) -> bool {
 
 /// A reference to an exception. It may be used until the scope ends in which it was made or received.
 #[derive(Clone, Copy, Debug)]
-pub struct ExnRef(Root);
+pub struct ExnRef(pub(crate) Root);
 
 impl ExnRef {
     /// Makes an exception of a tag with what it carries.
@@ -132,6 +132,11 @@ impl ExnRef {
             unsafe { write_field(self::field(data.vm(), made, layout.offset(field)), ty.slot_type(), bits) };
         }
         Ok(Self(Root::new(data, made)))
+    }
+
+    pub(crate) fn from_slot(data: &StoreData, bits: u64) -> Option<Self> {
+        let exn = bits as u32;
+        (exn != layout::NULL).then(|| Self(Root::new(data, exn)))
     }
 
     /// The exception's tag.

@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `engine`, `module` | configuration; a validated module with the state of its functions |
 //! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
-//! | `instance`, `constant`, `linker`, `externs`, `shared`, `value`, `typed` | linking; handles; values |
+//! | `instance`, `constant`, `linker`, `externs`, `shared`, `value`, `refs`, `typed` | linking; handles; values |
 //! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
 //! | `limiter` | limits of the host's own, and of tenants |
 //! | `call`, `tier`, `tail`, `exception`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
@@ -50,6 +50,7 @@ mod interrupt;
 mod limiter;
 mod linker;
 mod module;
+mod refs;
 mod services;
 mod shared;
 mod signals;
@@ -66,9 +67,9 @@ mod vm;
 mod watchdog;
 
 pub use aura_host_abi::{
-    Action, Capability, FuncType, GlobalType, GrantSpec, GrantSpecError, GrantState, GuestMemory, GuestPtr, GuestSlice,
-    GuestType, HeapType, HostCall, HostError, HostFn, HostPattern, Limits64, MemoryType, OutOfBounds, PortPattern,
-    RefType, Resource, TableType, Terms, TrapCode, ValType,
+    Action, ArrayType, Capability, FieldType, FuncType, GlobalType, GrantSpec, GrantSpecError, GrantState, GuestMemory,
+    GuestPtr, GuestSlice, GuestType, HeapType, HostCall, HostError, HostFn, HostPattern, Limits64, MemoryType,
+    OutOfBounds, PortPattern, RefType, Resource, StorageType, StructType, TableType, Terms, TrapCode, ValType,
 };
 pub use aura_jit::{Bounds, OptLevel};
 pub use aura_validator::module::ExternType;
@@ -86,6 +87,7 @@ pub use interrupt::InterruptHandle;
 pub use limiter::{ResourceLimiter, Tenant, Usage};
 pub use linker::Linker;
 pub use module::{ExportType, ImportType, Module};
+pub use refs::{AnyRef, ArrayRef, EqRef, I31Ref, Kind, OwnedRooted, RootScope, Rooted, StructRef};
 pub use shared::{SharedMemory, WaitResult};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut, StoreLimits};
 pub use trap::{Frame, Trap};

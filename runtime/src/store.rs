@@ -433,7 +433,7 @@ impl<T: 'static> Store<T> {
     /// # Errors
     /// If the system has no memory to do it in; nothing changes then.
     pub fn gc(&mut self) -> Result<()> {
-        gc::collect(&mut self.get_mut().data).map_err(Error::trap_code)
+        self.as_context_mut().gc()
     }
 
     /// How often the heap was collected.
@@ -535,6 +535,14 @@ impl<T> StoreContextMut<'_, T> {
     /// The host's data.
     pub fn data_mut(&mut self) -> &mut T {
         &mut self.0.user
+    }
+
+    /// As [`Store::gc`], while guests of the store may be running.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn gc(&mut self) -> Result<()> {
+        gc::collect(&mut self.0.data).map_err(Error::trap_code)
     }
 }
 

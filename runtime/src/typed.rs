@@ -10,12 +10,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use aura_host_abi::{FuncType, GuestPtr, ValType};
+use aura_host_abi::{FuncType, GuestPtr, RefType, ValType};
 
 use crate::call::invoke;
 use crate::error::{Error, Result};
+use crate::exception::ExnRef;
 use crate::externs::Func;
 use crate::host::{Body, HostFunc, HostRecord};
+use crate::refs::{Kind, Rooted};
 use crate::store::{AsContext, AsContextMut, Caller, StoreData, StoreInner};
 use crate::value::{ExternRef, Val, read_slots, write_slots};
 
@@ -106,6 +108,19 @@ wasm_ty_by_val! {
     u128 = ValType::V128, V128;
     Option<Func> = ValType::FUNCREF, FuncRef;
     Option<ExternRef> = ValType::EXTERNREF, ExternRef;
+    Option<ExnRef> = ValType::Ref(RefType::EXNREF), ExnRef;
+}
+
+impl<K: Kind> Sealed for Option<Rooted<K>> {}
+impl<K: Kind> WasmTy for Option<Rooted<K>> {
+    const TYPE: ValType = ValType::Ref(RefType { nullable: true, heap: K::HEAP });
+    fn to_slots(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()> {
+        slots[0] = self.map_or(Ok(0), |value| value.root.get(store.0))?.into();
+        Ok(())
+    }
+    fn from_slots(store: StoreKey<'_>, slots: &[u64]) -> Self {
+        Rooted::from_slot(store.0, slots[0])
+    }
 }
 
 /// A list of parameters: a [`WasmTy`], or a tuple of up to 16.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 
 use aura_host_abi::vm::{DISPLAY_MIN, NO_TYPE, TYPES_PER_CHUNK, VmType, VmTypeChunk};
-use aura_host_abi::{CompositeType, ConcreteType, FuncType, HeapType, RefType, SubType, TypeIndex, ValType};
+use aura_host_abi::{CompositeType, ConcreteType, FieldType, FuncType, HeapType, RefType, SubType, TypeIndex, ValType};
 
 use crate::error::{Error, Result};
 
@@ -96,10 +96,14 @@ impl TypeRegistry {
     ///
     /// # Errors
     /// If it names types of another engine.
-    #[cfg(test)]
     pub(crate) fn define(&self, ty: &SubType) -> Result<u32> {
-        let limit = (self.table.len() * TYPES_PER_CHUNK, usize::MAX);
-        self.intern_group(std::slice::from_ref(ty), limit)
+        let check = |ty: &FieldType| self.check(ty.storage.unpacked());
+        match &ty.composite {
+            CompositeType::Func(ty) => ty.params().iter().chain(ty.results()).try_for_each(|ty| self.check(*ty))?,
+            CompositeType::Struct(ty) => ty.fields().iter().try_for_each(check)?,
+            CompositeType::Array(ty) => check(&ty.element)?,
+        }
+        self.intern_group(std::slice::from_ref(ty), (self.table.len() * TYPES_PER_CHUNK, usize::MAX))
     }
 
     /// The number of each of a module's types.

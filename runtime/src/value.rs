@@ -8,11 +8,13 @@ use std::any::Any;
 
 use aura_host_abi::gc::{NULL, host_index, host_value};
 use aura_host_abi::vm::VmFuncRef;
-use aura_host_abi::{HeapType, RefType, SlotType, ValType};
+use aura_host_abi::{HeapType, RefType, ValType};
 
 use crate::error::{Error, Result};
+use crate::exception::ExnRef;
 use crate::externs::Func;
 use crate::gc::{self, HostValue, Root};
+use crate::refs::{AnyRef, ArrayRef, EqRef, I31Ref, Rooted, StructRef, heap_type};
 use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 
 /// A WebAssembly value. Floats are bits, so that every NaN keeps its payload.
@@ -28,6 +30,8 @@ pub enum Val {
     V128(u128),
     FuncRef(Option<Func>),
     ExternRef(Option<ExternRef>),
+    AnyRef(Option<Rooted<AnyRef>>),
+    ExnRef(Option<ExnRef>),
 }
 
 impl Val {
@@ -42,20 +46,26 @@ impl Val {
             Self::V128(_) => ValType::V128,
             Self::FuncRef(_) => ValType::FUNCREF,
             Self::ExternRef(_) => ValType::EXTERNREF,
+            Self::AnyRef(_) => ValType::ANYREF,
+            Self::ExnRef(_) => ValType::Ref(RefType::EXNREF),
         }
     }
 
     /// Zero, or null, of a type.
     #[must_use]
     pub fn default_for(ty: ValType) -> Self {
-        match ty.slot_type() {
-            SlotType::I32 => Self::I32(0),
-            SlotType::I64 => Self::I64(0),
-            SlotType::F32 => Self::F32(0),
-            SlotType::F64 => Self::F64(0),
-            SlotType::V128 => Self::V128(0),
-            SlotType::Func => Self::FuncRef(None),
-            SlotType::Ref => Self::ExternRef(None),
+        match ty {
+            ValType::I32 => Self::I32(0),
+            ValType::I64 => Self::I64(0),
+            ValType::F32 => Self::F32(0),
+            ValType::F64 => Self::F64(0),
+            ValType::V128 => Self::V128(0),
+            ValType::Ref(ty) => match ty.heap.top() {
+                HeapType::Func => Self::FuncRef(None),
+                HeapType::Extern => Self::ExternRef(None),
+                HeapType::Exn => Self::ExnRef(None),
+                _ => Self::AnyRef(None),
+            },
         }
     }
 
@@ -81,6 +91,12 @@ impl Val {
             }
             Self::ExternRef(None) => bottom(HeapType::NoExtern),
             Self::ExternRef(Some(_)) => ValType::Ref(RefType { nullable: false, heap: HeapType::Extern }),
+            Self::AnyRef(None) => bottom(HeapType::None),
+            Self::AnyRef(Some(value)) => {
+                ValType::Ref(RefType { nullable: false, heap: heap_type(store, value.root.get(store)?) })
+            }
+            Self::ExnRef(None) => bottom(HeapType::NoExn),
+            Self::ExnRef(Some(_)) => ValType::Ref(RefType { nullable: false, heap: HeapType::Exn }),
             number => number.ty(),
         };
         Ok(types.matches(is, ty))
@@ -94,22 +110,28 @@ impl Val {
             Self::F32(bits) => [bits.into(), 0],
             Self::F64(bits) => [bits, 0],
             Self::V128(bits) => [bits as u64, (bits >> 64) as u64],
-            Self::FuncRef(None) | Self::ExternRef(None) => [0, 0],
+            Self::FuncRef(None) | Self::ExternRef(None) | Self::AnyRef(None) | Self::ExnRef(None) => [0, 0],
             Self::FuncRef(Some(func)) => [func.to_slot(store.id)?, 0],
             Self::ExternRef(Some(value)) => [value.0.get(store)?.into(), 0],
+            Self::AnyRef(Some(value)) => [value.root.get(store)?.into(), 0],
+            Self::ExnRef(Some(value)) => [value.0.get(store)?.into(), 0],
         })
     }
 
     /// The value of a type that slots hold.
     pub(crate) fn from_bits(bits: [u64; 2], ty: ValType, store: &StoreData) -> Self {
-        match ty.slot_type() {
-            SlotType::I32 => Self::I32(bits[0] as i32),
-            SlotType::I64 => Self::I64(bits[0] as i64),
-            SlotType::F32 => Self::F32(bits[0] as u32),
-            SlotType::F64 => Self::F64(bits[0]),
-            SlotType::V128 => Self::V128(u128::from(bits[0]) | u128::from(bits[1]) << 64),
-            SlotType::Func => Self::FuncRef(Func::from_slot(store.id, bits[0])),
-            SlotType::Ref => Self::ExternRef(ExternRef::from_slot(store, bits[0])),
+        match ty {
+            ValType::I32 => Self::I32(bits[0] as i32),
+            ValType::I64 => Self::I64(bits[0] as i64),
+            ValType::F32 => Self::F32(bits[0] as u32),
+            ValType::F64 => Self::F64(bits[0]),
+            ValType::V128 => Self::V128(u128::from(bits[0]) | u128::from(bits[1]) << 64),
+            ValType::Ref(ty) => match ty.heap.top() {
+                HeapType::Func => Self::FuncRef(Func::from_slot(store.id, bits[0])),
+                HeapType::Extern => Self::ExternRef(ExternRef::from_slot(store, bits[0])),
+                HeapType::Exn => Self::ExnRef(ExnRef::from_slot(store, bits[0])),
+                _ => Self::AnyRef(Rooted::from_slot(store, bits[0])),
+            },
         }
     }
 }
@@ -136,6 +158,14 @@ val_from! {
     Func => FuncRef(x) Some(x);
     Option<ExternRef> => ExternRef(x) x;
     ExternRef => ExternRef(x) Some(x);
+    Option<Rooted<AnyRef>> => AnyRef(x) x;
+    Rooted<AnyRef> => AnyRef(x) Some(x);
+    Rooted<StructRef> => AnyRef(x) Some(x.to_any());
+    Rooted<ArrayRef> => AnyRef(x) Some(x.to_any());
+    Rooted<EqRef> => AnyRef(x) Some(x.to_any());
+    Rooted<I31Ref> => AnyRef(x) Some(x.to_any());
+    Option<ExnRef> => ExnRef(x) x;
+    ExnRef => ExnRef(x) Some(x);
 }
 
 /// A reference to a value of the host, or to an object that the guest converted. A guest sees an opaque number that means

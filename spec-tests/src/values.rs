@@ -3,7 +3,7 @@
 //! Numbers are compared bit for bit; only `nan:canonical` and `nan:arithmetic` admit several bit
 //! patterns (specification 2.2.3). A reference to a host value carries the script's number for it.
 
-use aura_runtime::{AsContext, AsContextMut, ExternRef, Val};
+use aura_runtime::{AnyRef, AsContext, AsContextMut, EqRef, ExternRef, Rooted, Val};
 use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::token::{F32, F64};
 use wast::{WastArg, WastRet};
@@ -22,14 +22,28 @@ pub fn argument(mut store: impl AsContextMut, arg: &WastArg<'_>) -> Result<Val, 
         WastArgCore::F32(value) => Val::F32(value.bits),
         WastArgCore::F64(value) => Val::F64(value.bits),
         WastArgCore::V128(value) => Val::V128(u128::from_le_bytes(value.to_le_bytes())),
-        WastArgCore::RefNull(HeapType::Abstract { shared: false, ty: AbstractHeapType::Func }) => Val::FuncRef(None),
-        WastArgCore::RefNull(HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern }) => {
-            Val::ExternRef(None)
-        }
-        WastArgCore::RefExtern(number) => {
-            Val::ExternRef(Some(ExternRef::new(&mut store, *number).map_err(|e| e.to_string())?))
-        }
+        WastArgCore::RefNull(HeapType::Abstract { shared: false, ty }) => null(*ty)?,
+        WastArgCore::RefExtern(number) => Val::ExternRef(Some(host_value(&mut store, *number)?)),
+        WastArgCore::RefHost(number) => Val::AnyRef(Some(host_value(&mut store, *number)?.to_any())),
         other => return Err(format!("the engine has no value `{other:?}`")),
+    })
+}
+
+fn host_value(store: impl AsContextMut, number: u32) -> Result<ExternRef, String> {
+    ExternRef::new(store, number).map_err(|e| e.to_string())
+}
+
+/// The null of a type.
+fn null(ty: AbstractHeapType) -> Result<Val, String> {
+    use AbstractHeapType::{
+        Any, Array, Cont, Eq, Exn, Extern, Func, I31, NoCont, NoExn, NoExtern, NoFunc, None, Struct,
+    };
+    Ok(match ty {
+        Func | NoFunc => Val::FuncRef(Option::None),
+        Extern | NoExtern => Val::ExternRef(Option::None),
+        Exn | NoExn => Val::ExnRef(Option::None),
+        Any | Eq | Struct | Array | I31 | None => Val::AnyRef(Option::None),
+        Cont | NoCont => return Err("the engine has no continuations".to_owned()),
     })
 }
 
@@ -59,19 +73,38 @@ fn matches(store: &impl AsContext, actual: &Val, expected: &WastRetCore<'_>) -> 
         (Val::F32(a), WastRetCore::F32(e)) => matches_f32(*a, *e),
         (Val::F64(a), WastRetCore::F64(e)) => matches_f64(*a, *e),
         (Val::V128(a), WastRetCore::V128(e)) => matches_v128(a.to_le_bytes(), e),
-        (Val::FuncRef(None) | Val::ExternRef(None), WastRetCore::RefNull(None)) => true,
-        (Val::FuncRef(None), WastRetCore::RefNull(Some(HeapType::Abstract { ty, .. }))) => {
-            matches!(ty, AbstractHeapType::Func | AbstractHeapType::NoFunc)
-        }
-        (Val::ExternRef(None), WastRetCore::RefNull(Some(HeapType::Abstract { ty, .. }))) => {
-            matches!(ty, AbstractHeapType::Extern | AbstractHeapType::NoExtern)
-        }
+        (
+            Val::FuncRef(None) | Val::ExternRef(None) | Val::AnyRef(None) | Val::ExnRef(None),
+            WastRetCore::RefNull(ty),
+        ) => is_null_of(actual, ty.as_ref()),
         (Val::FuncRef(Some(_)), WastRetCore::RefFunc(None))
         | (Val::ExternRef(Some(_)), WastRetCore::RefExtern(None)) => true,
         (Val::ExternRef(Some(reference)), WastRetCore::RefExtern(Some(number))) => {
             host_number(store, reference) == Some(*number)
         }
+        (Val::AnyRef(Some(reference)), expected) => matches_any(store, *reference, expected),
         (_, WastRetCore::Either(cases)) => cases.iter().any(|case| matches(store, actual, case)),
+        _ => false,
+    }
+}
+
+/// Whether a null is of the type that is expected; of a defined type, any null is.
+fn is_null_of(actual: &Val, ty: Option<&HeapType<'_>>) -> bool {
+    match ty {
+        Some(HeapType::Abstract { ty, .. }) => null(*ty).is_ok_and(|null| null.ty() == actual.ty()),
+        _ => true,
+    }
+}
+
+fn matches_any(store: &impl AsContext, actual: Rooted<AnyRef>, expected: &WastRetCore<'_>) -> bool {
+    match expected {
+        WastRetCore::RefAny => true,
+        WastRetCore::RefEq => matches!(actual.downcast::<EqRef>(store), Ok(Some(_))),
+        WastRetCore::RefStruct => matches!(actual.as_struct(store), Ok(Some(_))),
+        WastRetCore::RefArray => matches!(actual.as_array(store), Ok(Some(_))),
+        WastRetCore::RefI31 => matches!(actual.as_i31(store), Ok(Some(_))),
+        WastRetCore::RefHost(number) => host_number(store, &actual.to_extern()) == Some(*number),
+        WastRetCore::Either(cases) => cases.iter().any(|case| matches_any(store, actual, case)),
         _ => false,
     }
 }
@@ -128,6 +161,13 @@ fn show(store: &impl AsContext, value: &Val) -> String {
             Some(number) => format!("host reference {number}"),
             None => "a host reference".to_owned(),
         },
+        Val::AnyRef(None) => "a null reference".to_owned(),
+        Val::AnyRef(Some(reference)) => match reference.ty(store) {
+            Ok(ty) => format!("a reference of type {ty}"),
+            Err(error) => error.to_string(),
+        },
+        Val::ExnRef(None) => "a null exception".to_owned(),
+        Val::ExnRef(Some(_)) => "an exception".to_owned(),
     }
 }
 

@@ -4,9 +4,9 @@
 //! a scope remembers how many there were, and its end takes the ones since. The count of ended scopes
 //! is part of every handle, so that one whose place was taken, and perhaps given again, is told from the present owner.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aura_host_abi::gc::{host_index, is_object};
+use aura_host_abi::gc::{NULL, host_index, is_object};
 
 use super::roots::Renew;
 use crate::error::{Error, Result};
@@ -77,9 +77,10 @@ impl RootsCell {
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     places: Vec<Place>,
-    /// Places kept until they are given back, whatever scopes end; 0 where there is none.
-    kept: Vec<u32>,
-    kept_free: Vec<u32>,
+    /// Places kept, whatever scopes end, as long as somebody else has the second half too.
+    kept: Vec<(u32, Arc<()>)>,
+    /// Those that the last collection found to be nobody's, and that were not given again since.
+    kept_free: Vec<usize>,
     ended: u32,
     /// Scopes that are open.
     depth: u32,
@@ -134,30 +135,43 @@ impl Roots {
         }
     }
 
-    /// Keeps a reference until [`Roots::release`].
-    pub(crate) fn keep(&mut self, reference: u32) -> u32 {
-        if let Some(index) = self.kept_free.pop() {
-            self.kept[index as usize] = reference;
-            return index;
+    /// Keeps a reference as long as the second half of its name is held.
+    pub(crate) fn keep(&mut self, reference: u32) -> (usize, Arc<()>) {
+        let alive = Arc::new(());
+        let entry = (reference, alive.clone());
+        // Looking through all of them at each of them would be slow: places are given again by collections alone.
+        match self.kept_free.pop() {
+            Some(index) => {
+                self.kept[index] = entry;
+                (index, alive)
+            }
+            None => {
+                self.kept.push(entry);
+                (self.kept.len() - 1, alive)
+            }
         }
-        self.kept.push(reference);
-        u32::try_from(self.kept.len() - 1).expect("fewer than 2^32 owned handles")
     }
 
-    pub(crate) fn kept(&self, index: u32) -> u32 {
-        self.kept[index as usize]
-    }
-
-    pub(crate) fn release(&mut self, index: u32) {
-        self.kept[index as usize] = 0;
-        self.kept_free.push(index);
+    /// A kept reference.
+    ///
+    /// # Panics
+    /// If the name is not one that [`Roots::keep`] gave.
+    pub(crate) fn kept(&self, index: usize, alive: &Arc<()>) -> u32 {
+        let (reference, known) = &self.kept[index];
+        assert!(Arc::ptr_eq(known, alive), "a place is kept while its name is held");
+        *reference
     }
 
     pub(super) fn each(&mut self, renew: &mut Renew<'_>) {
         for place in &mut self.places {
             place.reference = renew(place.reference);
         }
-        for reference in &mut self.kept {
+        self.kept_free.clear();
+        for (index, (reference, alive)) in self.kept.iter_mut().enumerate() {
+            if Arc::strong_count(alive) == 1 {
+                *reference = NULL;
+                self.kept_free.push(index);
+            }
             *reference = renew(*reference);
         }
     }

@@ -41,7 +41,7 @@ use aura_host_abi::composite::OBJECT_HEADER;
 use aura_host_abi::gc::{HEAP_MAX, HEAP_START, ObjectKind, VmObject, YOUNG_SIZE_MAX, kind_of, type_of};
 use aura_host_abi::{CompositeType, StructType, TrapCode};
 
-pub(crate) use self::handles::{Root, RootsCell};
+pub(crate) use self::handles::{Root, RootsCell, ScopeStart};
 pub(crate) use self::hosts::{HostValue, HostValues};
 pub(crate) use self::shape::{Shape, Shapes};
 use self::space::Space;
@@ -260,6 +260,30 @@ impl Heap {
     /// The header of an object.
     pub(crate) fn header(&self, object: u32) -> VmObject {
         self.parts.as_ref().expect("an object lies in a heap").space.header(object)
+    }
+
+    /// What an object has in `bytes` bytes, 16 at most, from `at` on: little-endian, zero-extended.
+    ///
+    /// # Panics
+    /// If they are not inside the heap.
+    pub(crate) fn read(&self, object: u32, at: u64, bytes: u32) -> [u64; 2] {
+        let mut value = [0_u8; 16];
+        let from = self.address(object, at, bytes.into());
+        // SAFETY: `address` checked the range; the value has room for 16 bytes, which the slice asserts.
+        unsafe { std::ptr::copy_nonoverlapping(from, value[..bytes as usize].as_mut_ptr(), bytes as usize) };
+        let bits = u128::from_le_bytes(value);
+        [bits as u64, (bits >> 64) as u64]
+    }
+
+    /// Stores the lower `bytes` bytes of a value in an object. What stores a reference also calls [`Heap::note_stores`].
+    ///
+    /// # Panics
+    /// If they are not inside the heap.
+    pub(crate) fn write(&self, object: u32, at: u64, bytes: u32, value: [u64; 2]) {
+        let value = (u128::from(value[0]) | u128::from(value[1]) << 64).to_le_bytes();
+        let to = self.address(object, at, bytes.into());
+        // SAFETY: as in `read`.
+        unsafe { std::ptr::copy_nonoverlapping(value[..bytes as usize].as_ptr(), to, bytes as usize) };
     }
 
     /// The address of `len` bytes of an object, from `at` on.

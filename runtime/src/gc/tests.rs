@@ -252,13 +252,13 @@ fn exceptions_are_traced() {
     let types = Types::of(&store);
     let data = data(&mut store);
     let held = node(data, types, 99).expect("room");
-    data.roots.get_mut().keep(held);
+    let (index, alive) = data.roots.get_mut().keep(held);
     let thrown = allocate(data, tag(ObjectKind::Exception, types.exception), 0, 24).expect("room");
-    let held = data.roots.get_mut().kept(0);
+    let held = data.roots.get_mut().kept(index, &alive);
     set(data, thrown, 16, held);
     // SAFETY: nothing else uses the word.
     unsafe { *data.shared.vm_exception() = thrown };
-    data.roots.get_mut().release(0);
+    drop(alive);
     for _ in 0..2 {
         collect::full(data).expect("memory");
     }

@@ -27,6 +27,8 @@ pub fn bits(value: &Val) -> u128 {
         Val::V128(x) => x,
         Val::FuncRef(func) => func.is_some().into(),
         Val::ExternRef(value) => value.is_some().into(),
+        Val::AnyRef(value) => value.is_some().into(),
+        Val::ExnRef(value) => value.is_some().into(),
     }
 }
 

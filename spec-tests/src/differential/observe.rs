@@ -244,5 +244,7 @@ fn show(value: &Val) -> String {
         Val::V128(bits) => format!("v128:{bits:#x}"),
         Val::FuncRef(func) => if func.is_some() { "func" } else { "null" }.to_owned(),
         Val::ExternRef(item) => if item.is_some() { "host" } else { "null" }.to_owned(),
+        Val::AnyRef(item) => if item.is_some() { "any" } else { "null" }.to_owned(),
+        Val::ExnRef(item) => if item.is_some() { "exception" } else { "null" }.to_owned(),
     }
 }
