@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::action::Usage;
 use crate::flight::{Flight, barrier};
 use crate::spec::{GrantSpec, GrantSpecError};
 
@@ -105,6 +106,8 @@ const NO_SLOT: u32 = u32::MAX - 1;
 pub struct Capability {
     state: AtomicU32,
     slot: u32,
+    /// Calling a function that it opens is the use.
+    direct: bool,
     /// The number of the call that used it last; see [`crate::flight`].
     mark: AtomicU64,
     uses: AtomicU64,
@@ -139,6 +142,7 @@ impl Capability {
         Self {
             state: AtomicU32::new(LIVE),
             slot,
+            direct: spec.action.usage() == Usage::Direct,
             mark: AtomicU64::new(0),
             uses: AtomicU64::new(0),
             denials: AtomicU64::new(0),
@@ -234,6 +238,13 @@ impl Capability {
             return false;
         }
         !self.flight.act_on(self.slot) || self.charge_call()
+    }
+
+    /// Whether calling a function that it opens is the use, rather than what the function's body acts on.
+    #[inline]
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.direct
     }
 
     /// Takes a call of the quotas; where one is used up, the grant is spent.

@@ -9,6 +9,8 @@
 //! Reading order: [`types`], [`composite`], [`gc`], [`trap`], [`vm`], [`services`], [`action`], [`spec`],
 //! [`capability`], [`flight`], [`host`], [`memory`], [`guest`].
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 pub mod action;
 pub mod capability;
 pub mod composite;

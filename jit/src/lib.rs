@@ -25,6 +25,8 @@
 //!
 //! [`VmServices`]: aura_host_abi::services::VmServices
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod address;
 mod body;
 pub mod budget;

@@ -25,6 +25,7 @@
 //! policy, too: `allowed_paths`, `allowed_hosts`, `timeout_ms`, `memory.max_pages` and `config` say
 //! what they say there (`config` becomes environment variables); `wasm` may name the hash of the module.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
 mod audit;

@@ -178,6 +178,7 @@ impl PolicyGrant {
     ///
     /// # Errors
     /// If its time is over already.
+    #[expect(clippy::disallowed_methods, reason = "a policy names times")]
     pub fn terms(&self) -> Result<Terms, String> {
         let until = match self.until {
             None => None,

@@ -13,7 +13,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use aura_host_abi::action::Usage;
 use aura_host_abi::flight::{CallInFlight, Flight, Outcome};
 use aura_host_abi::host::{Denial, HostCall};
 use aura_host_abi::trap::Status;
@@ -150,11 +149,17 @@ impl HostRecord {
         let Some(capability) = self.opened(store) else {
             return self.deny(gate, context, call, self.capabilities.last().map(|last| &**last), slots);
         };
-        if capability.spec().action.usage() == Usage::Direct && !capability.charge_call() {
+        if capability.is_direct() && !capability.charge_call() {
             return self.deny(gate, context, call, Some(capability), slots);
         }
         let result = (self.func.body)(context, slots);
         let outcome = call.end();
+        // SAFETY: the body has returned; the store lives.
+        let is_audited = unsafe { (*store).audit.sink.is_some() };
+        if outcome.slot.is_none() && capability.is_direct() && !is_audited {
+            capability.count(outcome.denied, outcome.bytes);
+            return result;
+        }
         // SAFETY: the body has returned; nothing of the store is borrowed.
         let audited = unsafe { &mut *store }.account(self, gate, capability, outcome, result.is_err());
         audited.and(result)
@@ -222,6 +227,7 @@ impl Drop for InFlight<'_> {
 
 impl StoreData {
     /// Counts a call that was let in by `gate_capability`, and tells the audit.
+    #[inline(never)]
     fn account(
         &mut self,
         record: &HostRecord,
@@ -232,7 +238,7 @@ impl StoreData {
     ) -> Result<()> {
         let named = match outcome.slot {
             Some(slot) => self.grants.get(slot as usize).and_then(Option::as_ref).map(|grant| &*grant.capability),
-            None => (gate_capability.spec().action.usage() == Usage::Direct).then_some(gate_capability),
+            None => gate_capability.is_direct().then_some(gate_capability),
         };
         match named {
             Some(capability) => capability.count(outcome.denied, outcome.bytes),

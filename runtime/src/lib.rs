@@ -29,6 +29,8 @@
 //! | `gc` | the heap of a store, collections |
 //! | `trap`, `signals`, [`backtrace`] | why and where guest code stopped |
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod arch;
 mod audit;
 pub mod backtrace;

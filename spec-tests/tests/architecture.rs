@@ -145,6 +145,39 @@ fn files_with_unsafe_code_state_their_invariants() {
     );
 }
 
+/// Files of the crates that guests depend on which may reach the host without a grant: for the embedder, or by a grant's name.
+const AMBIENT: &[&str] = &[
+    "policy/src/audit.rs",
+    "policy/src/policy.rs",
+    "policy/src/schema.rs",
+    "runtime/src/files.rs",
+    "wasi/src/beneath.rs",
+    "wasi/src/ctx.rs",
+    "wasi/src/net.rs",
+];
+
+#[test]
+fn ambient_authority_is_where_it_is_meant_to_be() {
+    let mut found = Vec::new();
+    for folder in ["host-abi", "validator", "jit", "runtime", "wasi", "policy"] {
+        let head = read(&root().join(folder).join("src/lib.rs"));
+        assert!(
+            head.contains("deny(clippy::disallowed_methods)"),
+            "{folder}/src/lib.rs does not deny ambient authority"
+        );
+        for path in files(folder, &["rs"]) {
+            let text = read(&path);
+            let excused =
+                ["expect", "allow"].iter().any(|level| text.contains(&format!("{level}(clippy::disallowed_methods")));
+            if excused {
+                found.push(shown(&path));
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(found, AMBIENT, "what may reach the host without a grant; read a new place twice");
+}
+
 #[test]
 fn nothing_is_left_to_do() {
     // Put together, so that this file does not name them.

@@ -7,6 +7,7 @@
 //!
 //! Reading order: [`limits`], [`module`], [`parse`], [`code`], [`ops`], [`lower`].
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
 pub mod code;

@@ -149,6 +149,7 @@ impl WasiCtx {
     /// # Errors
     /// If the grant is not WASI's, names something this process does not have, or passes a limit.
     /// The context is then unchanged.
+    #[expect(clippy::disallowed_methods, reason = "a grant names the address")]
     pub fn attach(&mut self, grant: Arc<Capability>) -> Result<(), AttachError> {
         let spec = grant.spec();
         match (spec.action, &spec.resource) {
@@ -376,6 +377,7 @@ impl Variable {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a grant names the variable")]
 fn variable(name: &str, value: Option<&str>) -> Result<String, AttachError> {
     match value {
         Some(value) => Ok(value.to_owned()),
@@ -388,6 +390,7 @@ fn variable(name: &str, value: Option<&str>) -> Result<String, AttachError> {
 
 /// Opens a granted directory. One that was narrowed is opened beneath what it was narrowed from, so
 /// that a symbolic link on the way does not make it wider.
+#[expect(clippy::disallowed_methods, reason = "a grant names the directory")]
 fn open_granted(host: &Path, flags: OFlags, grant: &Capability) -> Result<OwnedFd, HostErrno> {
     let mut widest = None;
     let mut next = grant.parent();
@@ -408,6 +411,7 @@ fn open_granted(host: &Path, flags: OFlags, grant: &Capability) -> Result<OwnedF
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a grant names the directory")]
 fn cannot_open(host: &Path, grant: &Capability, error: HostErrno) -> AttachError {
     let path = host.to_owned();
     if error != HostErrno::NOTDIR || !host.exists() {

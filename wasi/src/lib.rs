@@ -40,6 +40,7 @@
 //! `fd_allocate` are the host's own and end when it is done. What a guest hands over at a time is
 //! bounded by [`WasiLimits`], whatever it asks for.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]

@@ -262,6 +262,7 @@ fn addresses(call: &HostCall<'_>, grant: &Capability, host: &str, port: u16) -> 
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the name was granted")]
 fn look_up(host: String, port: u16) -> Result<Receiver<Option<Vec<SocketAddr>>>, Errno> {
     let place = Lookup::begin()?;
     let (send, receive) = channel();
@@ -278,6 +279,7 @@ fn look_up(host: String, port: u16) -> Result<Receiver<Option<Vec<SocketAddr>>>,
 }
 
 /// Opens a connection, waiting until it stands or is refused.
+#[expect(clippy::disallowed_methods, reason = "host and port were granted")]
 fn open(call: &HostCall<'_>, grant: &Capability, address: SocketAddr) -> Result<OwnedFd, Fail> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
