@@ -1,4 +1,7 @@
 //! The heap by itself: graphs of objects against a model of them.
+//!
+//! # Safety
+//! Trusts: each test owns its store, runs on one thread, and names every object it still uses as a root before it allocates.
 
 use std::collections::HashMap;
 
