@@ -22,7 +22,7 @@ pub const MAX_DEFINITIONS: u64 = 1 << 26;
 /// carries. The register allocator's time follows it, far beyond linear in the body.
 pub const MAX_LOOP_COST: u64 = 1 << 26;
 
-/// SSA values that one instruction comes to at most, apart from calls and block parameters; generous on average.
+/// SSA values that most instructions come to, apart from calls and block parameters; generous on average.
 const VALUES_PER_INST: u64 = 4;
 
 /// What a function is estimated to cost.
@@ -56,7 +56,7 @@ impl Estimate {
             blocks += 2 * code.calls.len() as u64;
         }
         let instructions = code.insts.len() as u64;
-        let values = instructions * VALUES_PER_INST + code.operands.len() as u64;
+        let values = code.insts.iter().map(values).sum::<u64>() + code.operands.len() as u64;
         Self {
             instructions,
             values: values.saturating_add(variables.saturating_mul(code.labels.len() as u64)),
@@ -89,6 +89,26 @@ pub(crate) fn check_loops(cost: u64) -> Result<(), CompileError> {
         return Err(CompileError::TooLarge { what: "loop cost", estimate: cost, limit: MAX_LOOP_COST });
     }
     Ok(())
+}
+
+/// SSA values that an instruction comes to, apart from calls and block parameters.
+fn values(inst: &Inst) -> u64 {
+    match *inst {
+        Inst::CallIndirect { .. } | Inst::ReturnCallIndirect { .. } => 64,
+        Inst::CallRef { .. } | Inst::ReturnCallRef { .. } => 16,
+        Inst::RefTest { .. } | Inst::RefCast { .. } => 72,
+        Inst::StructGet { .. } | Inst::StructSet { .. } | Inst::ArrayLen { .. } | Inst::I31Get { .. } => 32,
+        Inst::ArrayGet { .. } | Inst::ArraySet { .. } => 48,
+        Inst::StructNew { fields: list, .. } | Inst::ArrayNewFixed { elements: list, .. } => {
+            // Each value may need a card.
+            48 + 12 * u64::from(list.len)
+        }
+        Inst::StructNewDefault { .. } | Inst::ArrayNew { .. } => 48,
+        Inst::ArrayNewDefault { .. } | Inst::ArrayNewData { .. } | Inst::ArrayNewElem { .. } => 24,
+        Inst::ArrayFill { .. } | Inst::ArrayCopy { .. } => 24,
+        Inst::ArrayInitData { .. } | Inst::ArrayInitElem { .. } => 24,
+        _ => VALUES_PER_INST,
+    }
 }
 
 /// Edges to labels and blocks beyond labels that an instruction makes.

@@ -27,6 +27,13 @@ pub(crate) struct Place {
     bytes: u32,
 }
 
+impl Place {
+    /// The place `bytes` behind this one.
+    pub(crate) fn plus(self, bytes: u32) -> Self {
+        Self { bytes: self.bytes + bytes, ..self }
+    }
+}
+
 /// Flags of an access to a field or element: vectors are aligned to 8 bytes only.
 pub(crate) fn object() -> MemFlagsData {
     MemFlagsData::new()

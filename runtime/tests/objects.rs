@@ -476,6 +476,29 @@ fn type_section_bombs_are_refused_or_handled() {
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }
 
+/// C10: a function of instructions that come to many values each is not given to the compiler beyond what it can number.
+#[test]
+fn c10_functions_of_many_casts_stay_interpreted() {
+    let mut config = Config::new();
+    gc(&mut config);
+    config.strategy(aura_runtime::Strategy::Jit);
+    let engine = Engine::new(&config).expect("engine");
+    let mut types = "(type $t0 (sub (struct)))".to_owned();
+    for n in 1..10 {
+        types += &format!("(type $t{n} (sub $t{} (struct)))", n - 1);
+    }
+    let casts = "(local.set 0 (ref.cast (ref null $t9) (local.get 0)))".repeat(250_000);
+    let wat = format!(r#"(module {types} (func (export "f") (result i32) (local structref) {casts} (i32.const 7)))"#);
+    let module = Module::new(&engine, &wat).expect("module");
+    let refusal = aura_runtime::inspect::clif_text(&module, 0).expect_err("too large");
+    assert!(
+        refusal.to_string().contains("too large to compile") && refusal.to_string().contains("values"),
+        "{refusal}"
+    );
+    let (mut store, instance) = instantiate(&engine, &wat);
+    assert_eq!(call(&mut store, instance, "f", &[]), Ok(7));
+}
+
 /// Two modules whose types are equal share functions and objects; one whose types only look alike does not.
 #[test]
 fn types_are_equal_across_modules_by_their_groups() {

@@ -6,7 +6,7 @@
 
 use crate::ops::Op;
 
-/// Bytes that one unit of fuel pays for in `memory.copy`, `memory.fill` and `memory.init`.
+/// Bytes that one unit of fuel pays for in `memory.copy`, `memory.fill` and `memory.init`, and in making an object of known size.
 pub const BULK_BYTES_PER_FUEL: u64 = 64;
 
 /// Elements that one unit of fuel pays for in bulk operations of tables and arrays, and in making an array whose length is

@@ -80,11 +80,11 @@ impl Body<'_> {
     fn struct_new(&mut self, type_index: u32, dst: Slot, fields: Operands) {
         let ty = self.struct_type(type_index).clone();
         let object = self.emit.new_object(self.tag(ObjectKind::Struct, type_index), 0, ty.size());
+        let start = self.emit.place(object, 0);
         let code = self.code;
         for (index, operand) in (0..).zip(code.operands(fields)) {
             let storage = ty.fields()[index as usize].storage;
-            let place = self.emit.place(object, ty.offset(index));
-            self.initialize(place, storage, operand.slot, ty.size());
+            self.initialize(start.plus(ty.offset(index)), storage, operand.slot, ty.size());
         }
         self.set(SlotType::Ref, dst, object);
     }
@@ -173,10 +173,10 @@ impl Body<'_> {
         let storage = ty.element.storage;
         let size = u32::try_from(ty.size(elements.len)).expect("limits of bodies keep lists of operands short");
         let array = self.emit.new_object(self.tag(ObjectKind::Array, type_index), elements.len, size);
+        let first = self.emit.place(array, OBJECT_HEADER);
         let code = self.code;
         for (index, operand) in (0..).zip(code.operands(elements)) {
-            let place = self.emit.place(array, OBJECT_HEADER + index * storage.size());
-            self.initialize(place, storage, operand.slot, size);
+            self.initialize(first.plus(index * storage.size()), storage, operand.slot, size);
         }
         self.set(SlotType::Ref, dst, array);
     }

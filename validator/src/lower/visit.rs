@@ -4,7 +4,7 @@
 //! their own above it; what it cannot place is of a proposal that [`crate::Features`] cannot switch
 //! on, so that no validated body contains it.
 
-use aura_host_abi::{RefType, SlotType, StructType, TrapCode, ValType};
+use aura_host_abi::{ArrayType, RefType, SlotType, StructType, TrapCode, ValType};
 use wasmparser::{
     BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, TryTable, V128, VisitOperator, VisitSimdOperator,
 };
@@ -501,6 +501,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
 
     fn visit_struct_new(&mut self, type_index: u32) {
         if self.begin(Op::StructNew) {
+            self.charge_object(self.struct_type(type_index).size().into());
             let fields = self.pop_list(self.struct_type(type_index).fields().len());
             let dst = self.stack.push(SlotType::Ref);
             self.emit_movable(Inst::StructNew { type_index, dst, fields });
@@ -509,6 +510,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
 
     fn visit_struct_new_default(&mut self, type_index: u32) {
         if self.begin(Op::StructNewDefault) {
+            self.charge_object(self.struct_type(type_index).size().into());
             let dst = self.stack.push(SlotType::Ref);
             self.emit_movable(Inst::StructNewDefault { type_index, dst });
         }
@@ -553,6 +555,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
 
     fn visit_array_new_fixed(&mut self, type_index: u32, len: u32) {
         if self.begin(Op::ArrayNewFixed) {
+            self.charge_object(self.array_type(type_index).size(len));
             let elements = self.pop_list(len as usize);
             let dst = self.stack.push(SlotType::Ref);
             self.emit_movable(Inst::ArrayNewFixed { type_index, dst, elements });
@@ -868,7 +871,7 @@ impl Lowering<'_> {
         if self.begin(op) {
             let index = self.pop();
             let array = self.pop();
-            let element = self.module.types[type_index as usize].composite.as_array().expect("validated").element;
+            let element = self.array_type(type_index).element;
             let dst = self.stack.push(element.storage.unpacked().slot_type());
             self.emit_movable(Inst::ArrayGet { type_index, signed, dst, array, index });
         }
@@ -876,6 +879,16 @@ impl Lowering<'_> {
 
     fn struct_type(&self, type_index: u32) -> &StructType {
         self.module.types[type_index as usize].composite.as_struct().expect("validated: a structure type")
+    }
+
+    fn array_type(&self, type_index: u32) -> ArrayType {
+        *self.module.types[type_index as usize].composite.as_array().expect("validated: an array type")
+    }
+
+    /// Charges for the bytes of an object whose size is known.
+    fn charge_object(&mut self, bytes: u64) {
+        let cost = bytes / crate::fuel::BULK_BYTES_PER_FUEL;
+        self.charge(u32::try_from(cost).unwrap_or(u32::MAX));
     }
 
     /// Pops operands: where they are, as a list.
