@@ -144,6 +144,10 @@ const GRANTED: [(Action, Rights, Rights); 3] = [
     (Action::FsWrite, DIR_WRITE, DIR_WRITE.with(FILE_WRITE)),
 ];
 
+fn only_adds(grant: &Capability) -> bool {
+    grant.spec().action == Action::FsCreate
+}
+
 fn granted(grant: &Capability) -> (Rights, Rights) {
     let action = grant.spec().action;
     GRANTED
@@ -182,6 +186,9 @@ impl Entry {
         }
         if wanted.intersects(Rights::FD_WRITE) {
             rights = rights.with(WRITING);
+        } else if only_adds(&handed.grant) {
+            // It may have been there before: its times are not to be changed either.
+            rights = rights.without(Rights::FD_FILESTAT_SET_TIMES);
         }
         let rights = rights.and(handed.rights);
         Self { object: Object::File(file), grant: handed.grant, rights, inheriting: Rights::NONE, flags }
@@ -210,7 +217,7 @@ impl Entry {
 
     /// Whether what is there already may not be changed through this entry.
     pub(crate) fn only_adds(&self) -> bool {
-        self.grant.spec().action == Action::FsCreate
+        only_adds(&self.grant)
     }
 
     /// What is opened through this entry gets.

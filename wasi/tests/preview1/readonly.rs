@@ -133,6 +133,31 @@ fn assert_narrows_only(guest: &mut Guest, fd: u32, base: u64, inheriting: u64) {
     assert_eq!(set(guest, base, inheriting) == Errno::SUCCESS, half == base && inheriting == 0);
 }
 
+/// A grant to add leaves what was there as it was, its times included; what is new may be written.
+#[test]
+fn a_grant_to_create_changes_nothing_that_was_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("file");
+    fs::write(&file, b"content").expect("file");
+    let before = state(&file);
+    let mut guest = Guest::in_dir("fs.create", dir.path());
+    let unchanging =
+        [("fd_filestat_set_times", vec![7, 7, 5]), ("fd_filestat_set_size", vec![0]), ("fd_allocate", vec![0, 99])];
+    for (open_flags, rights) in [(0, RIGHT_READ), (0, 0), (CREATE, RIGHT_READ), (CREATE, 0), (0, 1 << 23)] {
+        let fd = guest.open(DIR, "file", open_flags, rights).expect("opened");
+        for (name, args) in &unchanging {
+            let args = [&[u64::from(fd)][..], &args[..]].concat();
+            assert_eq!(guest.call(name, &args), Errno::NOTCAPABLE, "{name} {open_flags} {rights}");
+        }
+        assert_eq!(guest.write(fd, b"x"), Err(Errno::NOTCAPABLE));
+    }
+    assert_eq!(guest.call("fd_filestat_set_times", &[DIR.into(), 7, 7, 5]), Errno::NOTCAPABLE);
+    let fd = guest.open(DIR, "new", CREATE, RIGHT_WRITE).expect("created");
+    assert_eq!(guest.write(fd, b"new"), Ok(3));
+    guest.ok("fd_filestat_set_times", &[fd.into(), 7, 7, 5]);
+    assert_eq!(state(&file), before);
+}
+
 /// What a guest gave up of what its directory hands down is missing from all that is opened through it,
 /// at any depth; what it gave up of the directory's own is refused there.
 #[test]
