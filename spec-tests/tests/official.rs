@@ -1,7 +1,7 @@
 //! The official suite: every directive of every version and of the proposals, on every engine and in
 //! every bounds mode. There is no list of exceptions.
 
-use aura_runtime::{Bounds, Features, Strategy};
+use aura_runtime::{Bounds, Strategy};
 use aura_spec_tests::bundled::{self, Group};
 use aura_spec_tests::{FileOutcome, Mode, Suite, Tally, Version};
 
@@ -41,26 +41,15 @@ const fn directives(group: Group) -> usize {
     }
 }
 
-/// Whether a script was not run because its edition has a proposal that is not implemented.
-fn waits(outcome: &FileOutcome) -> bool {
-    let incomplete = Features::IMPLEMENTED.wasmparser() & Features::V3.wasmparser() != Features::V3.wasmparser()
-        || outcome.edition.contains(" with ");
-    let unimplemented = |failure: &String| failure.contains("is not implemented");
-    incomplete && outcome.directives.len() == 1 && outcome.directives[0].failure.as_ref().is_some_and(unimplemented)
-}
-
 fn check(group: Group, strategy: Strategy, bounds: Bounds) {
     let mode = mode(strategy, bounds);
     let sets = bundled::sets().into_iter().filter(|set| set.group() == group);
-    let mut outcomes = Suite::new(sets.flat_map(|set| set.scripts()).collect()).run(mode, |_| {});
-    let waiting = outcomes.extract_if(.., |outcome| waits(outcome)).count();
+    let outcomes = Suite::new(sets.flat_map(|set| set.scripts()).collect()).run(mode, |_| {});
     let tally = tally(&outcomes);
     println!("{group:?} on {mode}: {tally}");
     let failures = failures(&outcomes);
     assert!(failures.is_empty(), "{group:?} on {mode}: {tally}\n{}", failures.join("\n"));
-    if waiting == 0 {
-        assert_eq!(tally.passed, directives(group), "{group:?} has all its directives");
-    }
+    assert_eq!(tally.passed, directives(group), "{group:?} has all its directives");
 }
 
 macro_rules! official {
