@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aura_runtime::{Bounds, Config, Engine, Strategy};
+use aura_runtime::{Bounds, Config, Engine, OptLevel, Strategy};
 use wast::Wast;
 use wast::parser::{self, ParseBuffer};
 
@@ -24,6 +24,9 @@ pub struct Options {
     pub edition: Edition,
     /// For [`Strategy::Auto`]: after how many entries a function is compiled, if not the default.
     pub tier_up_threshold: Option<u32>,
+    pub opt_level: OptLevel,
+    /// Collect the heap before every object that is made.
+    pub gc_stress: bool,
     /// How long one script may take.
     pub time_limit: Duration,
 }
@@ -35,7 +38,15 @@ impl Options {
     /// Options with the default time limit and threshold.
     #[must_use]
     pub fn new(strategy: Strategy, bounds: Bounds, edition: Edition) -> Self {
-        Self { strategy, bounds, edition, tier_up_threshold: None, time_limit: Self::TIME_LIMIT }
+        Self {
+            strategy,
+            bounds,
+            edition,
+            tier_up_threshold: None,
+            opt_level: OptLevel::default(),
+            gc_stress: false,
+            time_limit: Self::TIME_LIMIT,
+        }
     }
 }
 
@@ -71,6 +82,7 @@ impl Runner {
         let mut config = Config::new();
         config.strategy(options.strategy).bounds(options.bounds).features(options.edition.features()?);
         config.segments_checked_first(options.edition.checks_segments_first());
+        config.opt_level(options.opt_level).gc_stress(options.gc_stress);
         if let Some(threshold) = options.tier_up_threshold {
             config.tier_up_threshold(threshold);
         }

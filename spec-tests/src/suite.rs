@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use aura_runtime::{Bounds, Strategy};
+use aura_runtime::{Bounds, OptLevel, Strategy};
 
 use crate::report::FileOutcome;
 use crate::runner::{Options, Runner};
@@ -26,13 +26,16 @@ pub struct Mode {
     pub bounds: Bounds,
     /// For [`Strategy::Auto`]: after how many entries a function is compiled, if not the default.
     pub tier_up_threshold: Option<u32>,
+    pub opt_level: OptLevel,
+    /// Collect the heap before every object that is made.
+    pub gc_stress: bool,
 }
 
 impl Mode {
     /// A mode with the default threshold.
     #[must_use]
     pub const fn new(strategy: Strategy, bounds: Bounds) -> Self {
-        Self { strategy, bounds, tier_up_threshold: None }
+        Self { strategy, bounds, tier_up_threshold: None, opt_level: OptLevel::Speed, gc_stress: false }
     }
 
     /// All engines with all kinds of bounds checks.
@@ -55,7 +58,11 @@ impl fmt::Display for Mode {
             Bounds::Guard => "guard",
             Bounds::Explicit => "explicit",
         };
-        write!(f, "{engine}/{bounds}")
+        write!(f, "{engine}/{bounds}")?;
+        if self.opt_level == OptLevel::None {
+            f.write_str("/none")?;
+        }
+        f.write_str(if self.gc_stress { "/stress" } else { "" })
     }
 }
 
@@ -192,6 +199,8 @@ impl Runners {
         let make = || {
             let mut options = Options::new(self.mode.strategy, self.mode.bounds, edition);
             options.tier_up_threshold = self.mode.tier_up_threshold;
+            options.opt_level = self.mode.opt_level;
+            options.gc_stress = self.mode.gc_stress;
             options.time_limit = self.time_limit;
             Runner::new(options)
         };
