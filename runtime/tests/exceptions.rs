@@ -352,6 +352,7 @@ fn frames_that_an_exception_left_are_not_counted() {
             (call $down (i32.sub (local.get 0) (i32.const 1))) (nop))
         (func (export "go") (param i32 i32) (loop $l
             (block $h (try_table (catch_all $h) (call $down (local.get 0))))
+            try (call $down (local.get 0)) catch $e end
             (br_if $l (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))))"#;
     everywhere(
         |config| {

@@ -22,7 +22,8 @@ fn bodies_lower_to_the_goldens() {
 
 fn check(input: &Path) {
     let bytes = wat::parse_file(input).unwrap_or_else(|error| panic!("{error}"));
-    let module = Module::new(bytes, &Features::V2, &Limits::strict()).unwrap_or_else(|e| panic!("{input:?}: {e}"));
+    let module =
+        Module::new(bytes, &Features::IMPLEMENTED, &Limits::strict()).unwrap_or_else(|e| panic!("{input:?}: {e}"));
     let is_named = |name: &str| input.file_stem().is_some_and(|stem| stem == name);
     let options = LowerOptions { fuel: is_named("fuel"), depth: is_named("depth") };
     let mut text = String::new();
