@@ -119,10 +119,10 @@ impl Flight {
         call
     }
 
-    /// The number of the call that began last.
+    /// The number of the call that began last, or one that is never cancelled if none is in progress.
     #[must_use]
     pub fn running(&self) -> u64 {
-        self.newest.load(Relaxed)
+        if self.outermost.load(Relaxed) == 0 { u64::MAX } else { self.newest.load(Relaxed) }
     }
 
     /// The call ends; says what it did. What it wrote happens before whoever waited for it goes on.
@@ -324,8 +324,9 @@ mod tests {
         let flight = Flight::default();
         let first = flight.begin();
         flight.cancel(first.number);
-        assert!(flight.is_cancelled(first.number));
+        assert!(flight.is_cancelled(first.number) && flight.is_cancelled(flight.running()));
         flight.end(&first);
+        assert!(!flight.is_cancelled(flight.running()), "what needs no grant is not cancelled with what did");
         let second = flight.begin();
         assert!(!flight.is_cancelled(second.number));
         flight.end(&second);
