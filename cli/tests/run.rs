@@ -203,3 +203,32 @@ fn a_server_accepts_connections_at_the_granted_address() {
     assert_eq!(answer, "FIRST\nSECOND\n");
     server.join().expect("the server").prints("");
 }
+
+#[test]
+fn proposals_are_switched_by_name() {
+    let text = r#"(module (memory 3 (pagesize 1)) (func (export "f") (result i32) (memory.size)))"#;
+    let flags = |feature: &'static str| ["--feature", feature, "--invoke", "f"];
+    run_wat(text, &flags("custom-page-sizes"), &[]).prints("3\n");
+    run_wat(text, &flags("custom-page-sizes=y"), &[]).prints("3\n");
+    run_wat(text, &flags("-custom-page-sizes"), &[])
+        .fails(1, &["error: unsupported module", "custom-page-sizes", "--feature NAME"]);
+    run_wat(text, &flags("nothing"), &[]).fails(2, &["no proposal is named `nothing`", "custom-page-sizes"]);
+    let vector = "(module (func (export \"f\") (param v128)))";
+    run_wat(vector, &flags("-simd"), &[]).fails(1, &["unsupported module", "simd"]);
+}
+
+#[test]
+fn a_deterministic_run_ends_where_every_engine_ends() {
+    let text = r#"(module (global $depth (mut i32) (i32.const 0)) (memory 1)
+        (func $down (global.set $depth (i32.add (global.get $depth) (i32.const 1))) (call $down))
+        (func (export "f") (result f32) (f32.div (f32.const -0) (f32.const 0)))
+        (func (export "g") (call $down)))"#;
+    let values = ENGINES.map(|engine| {
+        let ran = run_wat(text, &["--engine", engine, "--deterministic", "--invoke", "f"], &[]);
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        run_wat(text, &["--engine", engine, "--deterministic", "--invoke", "g"], &[])
+            .fails(134, &["call stack exhausted"]);
+        ran.stdout
+    });
+    assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
+}
