@@ -286,7 +286,7 @@ fn a_full_heap_is_an_error_for_the_host_too() {
         let made = Rooted::<ArrayRef>::new_fixed(&mut scope, longs, &[])
             .and_then(|_| Rooted::<ArrayRef>::new_zeroed(&mut scope, longs, length));
         let error = made.expect_err("too large");
-        assert_eq!(error.trap().map(|trap| trap.code()), Some(aura_runtime::TrapCode::HeapExhausted));
+        assert_eq!(error.trap().map(aura_runtime::Trap::code), Some(aura_runtime::TrapCode::HeapExhausted));
     }
     let all: Vec<_> = (0..20).map_while(|_| Rooted::<ArrayRef>::new_zeroed(&mut store, longs, 10_000).ok()).collect();
     assert!((5..13).contains(&all.len()), "{} arrays of 80 KB in 1 MiB", all.len());
