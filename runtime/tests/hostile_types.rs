@@ -76,7 +76,7 @@ fn load(what: &str, engine: &Engine, bytes: &[u8]) -> Result<Module, String> {
 }
 
 #[test]
-fn a_million_types_are_refused_by_the_limit() {
+fn h1_a_million_types_are_refused_by_the_limit() {
     for count in [100_001, 1_000_000] {
         let bytes = module(count, |section| (0..count).for_each(|n| func_of(n, section)));
         let error = load("a million types", &engine(), &bytes).expect_err("above the limit");
@@ -89,7 +89,7 @@ fn a_million_types_are_refused_by_the_limit() {
 }
 
 #[test]
-fn as_many_types_as_the_limit_are_handled() {
+fn h1_as_many_types_as_the_limit_are_handled() {
     let bytes = module(100_000, |section| (0..100_000).for_each(|n| func_of(n, section)));
     let engine = engine();
     load("types up to the limit", &engine, &bytes).expect("within the limit");
@@ -97,7 +97,7 @@ fn as_many_types_as_the_limit_are_handled() {
 }
 
 #[test]
-fn a_million_types_in_one_group_are_refused_by_the_limit() {
+fn h1_a_million_types_in_one_group_are_refused_by_the_limit() {
     for count in [100_001_u64, 1_000_000] {
         let bytes = module(1, |section| {
             section.push(0x4e);
@@ -111,7 +111,7 @@ fn a_million_types_in_one_group_are_refused_by_the_limit() {
 
 /// A ring: every type is equal to every other only if the whole group is.
 #[test]
-fn the_greatest_group_of_types_that_refer_to_each_other_is_handled() {
+fn h1_the_greatest_group_of_types_that_refer_to_each_other_is_handled() {
     let count = 100_000_u64;
     let engine = engine();
     for turn in 0..2 {
@@ -126,7 +126,7 @@ fn the_greatest_group_of_types_that_refer_to_each_other_is_handled() {
 
 /// Each type refers to the one before it: comparing two of them must not walk the chain.
 #[test]
-fn chains_of_references_are_handled() {
+fn h1_chains_of_references_are_handled() {
     let count = 50_000_u64;
     let bytes = module(count, |section| {
         section.extend([0x5f, 0]);
@@ -139,7 +139,7 @@ fn chains_of_references_are_handled() {
 
 /// Supertypes above supertypes: the list of a type's ancestors is as long as the chain.
 #[test]
-fn chains_of_supertypes_are_bounded() {
+fn h1_chains_of_supertypes_are_bounded() {
     let chain = |count: u64| {
         module(count, |section| {
             section.extend([0x50, 0, 0x5f, 0]);
@@ -159,7 +159,7 @@ fn chains_of_supertypes_are_bounded() {
 
 /// Modules whose types differ, loaded one after another: an engine's registry has a bound.
 #[test]
-fn an_engine_meets_its_bound_of_types_and_not_the_end_of_memory() {
+fn h1_an_engine_meets_its_bound_of_types_and_not_the_end_of_memory() {
     let engine = engine();
     let mut refused = None;
     for round in 0..30_u64 {
