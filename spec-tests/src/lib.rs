@@ -6,7 +6,7 @@
 //! ([`sets`]); [`bundled`] has the official sets, [`conformance`] the table of a run; [`differential`] compares the tiers with each
 //! other on random modules.
 //!
-//! Reading order: [`report`], [`sets`], [`runner`], [`script`], [`refusal`], [`custom`], [`values`],
+//! Reading order: [`report`], [`sets`], [`runner`], [`legacy`], [`script`], [`refusal`], [`custom`], [`values`],
 //! [`spectest`], `threads`, [`suite`], [`bundled`], [`conformance`], [`differential`].
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod bundled;
 pub mod conformance;
 pub mod custom;
 pub mod differential;
+pub mod legacy;
 pub mod refusal;
 pub mod report;
 pub mod runner;

@@ -12,6 +12,7 @@ use aura_runtime::{Bounds, Config, Engine, OptLevel, Strategy};
 use wast::Wast;
 use wast::parser::{self, ParseBuffer};
 
+use crate::legacy::unfold;
 use crate::report::{DirectiveOutcome, FileOutcome};
 use crate::script::{Reason, Script, kind_of, line_of};
 use crate::sets::Edition;
@@ -95,7 +96,7 @@ impl Runner {
     pub fn run(&self, name: &str, text: &str) -> FileOutcome {
         let (sender, receiver) = mpsc::channel();
         let deadline = Instant::now() + self.options.time_limit;
-        let script = (self.engine.clone(), text.to_owned());
+        let script = (self.engine.clone(), unfold(text).into_owned());
         let spawned = thread::Builder::new()
             .name("script".into())
             .stack_size(STACK_BYTES)
