@@ -46,8 +46,7 @@ fn a_module_that_is_invalid_names_the_offset() {
 
 #[test]
 fn a_proposal_that_is_not_supported_is_named() {
-    run_wat("(module (memory 1) (memory 1))", &[], &[])
-        .fails(1, &["error: unsupported module: m.wat: ", "multi-memory"]);
+    run_wat("(module (memory 1 2 shared))", &[], &[]).fails(1, &["error: unsupported module: m.wat: ", "threads"]);
 }
 
 #[test]

@@ -52,8 +52,13 @@ fn struct_of_reference(to: u64, into: &mut Vec<u8>) {
 
 /// A function type with as many parameters as bits of `number`, so that numbers have different types.
 fn func_of(number: u64, into: &mut Vec<u8>) {
-    into.extend([0x60, 20]);
-    into.extend((0..20).map(|bit| if number >> bit & 1 == 0 { 0x7f } else { 0x7e }));
+    wide_func_of(number, 20, into);
+}
+
+/// The same with `params` parameters, so that the type weighs more.
+fn wide_func_of(number: u64, params: u8, into: &mut Vec<u8>) {
+    into.extend([0x60, params]);
+    into.extend((0..params).map(|param| if number >> (param % 20) & 1 == 0 { 0x7f } else { 0x7e }));
     into.push(0);
 }
 
@@ -163,13 +168,13 @@ fn h1_an_engine_meets_its_bound_of_types_and_not_the_end_of_memory() {
     let engine = engine();
     let mut refused = None;
     for round in 0..30_u64 {
-        let bytes = module(90_000, |section| (0..90_000).for_each(|n| func_of(round * 90_000 + n, section)));
+        let bytes = module(90_000, |section| (0..90_000).for_each(|n| wide_func_of(round * 90_000 + n, 60, section)));
         if let Err(error) = load("many modules", &engine, &bytes) {
             refused = Some(error);
             break;
         }
     }
-    let error = refused.expect("20 bits of differences are more types than an engine takes");
+    let error = refused.expect("30 such modules weigh more than an engine takes");
     assert!(error.contains("types"), "{error}");
     // The engine goes on with the types it has.
     Module::new(&engine, "(module (func (export \"f\")))").expect("a small module");
