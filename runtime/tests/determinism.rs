@@ -204,6 +204,8 @@ fn values_are_the_same_bits() {
         (func (export "add") (param f64 f64) (result f64) (f64.add (local.get 0) (local.get 1)))
         (func (export "min") (param f32 f32) (result f32) (f32.min (local.get 0) (local.get 1)))
         (func (export "sqrt") (param f64) (result f64) (f64.sqrt (local.get 0)))
+        (func (export "sqrt of four") (param v128) (result v128) (f32x4.sqrt (local.get 0)))
+        (func (export "sqrt of two") (param v128) (result v128) (f64x2.sqrt (local.get 0)))
         (func (export "madd") (param v128 v128 v128) (result v128)
             (f32x4.relaxed_madd (local.get 0) (local.get 1) (local.get 2)))
         (func (export "nmadd") (param v128 v128 v128) (result v128)

@@ -58,7 +58,7 @@ fn func_of(number: u64, into: &mut Vec<u8>) {
 /// The same with `params` parameters, so that the type weighs more.
 fn wide_func_of(number: u64, params: u8, into: &mut Vec<u8>) {
     into.extend([0x60, params]);
-    into.extend((0..params).map(|param| if number >> (param % 20) & 1 == 0 { 0x7f } else { 0x7e }));
+    into.extend((0..params).map(|param| if number >> (param % 30) & 1 == 0 { 0x7f } else { 0x7e }));
     into.push(0);
 }
 

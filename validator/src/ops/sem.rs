@@ -94,18 +94,25 @@ impl Raw for v128 {
 pub mod canonical {
     use super::{Lane, v128};
 
+    // NaNs are told by their bits: of `if x.is_nan() { NAN } else { x }` for the lanes of a square root, LLVM keeps `x`, since to
+    // it one NaN is as good as another.
+
     /// A canonical `f32`.
     #[inline(always)]
     #[must_use]
     pub fn f32(x: f32) -> f32 {
-        if x.is_nan() { f32::from_bits(0x7fc0_0000) } else { x }
+        let bits = x.to_bits();
+        let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
+        f32::from_bits(if is_nan { 0x7fc0_0000 } else { bits })
     }
 
     /// A canonical `f64`.
     #[inline(always)]
     #[must_use]
     pub fn f64(x: f64) -> f64 {
-        if x.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { x }
+        let bits = x.to_bits();
+        let is_nan = bits & 0x7fff_ffff_ffff_ffff > 0x7ff0_0000_0000_0000;
+        f64::from_bits(if is_nan { 0x7ff8_0000_0000_0000 } else { bits })
     }
 
     /// Four canonical `f32` lanes.
