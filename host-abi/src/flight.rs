@@ -2,12 +2,12 @@
 //!
 //! The thread that runs a subject's guests marks a capability with the number of the running call (a
 //! plain store), a compiler fence follows, and then it reads the capability's state. Whoever revokes
-//! stores the state, makes every thread of the process pass a memory barrier ([`barrier`]), and then
+//! stores the state, makes every thread of the process pass a memory barrier (`barrier`), and then
 //! reads the mark: a call that read the old state before the barrier has its mark visible after it.
 //! So each call either sees that the grant is gone, or is seen and waited for.
 //!
 //! Invariant: the plain words here are written by one thread at a time, the one that runs the
-//! subject's guests; other threads read them and write [`Flight::cancel`] and the attention flag only.
+//! subject's guests; other threads read them and write `Flight::cancel` and the attention flag only.
 //! Numbers grow, so that "the mark is at least the number of the outermost call" never misses a call
 //! that is in flight; with host calls inside host calls it may take a finished one for one in flight.
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Policy`] is a file that says what a program may do: grants with their bounds, limits, and for
 //! which modules. [`Policy::parse`] reads it, every fault with its line and column; [`diff`] compares
-//! the reach of two; [`Policy::apply`] makes it true of a store before a byte of a guest runs. An
+//! the reach of two; its limits are applied to a store before a byte of a guest runs. An
 //! [`AuditLog`] writes down each use of a grant, chained by hashes; [`verify`] proves that nothing is
 //! missing, changed or added, and that the log adds up to the counters of the store.
 //!
