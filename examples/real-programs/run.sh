@@ -65,7 +65,7 @@ run() {
         # Place and route, then the bits for the device: C++ with exceptions, and with the atomics of threads.
         nextpnr)
             "$AURA" "${by_policy[@]}" --feature threads "$ice40/nextpnr-ice40.wasm" --quiet --hx1k --package tq144 \
-                --seed 1 --json /data/blink.json --pcf /data/blink.pcf --asc /out/blink.asc &&
+                --seed 1 --json /design/blink.json --pcf /design/blink.pcf --asc /out/blink.asc &&
                 "$AURA" run --engine "$2" --policy examples/policies/icepack.toml "$ice40/icepack.wasm" \
                     /out/blink.asc /out/blink.bin &&
                 sha256sum <third_party/output/blink.bin
