@@ -14,6 +14,7 @@ mod control;
 mod emit;
 mod handlers;
 mod locals;
+mod objects;
 mod rows;
 mod stack;
 #[cfg(test)]
