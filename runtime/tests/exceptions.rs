@@ -8,7 +8,7 @@ use std::time::Duration;
 use aura_runtime::{
     Caller, Config, Engine, Error, ErrorKind, ExnRef, Extern, ExternRef, Features, Func, FuncType, Global, GlobalType,
     Instance, Limits64, Linker, Memory, MemoryType, Module, RefType, Store, Strategy, Table, TableType, Tag, TrapCode,
-    Val, ValType,
+    TypedFunc, Val, ValType,
 };
 use common::{engines, everywhere_with as everywhere};
 
@@ -16,6 +16,17 @@ fn features(config: &mut Config) {
     let on = |features: Features, name| features.with(name, true).expect("implemented");
     let names = ["exception-handling", "tail-call", "legacy-exceptions"];
     config.features(names.into_iter().fold(Features::default(), on));
+}
+
+/// Calls a function with 0, 1, 2 and so on: it returns these values; where there is none, it throws.
+fn values_or_exceptions(store: &mut Store<()>, go: TypedFunc<i32, i32>, values: &[Option<i32>], label: &str) {
+    for (n, value) in (0..).zip(values) {
+        match (go.call(&mut *store, n), value) {
+            (Ok(found), Some(value)) => assert_eq!(found, *value, "{label} {n}"),
+            (Err(error), None) => assert_eq!(error.kind(), ErrorKind::Exception, "{label} {n}"),
+            (found, _) => panic!("{label} {n}: {found:?}"),
+        }
+    }
 }
 
 fn instance(engine: &Engine, wat: &str) -> (Store<()>, Instance) {
@@ -483,13 +494,7 @@ fn handlers_of_every_shape() {
         for _ in 0..4 {
             for (export, values) in expected {
                 let go = instance.get_typed_func::<i32, i32>(&store, export).expect(name);
-                for (n, value) in (0..).zip(values) {
-                    match (go.call(&mut store, n), value) {
-                        (Ok(found), Some(value)) => assert_eq!(found, *value, "{name} {export} {n}"),
-                        (Err(error), None) => assert_eq!(error.kind(), ErrorKind::Exception, "{name} {export} {n}"),
-                        (found, _) => panic!("{name} {export} {n}: {found:?}"),
-                    }
-                }
+                values_or_exceptions(&mut store, go, values, &format!("{name} {export}"));
             }
             let null = instance.get_typed_func::<i32, i32>(&store, "null").expect(name);
             let error = null.call(&mut store, 0).expect_err(name);
@@ -548,13 +553,7 @@ fn legacy_exceptions_run_everywhere() {
         let (mut store, instance) = instance(engine, wat);
         for (export, values) in expected.iter().cycle().take(24) {
             let go = instance.get_typed_func::<i32, i32>(&store, export).expect(name);
-            for (n, value) in (0..).zip(values) {
-                match (go.call(&mut store, n), value) {
-                    (Ok(found), Some(value)) => assert_eq!(found, *value, "{name} {export} {n}"),
-                    (Err(error), None) => assert_eq!(error.kind(), ErrorKind::Exception, "{name} {export} {n}"),
-                    (found, _) => panic!("{name} {export} {n}: {found:?}"),
-                }
-            }
+            values_or_exceptions(&mut store, go, values, &format!("{name} {export}"));
         }
     });
 }

@@ -2,6 +2,8 @@
 //! reads at the end. Each test is one row of the list of hostile inputs; what is expected is computed
 //! here in integers that cannot overflow.
 
+#[path = "common/bytes.rs"]
+mod bytes;
 mod common;
 #[path = "common/outcome.rs"]
 mod outcome;
@@ -9,6 +11,7 @@ mod outcome;
 use std::fmt::Write as _;
 
 use aura_runtime::{Engine, ErrorKind, Instance, Linker, Memory, Module, Store, TrapCode, Val, inspect};
+use bytes::{model_load, pattern};
 use common::{engines, everywhere, instantiate};
 use outcome::{Outcome, outcome};
 
@@ -18,22 +21,6 @@ fn call(store: &mut Store<()>, instance: Instance, export: &str, args: &[u32]) -
     let func = instance.get_func(&*store, export).unwrap_or_else(|| panic!("{export} is exported"));
     let args: Vec<Val> = args.iter().map(|arg| Val::from(*arg)).collect();
     outcome(store, func, &args)
-}
-
-/// Bytes no two neighbours of which are alike; the same place always has the same byte.
-fn pattern(len: u64) -> Vec<u8> {
-    (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-/// What a load of `size` bytes at `index + offset` yields, in a memory of these bytes.
-fn model_load(bytes: &[u8], index: u32, offset: u32, size: usize) -> Outcome {
-    let at = u128::from(index) + u128::from(offset);
-    if at + size as u128 > bytes.len() as u128 {
-        return Err(TrapCode::MemoryOutOfBounds);
-    }
-    let mut value = [0; 16];
-    value[..size].copy_from_slice(&bytes[at as usize..at as usize + size]);
-    Ok(vec![u128::from_le_bytes(value)])
 }
 
 fn memory_of(store: &Store<()>, instance: Instance) -> Memory {
@@ -157,11 +144,11 @@ fn c4_upper_half_of_an_index_register_is_ignored() {
                     outcome(&mut store, func, &arg)
                 };
                 let what = format!("{name} {upper:#x} {low:#x}");
-                assert_eq!(run("wrap"), model_load(&bytes, low, 0, 4), "{what}");
-                assert_eq!(run("select"), model_load(&bytes, low, 0, 4), "{what}");
-                assert_eq!(run("add"), model_load(&bytes, low.wrapping_add(4), 0, 4), "{what}");
-                assert_eq!(run("store"), model_load(&bytes, low, 0, 1).map(|_| vec![]), "{what}");
-                assert_eq!(run("bulk"), model_load(&bytes, low, 0, 4).map(|_| vec![]), "{what}");
+                assert_eq!(run("wrap"), model_load(&bytes, low, 0_u32, 4), "{what}");
+                assert_eq!(run("select"), model_load(&bytes, low, 0_u32, 4), "{what}");
+                assert_eq!(run("add"), model_load(&bytes, low.wrapping_add(4), 0_u32, 4), "{what}");
+                assert_eq!(run("store"), model_load(&bytes, low, 0_u32, 1).map(|_| vec![]), "{what}");
+                assert_eq!(run("bulk"), model_load(&bytes, low, 0_u32, 4).map(|_| vec![]), "{what}");
                 if u64::from(low) + 4 <= PAGE {
                     assert_eq!(memory.data(&store)[low as usize..][..4], [9; 4], "{what}");
                 }

@@ -1,6 +1,8 @@
 //! The attacks of `hostile_memory.rs` on the other kinds of memories and tables: with indices of 64 bits, with
 //! pages of one byte, and several in one module. What is expected is computed here in integers of 128 bits.
 
+#[path = "common/bytes.rs"]
+mod bytes;
 mod common;
 #[path = "common/outcome.rs"]
 mod outcome;
@@ -11,6 +13,7 @@ use aura_runtime::{
     Engine, ErrorKind, Extern, Instance, Limits64, Linker, Memory, MemoryType, Module, Store, StoreLimits, TrapCode,
     Val,
 };
+use bytes::{model_load, pattern};
 use common::{engines, instantiate};
 use outcome::{Outcome, outcome, value};
 
@@ -31,22 +34,6 @@ fn call(store: &mut Store<()>, instance: Instance, export: &str, args: &[u64]) -
     let params = func.ty(&*store);
     let args: Vec<Val> = params.params().iter().zip(args).map(|(ty, arg)| value(*ty, (*arg).into())).collect();
     outcome(store, func, &args)
-}
-
-/// Bytes no two neighbours of which are alike; the same place always has the same byte.
-fn pattern(len: u64) -> Vec<u8> {
-    (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-/// What a load of `size` bytes at `index + offset` yields, in a memory of these bytes.
-fn model_load(bytes: &[u8], index: u64, offset: u64, size: usize) -> Outcome {
-    let at = u128::from(index) + u128::from(offset);
-    if at + size as u128 > bytes.len() as u128 {
-        return Err(TrapCode::MemoryOutOfBounds);
-    }
-    let mut value = [0; 16];
-    value[..size].copy_from_slice(&bytes[at as usize..at as usize + size]);
-    Ok(vec![u128::from_le_bytes(value)])
 }
 
 /// A kind of memory: its index type, its declaration behind that, and its bytes.
