@@ -5,6 +5,7 @@
 //! gets the same bytes and the same host: `host.next`, which adds one, and traps for all else.
 
 mod aura;
+pub mod machine;
 mod wasmi;
 mod wasmtime;
 

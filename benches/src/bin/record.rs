@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::{env, fs};
 
+use aura_benches::machine::{self, time};
 use serde_json::Value;
 
 /// One line of criterion's: what was measured and its median with the bounds of its confidence interval.
@@ -48,7 +49,7 @@ fn record(bench: &str, note: Option<&str>) -> Result<String, Box<dyn Error>> {
         return Err(format!("nothing was measured; run `cargo bench -p aura-benches --bench {bench}` first").into());
     }
     let mut out = format!("# Bench `{bench}`\n\n");
-    machine(&mut out, &root)?;
+    machine::describe(&mut out).map_err(|error| error.to_string())?;
     let _ = writeln!(out, "| command | `cargo bench -p aura-benches --bench {bench}` |");
     if let Some(note) = note {
         let _ = writeln!(out, "| note | {note} |");
@@ -120,58 +121,4 @@ fn table(out: &mut String, name: &str, lines: &[&Measured]) {
 
 fn cell(line: &Measured) -> String {
     format!("{} ({} to {})", time(line.median_ns), time(line.low_ns), time(line.high_ns))
-}
-
-/// Three digits and a unit.
-fn time(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "µs"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.decimals$} {unit}")
-}
-
-/// Where and with what it was measured.
-fn machine(out: &mut String, root: &Path) -> Result<(), Box<dyn Error>> {
-    let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let memory = fs::read_to_string("/proc/meminfo")?;
-    let rows = [
-        ("date", output("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
-        ("revision", output("git", &["-C", &root.display().to_string(), "describe", "--always", "--dirty"])),
-        ("processor", model.trim_start_matches([' ', '\t', ':']).to_owned()),
-        ("cores", std::thread::available_parallelism()?.to_string()),
-        ("memory", memory.lines().next().unwrap_or_default().replace("MemTotal:", "").trim().to_owned()),
-        ("kernel", output("uname", &["-sr"])),
-        ("load when recorded", fs::read_to_string("/proc/loadavg")?.split(' ').take(3).collect::<Vec<_>>().join(" ")),
-        ("compiler", output("rustc", &["--version"])),
-        ("crates", versions(root)?),
-    ];
-    out.push_str("| | |\n|---|---|\n");
-    for (name, value) in rows {
-        let _ = writeln!(out, "| {name} | {value} |");
-    }
-    Ok(())
-}
-
-/// What a command prints on its first line, or that it is unknown.
-fn output(command: &str, args: &[&str]) -> String {
-    let output = Command::new(command).args(args).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_owned()
-}
-
-/// The versions of the engines and of criterion, from the lock file.
-fn versions(root: &Path) -> Result<String, Box<dyn Error>> {
-    let lock = fs::read_to_string(root.join("Cargo.lock"))?;
-    let mut found = Vec::new();
-    for name in ["aura-runtime", "cranelift-codegen", "wasmtime", "wasmi", "criterion"] {
-        let entry = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
-        let version = entry.and_then(|rest| rest.split('"').next()).unwrap_or("unknown");
-        found.push(format!("{name} {version}"));
-    }
-    Ok(found.join(", "))
 }
