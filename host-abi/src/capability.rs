@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::action::Usage;
-use crate::flight::{Flight, barrier};
+use crate::flight::{CallInFlight, Flight, Outcome, barrier};
 use crate::spec::{GrantSpec, GrantSpecError};
 
 /// Bounds on what is done through a grant. The default has none.
@@ -78,12 +78,18 @@ impl Quota {
 
 /// A grant stands.
 const LIVE: u32 = 1;
+/// It stands, and there is no more to a use than its count: the use is calling a function, and no quota is charged.
+const PLAIN: u32 = 5;
 /// It was taken back.
 const REVOKED: u32 = 2;
 /// Its time is over.
 const EXPIRED: u32 = 3;
 /// Its quota is used up.
 const SPENT: u32 = 4;
+
+fn stands(state: u32) -> bool {
+    matches!(state, LIVE | PLAIN)
+}
 
 /// Whether a grant stands, and why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,16 +145,18 @@ impl Capability {
     fn make(spec: GrantSpec, terms: Terms, flight: Arc<Flight>, slot: u32, parent: Option<Arc<Self>>) -> Self {
         let inherited = parent.iter().flat_map(|parent| parent.quotas.iter().cloned());
         let own = terms.is_quota().then(|| Arc::new(Quota::new(&terms)));
+        let direct = spec.action.usage() == Usage::Direct;
+        let quotas: Box<[_]> = own.into_iter().chain(inherited).collect();
         Self {
-            state: AtomicU32::new(LIVE),
+            state: AtomicU32::new(if direct && quotas.is_empty() { PLAIN } else { LIVE }),
             slot,
-            direct: spec.action.usage() == Usage::Direct,
+            direct,
             mark: AtomicU64::new(0),
             uses: AtomicU64::new(0),
             denials: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             flight,
-            quotas: own.into_iter().chain(inherited).collect(),
+            quotas,
             spec,
             terms,
             parent,
@@ -178,7 +186,10 @@ impl Capability {
         let made = Arc::new(Self::make(spec, terms.tighter(inherited), flight, slot, Some(self.clone())));
         let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock: whoever revokes stores the state first and then looks at the list.
-        made.state.store(self.state.load(Acquire), Release);
+        let state = self.state.load(Acquire);
+        if !stands(state) {
+            made.state.store(state, Release);
+        }
         derived.retain(|known| known.strong_count() > 0);
         derived.push(Arc::downgrade(&made));
         drop(derived);
@@ -213,7 +224,7 @@ impl Capability {
     #[must_use]
     pub fn state(&self) -> GrantState {
         match self.state.load(Acquire) {
-            LIVE => GrantState::Live,
+            LIVE | PLAIN => GrantState::Live,
             EXPIRED => GrantState::Expired,
             SPENT => GrantState::Spent,
             _ => GrantState::Revoked,
@@ -226,7 +237,36 @@ impl Capability {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.flight.mark(&self.mark);
-        self.state.load(Acquire) == LIVE
+        stands(self.state.load(Acquire))
+    }
+
+    /// Begins a call of a function that this opens, where there is no more to it than mark, state and count, and the
+    /// grant stands; to be ended by [`Capability::end_plain_call`]. `None` if it takes the long way.
+    #[inline]
+    #[must_use]
+    pub fn begin_plain_call(&self) -> Option<CallInFlight> {
+        let call = self.flight.begin_plain(&self.mark)?;
+        if self.state.load(Acquire) == PLAIN {
+            return Some(call);
+        }
+        self.flight.end(&call);
+        None
+    }
+
+    /// Ends such a call without counting it, for one that panicked.
+    pub fn abandon_plain_call(&self, call: &CallInFlight) {
+        self.flight.end(call);
+    }
+
+    /// Ends such a call and counts it; what it did if that is more than a count, to be counted by the caller.
+    #[inline]
+    #[must_use]
+    pub fn end_plain_call(&self, call: &CallInFlight) -> Option<Outcome> {
+        if self.flight.end_plain(call) {
+            self.uses.store(self.uses.load(Relaxed) + 1, Relaxed);
+            return None;
+        }
+        Some(self.flight.end(call))
     }
 
     /// As [`Capability::is_live`]; from here on the running call counts as a use of this capability

@@ -8,21 +8,29 @@
 //!
 //! Invariant: the plain words here are written by one thread at a time, the one that runs the
 //! subject's guests; other threads read them and write `Flight::cancel` and the attention flag only.
-//! Numbers grow, so that "the mark is at least the number of the outermost call" never misses a call
-//! that is in flight; with host calls inside host calls it may take a finished one for one in flight.
+//! Numbers grow and are odd while a call is in flight, so that one word says both which call is the newest
+//! and whether one runs; "the mark is at least the number of the outermost call" never misses a call
+//! that is in flight. With host calls inside host calls it may take a finished one for one in flight.
+//! All other words are as they are between calls unless `touched` says so: a call that only passes pays
+//! two stores to `newest` and one to its mark.
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, compiler_fence, fence};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What is known of the host calls of one subject (a store).
 pub struct Flight {
-    /// The number of the newest call.
+    /// The number of the newest call; one more, and so even, once no call is in progress.
     newest: AtomicU64,
-    /// The number of the outermost call in progress, 0 if none is.
+    /// The number of the outermost call in progress once there is one inside it, else 0.
     outermost: AtomicU64,
+    /// Whether any of the words below, or `outermost`, is not as it is between calls.
+    touched: AtomicBool,
+    /// Whether even a call that only passes is more than its mark and its count: something is told of each call, or
+    /// callers pay for the barrier.
+    heavy: AtomicBool,
     /// One more than the slot of the capability that the running call acts on, 0 if it named none.
     acting: AtomicU32,
     /// Whether the running call was denied what it asked for inside a function that was granted.
@@ -35,6 +43,8 @@ pub struct Flight {
     cancelled: AtomicU64,
     /// Something waits for the subject's thread, such as a grant made by another one.
     attention: AtomicBool,
+    /// What the calls around the newest one did so far, the outermost first.
+    around: Mutex<Vec<Done>>,
     /// The thread that runs the subject's guests; see [`this_thread`].
     thread: AtomicUsize,
     /// Ends guest code that stands inside a host call that is to end.
@@ -47,10 +57,20 @@ pub struct Flight {
 pub struct CallInFlight {
     /// Its number.
     pub number: u64,
-    outermost: u64,
+}
+
+/// What a call did so far.
+#[derive(Debug)]
+struct Done {
     acting: u32,
+    denied: bool,
     bytes: u64,
     bytes_left: u64,
+}
+
+impl Done {
+    /// What a call that begins has done.
+    const NOTHING: Self = Self { acting: 0, denied: false, bytes: 0, bytes_left: u64::MAX };
 }
 
 /// What a call did, as it is counted.
@@ -70,12 +90,15 @@ impl Default for Flight {
         Self {
             newest: AtomicU64::new(0),
             outermost: AtomicU64::new(0),
+            touched: AtomicBool::new(false),
+            heavy: AtomicBool::new(barrier::callers_pay()),
             acting: AtomicU32::new(0),
             denied: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             bytes_left: AtomicU64::new(u64::MAX),
             cancelled: AtomicU64::new(0),
             attention: AtomicBool::new(false),
+            around: Mutex::default(),
             thread: AtomicUsize::new(0),
             interrupt: OnceLock::new(),
         }
@@ -92,54 +115,108 @@ impl fmt::Debug for Flight {
 }
 
 impl Flight {
+    /// A call begins that there is nothing else to than passing through one capability: its number is in the mark.
+    /// `None` if it is to begin by [`Flight::begin`]: something waits for the thread, a call is around this one, or
+    /// each is told to somebody.
+    #[inline]
+    pub(crate) fn begin_plain(&self, mark: &AtomicU64) -> Option<CallInFlight> {
+        let newest = self.newest.load(Relaxed);
+        if newest % 2 == 1 || self.heavy.load(Relaxed) || self.attention.load(Relaxed) {
+            return None;
+        }
+        let number = newest + 1;
+        self.newest.store(number, Release);
+        mark.store(number, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        Some(CallInFlight { number })
+    }
+
+    /// Ends a call that did nothing but pass; false if it did more and is to end by [`Flight::end`].
+    #[inline]
+    pub(crate) fn end_plain(&self, call: &CallInFlight) -> bool {
+        if self.touched.load(Relaxed) || self.heavy.load(Relaxed) {
+            return false;
+        }
+        self.newest.store(call.number + 1, Release);
+        true
+    }
+
+    /// Says whether each call is told to somebody, so that none is passed over.
+    pub fn tell_each(&self, told: bool) {
+        self.heavy.store(told || barrier::callers_pay(), Relaxed);
+    }
+
     /// A call begins, on the subject's thread.
     #[inline]
     pub fn begin(&self) -> CallInFlight {
-        let number = self.newest.load(Relaxed) + 1;
-        self.newest.store(number, Relaxed);
-        let outermost = self.outermost.load(Relaxed);
-        if outermost == 0 {
-            self.outermost.store(number, Relaxed);
+        let newest = self.newest.load(Relaxed);
+        let number = if newest % 2 == 1 { self.begin_inner(newest) } else { newest + 1 };
+        self.newest.store(number, Release);
+        CallInFlight { number }
+    }
+
+    /// Lays aside what the call around did; returns the number of the one inside it.
+    #[cold]
+    fn begin_inner(&self, newest: u64) -> u64 {
+        if self.outermost.load(Relaxed) == 0 {
+            self.outermost.store(newest, Relaxed);
         }
-        let call = CallInFlight {
-            number,
-            outermost,
+        self.touched.store(true, Relaxed);
+        let around = self.exchange(&Done::NOTHING);
+        self.around().push(around);
+        newest + 2
+    }
+
+    fn around(&self) -> MutexGuard<'_, Vec<Done>> {
+        self.around.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what the running call did; returns what it was.
+    fn exchange(&self, done: &Done) -> Done {
+        let before = Done {
             acting: self.acting.load(Relaxed),
+            denied: self.denied.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             bytes_left: self.bytes_left.load(Relaxed),
         };
-        // Set inside an outer call only: between calls both are zero.
-        if outermost != 0 {
-            self.acting.store(0, Relaxed);
-            self.bytes.store(0, Relaxed);
-        }
-        if call.bytes_left != u64::MAX {
-            self.bytes_left.store(u64::MAX, Relaxed);
-        }
-        call
+        self.acting.store(done.acting, Relaxed);
+        self.denied.store(done.denied, Relaxed);
+        self.bytes.store(done.bytes, Relaxed);
+        self.bytes_left.store(done.bytes_left, Relaxed);
+        before
     }
 
     /// The number of the call that began last, or one that is never cancelled if none is in progress.
     #[must_use]
     pub fn running(&self) -> u64 {
-        if self.outermost.load(Relaxed) == 0 { u64::MAX } else { self.newest.load(Relaxed) }
+        let newest = self.newest.load(Relaxed);
+        if newest.is_multiple_of(2) { u64::MAX } else { newest }
     }
 
     /// The call ends; says what it did. What it wrote happens before whoever waited for it goes on.
     #[inline]
     pub fn end(&self, call: &CallInFlight) -> Outcome {
-        let (acting, bytes) = (self.acting.load(Relaxed), self.bytes.load(Relaxed));
-        let denied = self.denied.load(Relaxed);
-        if self.bytes_left.load(Relaxed) != u64::MAX || call.outermost != 0 {
-            self.bytes_left.store(if call.outermost == 0 { u64::MAX } else { call.bytes_left }, Relaxed);
+        if self.touched.load(Relaxed) {
+            return self.end_touched(call);
         }
-        if acting != call.acting || bytes != call.bytes || denied {
-            self.acting.store(call.acting, Relaxed);
-            self.bytes.store(call.bytes, Relaxed);
-            self.denied.store(false, Relaxed);
+        // Nothing began inside it, else `touched` would say so.
+        self.newest.store(call.number + 1, Release);
+        Outcome { slot: None, denied: false, bytes: 0 }
+    }
+
+    #[inline(never)]
+    fn end_touched(&self, call: &CallInFlight) -> Outcome {
+        let outermost = self.outermost.load(Relaxed);
+        let is_inner = outermost != 0 && outermost != call.number;
+        let around = if is_inner { self.around().pop() } else { None };
+        let done = self.exchange(&around.unwrap_or(Done::NOTHING));
+        if !is_inner {
+            self.touched.store(false, Relaxed);
+            // Whoever sees this sees all that the call wrote.
+            self.outermost.store(0, Release);
+            self.newest.store(self.newest.load(Relaxed) + 1, Release);
         }
-        self.outermost.store(call.outermost, Release);
-        Outcome { slot: acting.checked_sub(1), denied, bytes }
+        Outcome { slot: done.acting.checked_sub(1), denied: done.denied, bytes: done.bytes }
     }
 
     /// The running call's number marks what it uses.
@@ -156,17 +233,20 @@ impl Flight {
     pub(crate) fn act_on(&self, slot: u32) -> bool {
         let new = self.acting.load(Relaxed) != slot.wrapping_add(1);
         self.acting.store(slot.wrapping_add(1), Relaxed);
+        self.touched.store(true, Relaxed);
         new
     }
 
     /// The running call was denied what it asked for.
     pub fn deny(&self) {
         self.denied.store(true, Relaxed);
+        self.touched.store(true, Relaxed);
     }
 
     /// The running call moved bytes between host and guest.
     pub fn moved(&self, bytes: u64) {
         self.bytes.store(self.bytes.load(Relaxed).saturating_add(bytes), Relaxed);
+        self.touched.store(true, Relaxed);
     }
 
     /// Bytes that quotas let the running call still move.
@@ -178,6 +258,7 @@ impl Flight {
     /// Sets what quotas let the running call move.
     pub fn set_bytes_left(&self, bytes: u64) {
         self.bytes_left.store(bytes, Relaxed);
+        self.touched.store(true, Relaxed);
     }
 
     /// Whether the call with this number is to end because a grant that it goes through was taken back.
@@ -210,8 +291,12 @@ impl Flight {
 
     /// Whether a call with this mark may still be in flight, as another thread sees it.
     pub(crate) fn has_in_flight(&self, mark: u64) -> bool {
-        let outermost = self.outermost.load(Acquire);
-        outermost != 0 && mark >= outermost
+        let newest = self.newest.load(Acquire);
+        let outermost = match self.outermost.load(Acquire) {
+            0 => newest,
+            outermost => outermost,
+        };
+        newest % 2 == 1 && mark >= outermost
     }
 
     /// Asks calls up to a mark to end.
@@ -307,7 +392,7 @@ mod tests {
         assert!(flight.act_on(4) && !flight.act_on(4));
         flight.moved(10);
         let inner = flight.begin();
-        assert_eq!(inner.number, outer.number + 1);
+        assert_eq!(inner.number, outer.number + 2);
         flight.moved(1);
         flight.deny();
         assert_eq!(flight.end(&inner), Outcome { slot: None, denied: true, bytes: 1 });

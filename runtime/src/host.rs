@@ -131,8 +131,39 @@ impl HostRecord {
         let context = HostContext { store, home: self.vm.home };
         match &self.func.gate {
             None => (self.func.body)(context, slots),
-            Some(gate) => self.run_gated(gate, context, slots),
+            Some(gate) => match self.run_plain(gate, context, slots) {
+                Some(result) => result,
+                None => self.run_gated(gate, context, slots),
+            },
         }
+    }
+
+    /// A call through a grant that stands and without terms, while nothing waits and nobody listens: the short way of
+    /// [`HostRecord::run_gated`]. `None` if it is to take the long one.
+    #[inline]
+    fn run_plain(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Option<Result<()>> {
+        let capability = &**self.capabilities.first()?;
+        let call = PlainCall { capability, call: capability.begin_plain_call()? };
+        let result = (self.func.body)(context, slots);
+        match call.end() {
+            None => Some(result),
+            Some(outcome) => Some(self.finish_gated(gate, context, capability, outcome, result)),
+        }
+    }
+
+    /// Counts a call that did more than pass.
+    #[cold]
+    fn finish_gated(
+        &self,
+        gate: &Gate,
+        context: HostContext,
+        capability: &Capability,
+        outcome: Outcome,
+        result: Result<()>,
+    ) -> Result<()> {
+        // SAFETY: the body has returned; nothing of the store is borrowed.
+        let audited = unsafe { &mut *context.store }.account(self, gate, capability, outcome, result.is_err());
+        audited.and(result)
     }
 
     fn run_gated(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Result<()> {
@@ -160,9 +191,7 @@ impl HostRecord {
             capability.count(outcome.denied, outcome.bytes);
             return result;
         }
-        // SAFETY: the body has returned; nothing of the store is borrowed.
-        let audited = unsafe { &mut *store }.account(self, gate, capability, outcome, result.is_err());
-        audited.and(result)
+        self.finish_gated(gate, context, capability, outcome, result)
     }
 
     /// The first capability that stands, its state read now: of those that opened the import, or else one that was
@@ -199,6 +228,26 @@ impl HostRecord {
             Denial::Trap | Denial::Quiet(_) => return Err(Error::trap_code(TrapCode::CapabilityDenied)),
         }
         Ok(())
+    }
+}
+
+/// A call through a plain capability while it is in flight; ends when it is dropped, also by a panic.
+struct PlainCall<'a> {
+    capability: &'a Capability,
+    call: CallInFlight,
+}
+
+impl PlainCall<'_> {
+    #[inline]
+    fn end(self) -> Option<Outcome> {
+        let this = std::mem::ManuallyDrop::new(self);
+        this.capability.end_plain_call(&this.call)
+    }
+}
+
+impl Drop for PlainCall<'_> {
+    fn drop(&mut self) {
+        self.capability.abandon_plain_call(&self.call);
     }
 }
 

@@ -481,7 +481,9 @@ impl<T: 'static> Store<T> {
 
     /// Tells a sink of every call that needs a grant from now on; returns the one that was told before.
     pub fn set_audit(&mut self, sink: Option<Box<dyn AuditSink>>) -> Option<Box<dyn AuditSink>> {
-        std::mem::replace(&mut self.get_mut().data.audit.sink, sink)
+        let data = &mut self.get_mut().data;
+        data.flight.tell_each(sink.is_some());
+        std::mem::replace(&mut data.audit.sink, sink)
     }
 
     pub(crate) fn injections(&self) -> &Arc<Injections> {
