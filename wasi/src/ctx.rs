@@ -256,13 +256,22 @@ impl WasiCtx {
 
     /// Whether a grant of this clock stands; the call then acts on it.
     pub(crate) fn acts_on_clock(&self, id: u32) -> bool {
+        self.clock_grants(id).any(|grant| grant.act())
+    }
+
+    /// A grant of this clock that stands; the call does not act on it yet.
+    pub(crate) fn clock_grant(&self, id: u32) -> Option<&Arc<Capability>> {
+        self.clock_grants(id).find(|grant| grant.is_live())
+    }
+
+    fn clock_grants(&self, id: u32) -> impl Iterator<Item = &Arc<Capability>> {
         let part = match id {
             0 => Some(Action::ClockRealtime),
             1 => Some(Action::ClockMonotonic),
             _ => None,
         };
-        let allows = |action: Action| action == Action::Clock || Some(action) == part;
-        self.grants.iter().any(|grant| allows(grant.spec().action) && grant.act())
+        let allows = move |action: Action| action == Action::Clock || Some(action) == part;
+        self.grants.iter().filter(move |grant| allows(grant.spec().action))
     }
 
     /// As [`WasiCtx::acts_on_clock`]; if none stands, the denial is remembered.
@@ -283,7 +292,19 @@ impl WasiCtx {
 
     /// The entry of a descriptor with the rights that an operation needs: the one check.
     pub(crate) fn entry(&mut self, fd: u32, needed: Rights) -> Result<&mut Entry, Errno> {
-        match self.fds.entry(fd) {
+        // First of all the call acts on the grant, with which a denial is then counted.
+        let acted = self.fds.entry(fd).map(|_| ());
+        if acted.is_err() {
+            self.note_unusable(fd);
+            acted?;
+        }
+        self.look_at(fd, needed)?;
+        self.fds.entry(fd)
+    }
+
+    /// As [`WasiCtx::entry`], but the call does not act on the grant yet.
+    pub(crate) fn look_at(&mut self, fd: u32, needed: Rights) -> Result<&Entry, Errno> {
+        match self.fds.peek(fd) {
             Ok(entry) if !entry.rights.contains(needed) => {
                 if let Some(grant) = entry.wider_grant(needed) {
                     self.denied.add(format!("{} on descriptor {fd}", self.current), grant);
@@ -296,7 +317,7 @@ impl WasiCtx {
                 return Err(errno);
             }
         }
-        self.fds.entry(fd)
+        self.fds.peek(fd)
     }
 
     /// A file that is not a directory, with these rights.

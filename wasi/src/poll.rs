@@ -2,12 +2,15 @@
 //!
 //! Invariant: the number of subscriptions has a limit that is checked before their list is looked
 //! at, each is copied out once, and a wait is a chain of slices between looks at the call's
-//! interrupt. Waiting for a time needs the grant of `clock`, since it tells the time.
+//! interrupt. Waiting for a time needs the grant of `clock`, since it tells the time. All subscriptions are
+//! looked at before any grant is acted on, and each grant once: a call that is refused, an event that is an
+//! error, and the length of a wait cost no quota.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aura_host_abi::HostCall;
+use aura_host_abi::{Capability, HostCall};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::clock;
@@ -47,11 +50,36 @@ pub(crate) fn oneoff(ctx: &mut WasiCtx, call: &mut HostCall<'_>) -> Outcome {
         let subscription = ctx.layout.subscription(row)?;
         waiting.push(Waiting { state: settle(ctx, &subscription)?, subscription });
     }
+    act(ctx, &mut waiting)?;
     let events = wait(ctx, call, &waiting)?;
     for (index, event) in events.iter().enumerate() {
         call.memory.write(events_at + (index * EVENT_LEN) as u64, event)?;
     }
     call.memory.write_u32(out, events.len() as u32)?;
+    Ok(())
+}
+
+/// Acts on each grant that the call goes through, once. A descriptor whose grant is used up has an event that says so.
+fn act(ctx: &WasiCtx, waiting: &mut [Waiting]) -> Result<(), Errno> {
+    let mut acted: Vec<*const Capability> = Vec::new();
+    for one in waiting {
+        let grant = match (one.subscription.what, &one.state) {
+            (_, State::Settled(errno)) if *errno != Errno::SUCCESS => continue,
+            (Subscribed::Clock { id, .. }, _) => ctx.clock_grant(id),
+            (Subscribed::Readable { fd } | Subscribed::Writable { fd }, _) => Some(&ctx.fds.peek(fd)?.grant),
+        };
+        let grant = grant.ok_or(Errno::NOTCAPABLE)?;
+        if acted.contains(&Arc::as_ptr(grant)) {
+            continue;
+        }
+        if grant.act() {
+            acted.push(Arc::as_ptr(grant));
+        } else if matches!(one.subscription.what, Subscribed::Clock { .. }) {
+            return Err(Errno::NOTCAPABLE);
+        } else {
+            one.state = State::Settled(Errno::NOTCAPABLE);
+        }
+    }
     Ok(())
 }
 
@@ -62,7 +90,7 @@ fn settle(ctx: &mut WasiCtx, subscription: &Subscription) -> Result<State, Errno
         Subscribed::Readable { fd } => (fd, PollFlags::IN, Rights::FD_READ),
         Subscribed::Writable { fd } => (fd, PollFlags::OUT, Rights::FD_WRITE),
     };
-    match ctx.entry(fd, Rights::POLL_FD_READWRITE.with(right)) {
+    match ctx.look_at(fd, Rights::POLL_FD_READWRITE.with(right)) {
         Err(errno) => return Ok(State::Settled(errno)),
         Ok(Entry { object: Object::Dir(_), .. }) => return Ok(State::Settled(Errno::BADF)),
         Ok(Entry { object: Object::File(file), .. }) if file.regular => return Ok(State::Settled(Errno::SUCCESS)),
@@ -73,7 +101,10 @@ fn settle(ctx: &mut WasiCtx, subscription: &Subscription) -> Result<State, Errno
 }
 
 fn settle_clock(ctx: &mut WasiCtx, id: u32, timeout: u64, absolute: bool) -> Result<State, Errno> {
-    ctx.clock(id)?;
+    if ctx.clock_grant(id).is_none() {
+        // Remembers the denial.
+        return ctx.clock(id).and(Err(Errno::NOTCAPABLE));
+    }
     // A guest that waits spends none of the processor time that these clocks count.
     if matches!(id, 2 | 3) {
         return Ok(State::Settled(Errno::NOTSUP));
@@ -103,7 +134,8 @@ fn wait(ctx: &WasiCtx, call: &HostCall<'_>, waiting: &[Waiting]) -> Result<Vec<[
             return Ok(events);
         }
         check_interrupt(call)?;
-        let granted = |one: &Waiting| !matches!(one.state, State::Due { clock, .. } if !ctx.acts_on_clock(clock));
+        let granted =
+            |one: &Waiting| !matches!(one.state, State::Due { clock, .. } if ctx.clock_grant(clock).is_none());
         if !waiting.iter().all(granted) {
             return Err(Errno::NOTCAPABLE.into());
         }

@@ -1,8 +1,10 @@
 //! Waiting: for times, for descriptors, and never past the deadline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aura_host_abi::{HostError, TrapCode};
+use aura_host_abi::flight::Flight;
+use aura_host_abi::{Capability, GrantState, HostError, Terms, TrapCode};
 use aura_wasi::{Errno, Input, Output};
 
 use crate::guest::*;
@@ -165,4 +167,41 @@ fn deadlines_hold_within_10_ms() {
         assert!(best <= Duration::from_millis(10), "{name}: {best:?} late");
     }
     let _ = fd;
+}
+
+/// What is refused, an event that is an error, and looking again and again cost no quota: one grant is used once by a call.
+#[test]
+fn a_poll_charges_each_grant_once_and_failures_nothing() {
+    let flight = Arc::new(Flight::default());
+    let mut guest = Guest::blind();
+    let grant = |guest: &mut Guest, spec: &str, slot| {
+        let terms = Terms { calls: Some(2), ..Terms::default() };
+        let spec = spec.parse().expect("a grant");
+        let capability = Arc::new(Capability::for_subject(spec, terms, flight.clone(), slot));
+        guest.ctx.attach(capability.clone()).expect("attaches");
+        capability
+    };
+    let monotonic = grant(&mut guest, "clock.monotonic", 0);
+    let out = grant(&mut guest, "stdio.out", 1);
+    let call = |guest: &mut Guest, subscriptions: &[[u8; 48]]| {
+        let call = flight.begin();
+        let polled = poll(guest, subscriptions);
+        flight.end(&call);
+        polled
+    };
+    for _ in 0..4 {
+        // The other clock was not granted: the call is refused as a whole.
+        let refused = call(&mut guest, &[descriptor(1, 2, 1), clock(2, 1, 0, false), clock(3, 0, 0, false)]);
+        assert_eq!(refused, Err(Errno::NOTCAPABLE));
+        // Standard output cannot be read, and nothing is open at 9.
+        let errors = call(&mut guest, &[descriptor(1, 1, 1), descriptor(2, 1, 9)]);
+        assert_eq!(errors, Ok(vec![(1, Errno::NOTCAPABLE as u8, 1), (2, Errno::BADF as u8, 1)]));
+    }
+    assert_eq!((monotonic.state(), out.state()), (GrantState::Live, GrantState::Live));
+    // Slices of waiting for two subscriptions: one use.
+    let waits = [clock(1, 1, 55_000_000, false), clock(2, 1, u64::MAX, false)];
+    assert_eq!(call(&mut guest, &waits), Ok(vec![(1, 0, 0)]));
+    assert_eq!(call(&mut guest, &[clock(1, 1, 0, false)]), Ok(vec![(1, 0, 0)]));
+    assert_eq!(call(&mut guest, &[clock(1, 1, 0, false)]), Err(Errno::NOTCAPABLE), "two uses were granted");
+    assert_eq!((monotonic.state(), out.state()), (GrantState::Spent, GrantState::Live));
 }
