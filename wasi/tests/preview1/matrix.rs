@@ -26,10 +26,12 @@ enum Grant {
     /// Reading and writing was, until it was taken back; another directory still is.
     Revoked,
     Read,
+    /// Reading, and adding what is new.
+    Create,
     Write,
 }
 
-const GRANTS: [Grant; 4] = [Grant::None, Grant::Revoked, Grant::Read, Grant::Write];
+const GRANTS: [Grant; 5] = [Grant::None, Grant::Revoked, Grant::Read, Grant::Create, Grant::Write];
 
 fn spellings(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let text = |text: &str| text.as_bytes().to_vec();
@@ -240,6 +242,7 @@ impl Ground {
         match grant {
             Grant::None => {}
             Grant::Read => drop(guest.grant(&format!("fs.read={}::/d", inside.display()))),
+            Grant::Create => drop(guest.grant(&format!("fs.create={}::/d", inside.display()))),
             Grant::Write => drop(guest.grant(&format!("fs.write={}::/d", inside.display()))),
             Grant::Revoked => {
                 let granted = guest.grant(&format!("fs.write={}::/d", inside.display()));
@@ -259,7 +262,7 @@ fn cell(ground: &mut Ground, operation: &Operation, grant: Grant, spelling: usiz
     guest.put(PATH, path);
     let errno = (operation.call)(&mut guest, [PATH.into(), path.len() as u64]);
     let after = snapshot(ground.root.path());
-    if grant != Grant::Write {
+    if !matches!(grant, Grant::Create | Grant::Write) {
         assert_eq!(ground.before, after, "{} {grant:?} {path:?}", operation.name);
         assert_eq!(fs::read_dir(elsewhere.path()).expect("listing").count(), 0);
     }
@@ -269,6 +272,10 @@ fn cell(ground: &mut Ground, operation: &Operation, grant: Grant, spelling: usiz
     assert_eq!(of_outside(&ground.before), of_outside(&after), "{} {grant:?} {path:?}", operation.name);
     let words = changes(&ground.before, &after).into_iter().filter(|word| word != "~inside");
     let words = words.map(|word| word.replacen("inside/", "", 1));
+    let words: Vec<_> = words.collect();
+    if grant == Grant::Create {
+        assert!(words.iter().all(|word| word.starts_with('+')), "{} {path:?}: {words:?}", operation.name);
+    }
     let text = [errno.name().to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ");
     if ground.before != after {
         *ground = Ground::new();
@@ -285,10 +292,14 @@ fn table() -> String {
     let spellings: Vec<_> = spellings(Path::new("/")).into_iter().map(|row| row.0).collect();
     let mut ground = Ground::new();
     for operation in OPERATIONS {
-        let _ = writeln!(text, "\n{}\n  {:20}{:12}{:12}{:12}write", operation.name, "", "none", "revoked", "read");
+        let _ = writeln!(
+            text,
+            "\n{}\n  {:20}{:12}{:12}{:12}{:16}write",
+            operation.name, "", "none", "revoked", "read", "create"
+        );
         for (index, spelling) in spellings.iter().enumerate() {
-            let [none, revoked, read, write] = GRANTS.map(|grant| cell(&mut ground, operation, grant, index));
-            let _ = writeln!(text, "  {spelling:20}{none:12}{revoked:12}{read:12}{write}");
+            let [none, revoked, read, create, write] = GRANTS.map(|grant| cell(&mut ground, operation, grant, index));
+            let _ = writeln!(text, "  {spelling:20}{none:12}{revoked:12}{read:12}{create:16}{write}");
         }
     }
     text
