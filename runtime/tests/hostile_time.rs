@@ -69,22 +69,52 @@ fn d12_every_shape_of_loop_ends_with_the_fuel() {
     }
 }
 
+/// Four gigabytes: whatever wrote all of it would have taken many times as long as the deadline is away.
 #[test]
-fn d12_one_long_bulk_operation_ends_at_the_deadline() {
-    let wat = r#"(module (memory (export "m") 32768)
-        (func (export "fill") (memory.fill (i32.const 0) (i32.const 1) (i32.const 0x7fffffff)))
+fn d12_bulk_operations_on_a_memory_of_4_gib_end_at_the_deadline() {
+    let wat = r#"(module (memory (export "m") 65536)
+        (func (export "fill") (memory.fill (i32.const 0) (i32.const 1) (i32.const 0xffffffff)))
         (func (export "copy") (i32.store8 (i32.const 0) (i32.const 1))
-            (memory.copy (i32.const 0x40000000) (i32.const 0) (i32.const 0x40000000))))"#;
+            (memory.copy (i32.const 0x40000000) (i32.const 0) (i32.const 0xbfffffff))))"#;
     everywhere(|name, engine| {
-        for export in ["fill", "copy"] {
+        // What is written last: a copy to higher addresses that overlaps goes from the end.
+        for (export, last) in [("fill", 0xffff_fffe), ("copy", 0x4000_0000)] {
             let (mut store, instance) = instantiate(engine, wat);
             store.set_deadline(Duration::from_millis(10));
             let start = Instant::now();
             let func = instance.get_typed_func::<(), ()>(&store, export).expect(name);
-            // Writing a gigabyte of fresh pages takes many times as long as the deadline is away.
             let error = func.call(&mut store, ()).expect_err("interrupted on the way");
             assert_trap(&error, TrapCode::Interrupted, &format!("{name} {export}"));
-            assert!(start.elapsed() < Duration::from_secs(5), "{name} {export}: {:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(10), "{name} {export}: {:?}", start.elapsed());
+            let mut byte = [7];
+            let memory = instance.get_memory(&store, "m").expect(name);
+            memory.read(&store, last, &mut byte).expect(name);
+            assert_eq!(byte, [0], "{name} {export}: it ended before its end");
+        }
+    });
+}
+
+#[test]
+fn d12_bulk_operations_on_large_arrays_end_at_the_deadline() {
+    let wat = r#"(module (type $a (array (mut i64))) (global $g (mut (ref null $a)) (ref.null $a))
+        (func (export "make") (global.set $g (array.new_default $a (i32.const 60000000))))
+        (func (export "fill") (array.fill $a (global.get $g) (i32.const 0) (i64.const 1) (i32.const 60000000)))
+        (func (export "copy") (array.set $a (global.get $g) (i32.const 0) (i64.const 1))
+            (array.copy $a $a (global.get $g) (i32.const 1) (global.get $g) (i32.const 0) (i32.const 59999999)))
+        (func (export "get") (param i32) (result i64) (array.get $a (global.get $g) (local.get 0))))"#;
+    everywhere(|name, engine| {
+        for (export, last) in [("fill", 59_999_999), ("copy", 1)] {
+            let (mut store, instance) = instantiate(engine, wat);
+            instance.get_typed_func::<(), ()>(&store, "make").expect(name).call(&mut store, ()).expect(name);
+            store.set_deadline(Duration::from_millis(10));
+            let start = Instant::now();
+            let func = instance.get_typed_func::<(), ()>(&store, export).expect(name);
+            let error = func.call(&mut store, ()).expect_err("interrupted on the way");
+            assert_trap(&error, TrapCode::Interrupted, &format!("{name} {export}"));
+            assert!(start.elapsed() < Duration::from_secs(10), "{name} {export}: {:?}", start.elapsed());
+            store.clear_deadline();
+            let get = instance.get_typed_func::<i32, i64>(&store, "get").expect(name);
+            assert_eq!(get.call(&mut store, last).expect(name), 0, "{name} {export}: it ended before its end");
         }
     });
 }
