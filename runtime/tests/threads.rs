@@ -766,3 +766,51 @@ fn atomics_cost_the_same_fuel_everywhere() {
     }
     assert!(left[0] < 1_000_000 && left.windows(2).all(|pair| pair[0] == pair[1]), "{left:?}");
 }
+
+/// With 64-bit addresses, index and offset may pass 2^64 together; pages of one byte end anywhere.
+#[test]
+fn c12_atomic_accesses_to_wide_and_small_memories_never_wrap() {
+    let body = |offset: u64| {
+        format!(
+            r#"(func (export "load+{offset}") (param i64) (drop (i64.atomic.load offset={offset} (local.get 0))))
+            (func (export "add+{offset}") (param i64)
+                (drop (i64.atomic.rmw.add offset={offset} (local.get 0) (i64.const 1))))
+            (func (export "swap+{offset}") (param i64)
+                (drop (i64.atomic.rmw.cmpxchg offset={offset} (local.get 0) (i64.const 1) (i64.const 2))))
+            (func (export "wait+{offset}") (param i64)
+                (drop (memory.atomic.wait64 offset={offset} (local.get 0) (i64.const -1) (i64.const 0))))"#
+        )
+    };
+    let offsets = [0, 8, 1 << 32, u64::MAX - 7];
+    let bodies: String = offsets.into_iter().map(body).collect();
+    for (memory, size) in [("i64 1 2 shared", 65536), ("i64 21 30 shared (pagesize 1)", 21)] {
+        let wat = format!("(module (memory {memory}) {bodies})");
+        let configure = |config: &mut Config| {
+            let mut features = Features::default();
+            for name in ["threads", "memory64", "custom-page-sizes"] {
+                features = features.with(name, true).expect("known and implemented");
+            }
+            config.features(features);
+        };
+        for (name, engine) in engines(configure) {
+            let (mut store, instance) = common::instantiate(&engine, &wat);
+            for op in ["load", "add", "swap", "wait"] {
+                for offset in offsets {
+                    for at in [0, 8, 12, 16, 0xfff8, 0x10000, 1 << 32, u64::MAX - 15, u64::MAX - 7, u64::MAX] {
+                        let start = u128::from(at) + u128::from(offset);
+                        let expected = if start % 8 != 0 {
+                            Err(TrapCode::UnalignedAtomic)
+                        } else if start + 8 > size {
+                            Err(TrapCode::MemoryOutOfBounds)
+                        } else {
+                            Ok(())
+                        };
+                        let func = instance.get_typed_func::<u64, ()>(&store, &format!("{op}+{offset}")).expect(op);
+                        let seen = func.call(&mut store, at).map_err(|error| error.trap().expect("a trap").code());
+                        assert_eq!(seen, expected, "{name} {memory}: {op} at {at:#x} + {offset:#x}");
+                    }
+                }
+            }
+        }
+    }
+}
