@@ -239,8 +239,16 @@ impl Policy {
     }
 }
 
-/// `folder/path` without needless dots, so that it reads well and compares by components.
+/// `folder/path` without needless dots, so that it reads well and compares by components; as the system knows it if it
+/// has a `..` and exists.
+#[allow(clippy::disallowed_methods, reason = "the policy's author named the directory")]
 fn joined(folder: &Path, path: &Path) -> PathBuf {
+    let joined = plainly_joined(folder, path);
+    let climbs = joined.components().any(|part| matches!(part, std::path::Component::ParentDir));
+    if climbs { joined.canonicalize().unwrap_or(joined) } else { joined }
+}
+
+fn plainly_joined(folder: &Path, path: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() {
         return path.to_owned();
     }
