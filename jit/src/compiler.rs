@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use aura_host_abi::FuncType;
+use aura_validator::code::Inst;
 use aura_validator::{Code, Module};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{Function, UserFuncName};
@@ -14,6 +15,7 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable, SetError};
 use cranelift_frontend::FunctionBuilderContext;
 
+use crate::body::Start;
 use crate::budget::Estimate;
 use crate::finish::{self, CompiledFunction};
 use crate::{body, stubs};
@@ -148,9 +150,42 @@ impl Compiler {
         code: &Code,
         type_ids: &[u32],
     ) -> Result<CompiledFunction, CompileError> {
+        self.compile_body(module, own_func, code, type_ids, Start::Function)
+    }
+
+    /// Compiles what an own function does from the loop header `header` on, an instruction of its lowered body, for a
+    /// frame of slots: `(vmctx, entry, frame) -> results`, which [`Compiler::compile_slots_to_loop`] calls.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
+    ///
+    /// # Panics
+    /// As [`Compiler::compile`], and if `header` is no loop header.
+    pub fn compile_loop(
+        &self,
+        module: &Module,
+        own_func: u32,
+        code: &Code,
+        header: u32,
+        type_ids: &[u32],
+    ) -> Result<CompiledFunction, CompileError> {
+        let is_header = matches!(code.insts[header as usize], Inst::LoopHeader { .. });
+        assert!(is_header, "code goes on at loop headers only");
+        self.compile_body(module, own_func, code, type_ids, Start::Loop(header))
+    }
+
+    fn compile_body(
+        &self,
+        module: &Module,
+        own_func: u32,
+        code: &Code,
+        type_ids: &[u32],
+        start: Start,
+    ) -> Result<CompiledFunction, CompileError> {
         Estimate::of(code).check()?;
+        let target = self.body_target(module, own_func, type_ids);
         let compiled = self.run(
-            |function, builder| body::build(function, builder, &self.body_target(module, own_func, type_ids), code),
+            |function, builder| body::build(function, builder, &target, code, start),
             |context| finish::compile(context, self.isa()),
         )?;
         if compiled.frame_size > MAX_FRAME {
@@ -168,6 +203,21 @@ impl Compiler {
         self.run(
             |function, builder| {
                 stubs::slots_to_regs(function, builder, self.isa(), ty);
+                Ok(())
+            },
+            |context| finish::compile(context, self.isa()),
+        )
+    }
+
+    /// Compiles what puts code of [`Compiler::compile_loop`] in the place of a frame of a function of this type: the first
+    /// slot is the code, the second the address of the frame; the results go into the slots.
+    ///
+    /// # Errors
+    /// If the compiler failed.
+    pub fn compile_slots_to_loop(&self, ty: &FuncType) -> Result<CompiledFunction, CompileError> {
+        self.run(
+            |function, builder| {
+                stubs::slots_to_loop(function, builder, self.isa(), ty);
                 Ok(())
             },
             |context| finish::compile(context, self.isa()),
@@ -221,7 +271,10 @@ impl Compiler {
     ) -> Result<String, CompileError> {
         Estimate::of(code).check()?;
         self.run(
-            |function, builder| body::build(function, builder, &self.body_target(module, own_func, type_ids), code),
+            |function, builder| {
+                let target = self.body_target(module, own_func, type_ids);
+                body::build(function, builder, &target, code, Start::Function)
+            },
             |context| Ok(context.func.display().to_string()),
         )
     }

@@ -34,6 +34,13 @@ pub(crate) fn tail(ty: &FuncType) -> Signature {
     sig
 }
 
+/// The signature of code that goes on in a frame of a function of this type: `(vmctx, entry, frame) -> results`.
+pub(crate) fn frame(ty: &FuncType) -> Signature {
+    let mut sig = tail(ty);
+    sig.params.push(AbiParam::new(types::I64));
+    sig
+}
+
 /// The signature of every slot entry: `(vmctx, entry, slots) -> status`.
 pub(crate) fn slots(native: CallConv) -> Signature {
     let mut sig = Signature::new(native);

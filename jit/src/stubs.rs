@@ -7,7 +7,9 @@
 //!                  regs_to_slots ── tail_entry: tail_entry ──▶ regs_entry, both by tail calls
 //! ```
 //!
-//! Both take the callee's entry as a hidden parameter and load the other word from it at the call,
+//! [`slots_to_loop`] takes the place of an interpreted frame by code that goes on in it.
+//!
+//! The others take the callee's entry as a hidden parameter and load the other word from it at the call,
 //! so one stub serves all functions of a type whatever tier they are in.
 
 use std::mem::offset_of;
@@ -38,6 +40,28 @@ pub(crate) fn slots_to_regs(
     args.extend(load_slots(&mut emit, slots, ty.params()));
     let sig = emit.builder.import_signature(signature::registers(ty));
     let call = emit.ins().call_indirect(sig, callee, &args);
+    let results = emit.builder.inst_results(call).to_vec();
+    store_slots(&mut emit, slots, ty.results(), &results);
+    let ok = emit.ins().iconst(types::I32, 0);
+    emit.ins().return_(&[ok]);
+    emit.builder.finalize(isa.frontend_config());
+}
+
+/// `extern "C" fn(vmctx, entry, slots) -> Status`: goes on in a frame. The first slot is the code, the second the address
+/// of the frame; the results go into the slots. Always returns `Ok`.
+pub(crate) fn slots_to_loop(
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+    isa: &dyn TargetIsa,
+    ty: &FuncType,
+) {
+    let (mut emit, params) = Emit::start(function, context, isa, signature::slots(isa.default_call_conv()));
+    let (entry, slots) = (params[1], params[2]);
+    let flags = MemFlagsData::new().with_notrap();
+    let [code, frame] = [0, 1].map(|at| emit.ins().load(types::I64, flags, slots, slot_offset(at)));
+    let sig = emit.builder.import_signature(signature::frame(ty));
+    let args = [emit.vmctx, entry, frame];
+    let call = emit.ins().call_indirect(sig, code, &args);
     let results = emit.builder.inst_results(call).to_vec();
     store_slots(&mut emit, slots, ty.results(), &results);
     let ok = emit.ins().iconst(types::I32, 0);

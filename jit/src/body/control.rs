@@ -5,11 +5,12 @@
 
 use aura_host_abi::TrapCode;
 use aura_validator::Code;
-use aura_validator::code::{Inst, LabelId, Slot};
+use aura_validator::code::{Inst, Label, LabelId, Slot};
 use cranelift_codegen::ir::{Block, BlockCall, InstBuilder, JumpTableData};
 use cranelift_frontend::FunctionBuilder;
 
 use super::Body;
+use super::reentry::Reentry;
 
 /// A place that something branches to. Labels of one instruction share it.
 struct Target {
@@ -41,15 +42,12 @@ pub(super) struct Labels {
 
 impl Labels {
     /// Makes a block for each label that something branches to.
-    pub(super) fn of(code: &Code, builder: &mut FunctionBuilder<'_>) -> Self {
-        let mut branches = vec![0u32; code.labels.len()];
-        for inst in &code.insts {
-            targets_of(code, inst).for_each(|label| branches[label.0 as usize] += 1);
-        }
-        for handler in code.regions.iter().flat_map(|region| &region.handlers) {
-            branches[handler.target.0 as usize] += 1;
-        }
-        let mut used: Vec<_> = (0..code.labels.len()).filter(|&label| branches[label] > 0).collect();
+    pub(super) fn of(code: &Code, reentry: Option<&Reentry>, builder: &mut FunctionBuilder<'_>) -> Self {
+        let branches = count_branches(code, reentry);
+        let headers = reentry.map_or(&[][..], Reentry::headers);
+        let is_header = |label: &Label| label.is_loop && headers.binary_search(&label.pc).is_ok();
+        let is_used = |label: &usize| branches[*label] > 0 || is_header(&code.labels[*label]);
+        let mut used: Vec<_> = (0..code.labels.len()).filter(is_used).collect();
         used.sort_by_key(|&label| code.labels[label].pc);
         let mut labels = Self { by_label: vec![None; code.labels.len()], ..Self::default() };
         for label in used {
@@ -92,8 +90,24 @@ impl Labels {
     }
 }
 
+/// How many branches lead to each label, of those that are translated.
+fn count_branches(code: &Code, reentry: Option<&Reentry>) -> Vec<u32> {
+    let mut branches = vec![0u32; code.labels.len()];
+    for (pc, inst) in (0..).zip(&code.insts) {
+        if reentry.is_none_or(|plan| plan.is_reached(pc)) {
+            targets_of(code, inst).for_each(|label| branches[label.0 as usize] += 1);
+        }
+    }
+    for (index, region) in code.regions.iter().enumerate() {
+        if reentry.is_none_or(|plan| plan.is_region_reached(index)) {
+            region.handlers.iter().for_each(|handler| branches[handler.target.0 as usize] += 1);
+        }
+    }
+    branches
+}
+
 /// The labels an instruction branches to; those of a table once for each entry.
-fn targets_of<'a>(code: &'a Code, inst: &Inst) -> impl Iterator<Item = LabelId> + 'a {
+pub(super) fn targets_of<'a>(code: &'a Code, inst: &Inst) -> impl Iterator<Item = LabelId> + 'a {
     let (one, many) = match *inst {
         Inst::Br { target } | Inst::BrIf { target, .. } | Inst::BrIfZero { target, .. } => (Some(target), &[][..]),
         Inst::BrTable { start, len, .. } => (None, &code.targets[start as usize..][..len as usize]),
@@ -115,7 +129,12 @@ impl Body<'_> {
     /// Goes to the block of the label at `pc`, if there is one.
     pub(super) fn bind_labels(&mut self, pc: u32) {
         let Some(block) = self.labels.next_at(pc) else { return };
+        let before = self.before_header(pc);
         if !self.labels.dead {
+            self.emit.ins().jump(before.unwrap_or(block), &[]);
+        }
+        if let Some(before) = before {
+            self.emit.begin(before);
             self.emit.ins().jump(block, &[]);
         }
         self.labels.dead = false;
@@ -129,6 +148,9 @@ impl Body<'_> {
             target.depth = self.labels.depth;
         }
         self.labels.bound += 1;
+        if before.is_some() {
+            self.pass_header();
+        }
     }
 
     pub(super) fn control(&mut self, pc: u32, inst: &Inst) {

@@ -160,7 +160,10 @@ impl Body<'_> {
         let index = region as usize;
         let region = &code.regions[index];
         let Some(landing) = self.landings.blocks[index] else {
-            // Nothing in the region throws; its branches were counted all the same.
+            // Nothing in the region throws; its branches were counted all the same, if it is translated at all.
+            if self.reentry.as_ref().is_some_and(|plan| !plan.is_region_reached(index)) {
+                return;
+            }
             region.handlers.iter().for_each(|handler| self.skip_branch(handler.target));
             return;
         };

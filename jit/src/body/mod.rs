@@ -11,6 +11,7 @@ mod exception;
 mod global;
 mod memory;
 mod object;
+mod reentry;
 mod row;
 mod subtype;
 mod table;
@@ -27,6 +28,7 @@ use cranelift_frontend::FunctionBuilderContext;
 
 use self::control::Labels;
 use self::exception::Landings;
+use self::reentry::Reentry;
 use self::variables::Variables;
 use crate::budget;
 use crate::compiler::{CompileError, CompilerConfig};
@@ -55,6 +57,17 @@ pub(crate) struct Body<'a> {
     /// Index of the current instruction.
     pc: u32,
     signatures: call::Signatures,
+    /// For a body that begins at a loop header, how it does.
+    reentry: Option<Reentry>,
+}
+
+/// Where a body begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At its function's start, with arguments in registers.
+    Function,
+    /// At the loop header that is this instruction, with all slots in a frame.
+    Loop(u32),
 }
 
 /// Builds the CLIF of `code` into an empty function.
@@ -66,13 +79,18 @@ pub(crate) fn build(
     context: &mut FunctionBuilderContext,
     target: &Target<'_>,
     code: &Code,
+    start: Start,
 ) -> Result<(), CompileError> {
     let func = target.module.num_imported_funcs() + target.own_func;
-    let sig = signature::registers(target.module.func_type(func));
+    let ty = target.module.func_type(func);
+    let (sig, reentry) = match start {
+        Start::Function => (signature::registers(ty), None),
+        Start::Loop(header) => (signature::frame(ty), Some(Reentry::of(code, header))),
+    };
     let (mut emit, params) = Emit::start(function, context, target.isa, sig);
     emit.canonical_nans = target.config.deterministic;
     let mut body = Body {
-        labels: Labels::of(code, &mut emit.builder),
+        labels: Labels::of(code, reentry.as_ref(), &mut emit.builder),
         landings: Landings::of(code),
         pc: 0,
         emit,
@@ -81,9 +99,15 @@ pub(crate) fn build(
         code,
         variables: Variables::new(&code.frame),
         signatures: call::Signatures::new(target.module.types().len()),
+        reentry,
     };
-    body.enter(&params[2..]);
-    body.run();
+    match start {
+        Start::Function => {
+            body.enter(&params[2..]);
+            body.run();
+        }
+        Start::Loop(_) => body.run_from_loop(params[2]),
+    }
     body.emit.builder.seal_all_blocks();
     let loop_cost = body.loop_cost();
     body.emit.builder.finalize(target.isa.frontend_config());
@@ -110,12 +134,23 @@ impl Body<'_> {
         }
     }
 
+    /// Translates what can be reached from a loop header, whose state is in a frame.
+    fn run_from_loop(&mut self, frame: Value) {
+        let entry = self.emit.builder.current_block().expect("the entry is the current block");
+        let start = self.begin_in_loop();
+        self.run();
+        self.fill_entry(entry, start, frame);
+    }
+
     fn run(&mut self) {
         let code = self.code;
         for (pc, (inst, &offset)) in code.insts.iter().zip(&code.offsets).enumerate() {
             let pc = pc as u32;
             self.pc = pc;
             self.end_regions(pc);
+            if self.reentry.as_ref().is_some_and(|plan| !plan.is_reached(pc)) {
+                continue;
+            }
             self.bind_labels(pc);
             if self.labels.is_dead() {
                 continue;

@@ -12,6 +12,10 @@ use crate::signature::clif_type;
 
 const CLASSES: usize = SlotType::Ref as usize + 1;
 
+/// The classes of value slots, each at its own number.
+const VALUE_CLASSES: [SlotType; CLASSES - 1] =
+    [SlotType::I32, SlotType::I64, SlotType::F32, SlotType::F64, SlotType::V128, SlotType::Func];
+
 /// The variables of a body.
 #[derive(Default)]
 pub(super) struct Variables {
@@ -22,6 +26,16 @@ pub(super) struct Variables {
 }
 
 impl Variables {
+    /// The variables that were declared, with the places they stand for.
+    pub(super) fn declared(&self) -> impl Iterator<Item = (SlotType, Slot, Variable)> + '_ {
+        let values = (0..).zip(&self.values).flat_map(|(slot, classes)| {
+            let known = VALUE_CLASSES.into_iter().zip(classes);
+            known.filter_map(move |(ty, variable)| Some((ty, Slot(slot), (*variable)?)))
+        });
+        let refs = (0..).zip(&self.refs).filter_map(|(n, variable)| Some((SlotType::Ref, Slot(-1 - n), (*variable)?)));
+        values.chain(refs)
+    }
+
     pub(super) fn new(frame: &FrameLayout) -> Self {
         Self { values: vec![[None; CLASSES]; frame.value_slots as usize], refs: vec![None; frame.ref_slots as usize] }
     }
