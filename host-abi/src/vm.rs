@@ -21,7 +21,7 @@
 //! Words that other threads change are atomic: the interrupt word, the entry words, the import cells.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::services::VmServices;
 
@@ -211,7 +211,20 @@ pub struct VmFuncEntry {
     pub type_id: u32,
     /// How often the interpreter entered the function or one of its loops.
     pub heat: AtomicU32,
-    pub padding: u32,
+    /// The heat at which the engine is asked to compile the function: 0 before the first entry, the largest number once
+    /// it was asked.
+    pub limit: AtomicU32,
+}
+
+impl VmFuncEntry {
+    /// Makes the function hotter and returns its heat, which stays below the largest number. Counts of other threads at
+    /// the same time may be lost.
+    #[inline]
+    pub fn heat_by(&self, amount: u32) -> u32 {
+        let heat = self.heat.load(Ordering::Relaxed).saturating_add(amount).min(u32::MAX - 1);
+        self.heat.store(heat, Ordering::Relaxed);
+        heat
+    }
 }
 
 /// A memory as an instance sees it: the base never changes.

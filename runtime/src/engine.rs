@@ -15,6 +15,7 @@ use aura_host_abi::{FuncType, ValType};
 use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
 use aura_validator::{Features, Limits};
 
+use crate::compile::Workers;
 use crate::error::{Error, Result};
 use crate::store::StoreLimits;
 use crate::types::TypeRegistry;
@@ -45,7 +46,8 @@ pub struct Config {
     pub(crate) canonicalize_nans: bool,
     pub(crate) deterministic: bool,
     pub(crate) max_wasm_stack: usize,
-    pub(crate) tier_up_threshold: u32,
+    pub(crate) tier_up_threshold: Option<u32>,
+    pub(crate) compile_threads: Option<usize>,
     pub(crate) odd_functions_interpreted: bool,
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
@@ -65,7 +67,8 @@ impl Default for Config {
             canonicalize_nans: false,
             deterministic: false,
             max_wasm_stack: 512 << 10,
-            tier_up_threshold: 1000,
+            tier_up_threshold: None,
+            compile_threads: None,
             odd_functions_interpreted: false,
             segments_checked_first: false,
             gc_stress: false,
@@ -153,9 +156,19 @@ impl Config {
         self
     }
 
-    /// With [`Strategy::Auto`], how many entries into a function and its loops make it hot.
+    /// With [`Strategy::Auto`], how many entries into a function and passes of its loops leave it cold: one more makes it
+    /// hot, and a loop that makes its function hot moves into compiled code where it is. Unless set, larger functions
+    /// need more, since they take longer to compile.
     pub fn tier_up_threshold(&mut self, entries: u32) -> &mut Self {
-        self.tier_up_threshold = entries;
+        self.tier_up_threshold = Some(entries);
+        self
+    }
+
+    /// With [`Strategy::Auto`], how many threads of the engine compile what is hot while its guests go on; they start when
+    /// the first function is hot. With 0, whoever makes a function hot waits until it is compiled. Unless set, one or two,
+    /// by the machine.
+    pub fn compile_threads(&mut self, threads: usize) -> &mut Self {
+        self.compile_threads = Some(threads);
         self
     }
 
@@ -223,6 +236,8 @@ struct Inner {
     config: Config,
     types: TypeRegistry,
     jit: Option<Jit>,
+    /// None if whoever needs compiled code compiles it.
+    workers: Option<Workers>,
     /// One entry per type for all host functions of the type.
     host_entries: Mutex<HashMap<u32, Box<VmFuncEntry>>>,
 }
@@ -233,6 +248,7 @@ struct Jit {
     stubs: ModuleCode,
     regs_to_slots: Mutex<HashMap<u32, NonNull<()>>>,
     slots_to_regs: Mutex<HashMap<u32, NonNull<()>>>,
+    slots_to_loop: Mutex<HashMap<u32, NonNull<()>>>,
     tail_entries: Mutex<HashMap<u32, NonNull<()>>>,
 }
 
@@ -275,8 +291,13 @@ impl Engine {
         if jit.is_some() {
             signals::install()?;
         }
-        let inner =
-            Inner { config: config.clone(), types: TypeRegistry::default(), jit, host_entries: Mutex::default() };
+        let inner = Inner {
+            config: config.clone(),
+            types: TypeRegistry::default(),
+            jit,
+            workers: workers(config),
+            host_entries: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -305,6 +326,18 @@ impl Engine {
         &self.inner.types
     }
 
+    /// Waits until the threads that compile have nothing left to do: for measurements and tests.
+    pub fn wait_for_compilation(&self) {
+        if let Some(workers) = self.workers() {
+            workers.wait();
+        }
+    }
+
+    /// The threads that compile, if the engine has any.
+    pub(crate) fn workers(&self) -> Option<&Workers> {
+        self.inner.workers.as_ref()
+    }
+
     pub(crate) fn compiler(&self) -> Option<&Compiler> {
         self.inner.jit.as_ref().map(|jit| &jit.compiler)
     }
@@ -321,7 +354,7 @@ impl Engine {
                 index: u32::MAX,
                 type_id,
                 heat: AtomicU32::new(0),
-                padding: 0,
+                limit: AtomicU32::new(0),
             })
         });
         &raw const **entry
@@ -341,6 +374,12 @@ impl Engine {
     pub(crate) fn slots_to_regs(&self, type_id: u32) -> Result<NonNull<()>> {
         let jit = self.inner.jit();
         jit.stub(&jit.slots_to_regs, type_id, &self.inner.types, Compiler::compile_slots_to_regs)
+    }
+
+    /// The stub that puts code for a loop in the place of a frame of a function of a type.
+    pub(crate) fn slots_to_loop(&self, type_id: u32) -> Result<NonNull<()>> {
+        let jit = self.inner.jit();
+        jit.stub(&jit.slots_to_loop, type_id, &self.inner.types, Compiler::compile_slots_to_loop)
     }
 
     /// As [`Engine::regs_to_slots`], for the type and in the engine of a host function's entry.
@@ -373,6 +412,16 @@ impl Engine {
     }
 }
 
+/// The threads that compile: as many as asked for, or one or two and leave a core to the guest.
+fn workers(config: &Config) -> Option<Workers> {
+    if config.strategy != Strategy::Auto {
+        return None;
+    }
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = config.compile_threads.unwrap_or_else(|| (cores() - 1).clamp(1, 2));
+    (threads > 0).then(|| Workers::new(threads))
+}
+
 impl Inner {
     fn jit(&self) -> &Jit {
         self.jit.as_ref().expect("compiled code runs in engines that have a compiler")
@@ -399,8 +448,8 @@ impl Jit {
         })
         .map_err(|error| Error::resource(error.to_string()))?;
         let stubs = ModuleCode::new(&compiler, 0, STUBS_RESERVATION).map_err(|e| Error::resource(e.to_string()))?;
-        let (regs_to_slots, slots_to_regs, tail_entries) = Default::default();
-        Ok(Self { compiler, stubs, regs_to_slots, slots_to_regs, tail_entries })
+        let (regs_to_slots, slots_to_regs, slots_to_loop, tail_entries) = Default::default();
+        Ok(Self { compiler, stubs, regs_to_slots, slots_to_regs, slots_to_loop, tail_entries })
     }
 
     fn stub(

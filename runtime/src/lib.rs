@@ -35,6 +35,7 @@ mod arch;
 mod audit;
 pub mod backtrace;
 mod call;
+mod compile;
 mod constant;
 mod engine;
 mod error;

@@ -7,14 +7,14 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use aura_host_abi::vm::VmFuncEntry;
 use aura_host_abi::{StructType, TypeIndex};
-use aura_jit::ModuleCode;
 use aura_validator::module::{ExternIndex, ExternType};
 use aura_validator::{Code, LowerOptions};
 
+use crate::compile::ModuleTiers;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::{arch, tier};
@@ -35,8 +35,8 @@ pub(crate) struct Inner {
     /// How exceptions of each of the module's tags lie in the heap.
     exceptions: Box<[StructType]>,
     codes: Box<[OnceLock<Box<Code>>]>,
-    /// Executable code, made when the first function is compiled.
-    pub(crate) code: Mutex<Option<ModuleCode>>,
+    pub(crate) tiers: ModuleTiers,
+    this: Weak<Inner>,
 }
 
 // SAFETY: entries hold atomics, constants, and a pointer to this very value.
@@ -151,7 +151,7 @@ impl Module {
         let imported = validated.num_imported_funcs();
         let exception = |ty: &u32| StructType::of_exception(validated.func_type_at(*ty));
         let exceptions = validated.tags().iter().map(exception).collect();
-        let inner = Arc::new_cyclic(|this: &std::sync::Weak<Inner>| Inner {
+        let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
             engine: engine.clone(),
             entries: (0..own)
                 .map(|index| {
@@ -164,12 +164,13 @@ impl Module {
                         index,
                         type_id: type_ids[ty as usize],
                         heat: AtomicU32::new(0),
-                        padding: 0,
+                        limit: AtomicU32::new(0),
                     }
                 })
                 .collect(),
             codes: (0..own).map(|_| OnceLock::new()).collect(),
-            code: Mutex::new(None),
+            tiers: ModuleTiers::default(),
+            this: this.clone(),
             exceptions,
             type_ids,
             validated,
@@ -278,6 +279,15 @@ impl Inner {
 
     pub(crate) fn type_ids(&self) -> &[u32] {
         &self.type_ids
+    }
+
+    pub(crate) fn entries(&self) -> &[VmFuncEntry] {
+        &self.entries
+    }
+
+    /// Itself, without keeping it alive.
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
     }
 
     /// The lowered body of an own function, made at first need.

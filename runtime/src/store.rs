@@ -127,6 +127,8 @@ impl StoreData {
         let stack_bytes = if config.deterministic { 2 * config.max_wasm_stack } else { config.max_wasm_stack };
         let mut interp = InterpState::new(stack_bytes);
         interp.auto_tier = config.strategy != Strategy::Interpreter;
+        interp.passes = crate::tier::loop_period(config);
+        interp.passes_left = interp.passes;
         interp.canonical_nans = config.canonical_nans();
         let (id, shared, flight) =
             (StoreId::next(), Arc::new(StoreShared::new(engine.types().table())), Arc::new(Flight::default()));

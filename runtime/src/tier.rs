@@ -2,8 +2,8 @@
 //!
 //! Every function is entered through the words of its [`VmFuncEntry`]. They begin as
 //! [`interp_entry`] and `arch::lazy_regs`; compiling a function replaces them by its code and a stub.
-//! [`resolve_regs`] decides at the first call from compiled code, [`heat`] when the interpreter has
-//! entered a function often.
+//! [`resolve_regs`] decides at the first call from compiled code. The interpreter counts: [`heat`] entries into
+//! functions, [`at_loop`] passes of loops. What is hot is asked for in [`crate::compile`], and the interpreter goes on.
 //!
 //! # Safety
 //! Trusts: an entry's `owner` is the live module it belongs to (or, for host functions, the live
@@ -16,17 +16,25 @@ use std::sync::atomic::Ordering;
 use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry};
-use aura_jit::{CodeKind, ModuleCode};
 use aura_validator::Code;
 
-use crate::engine::{Engine, Strategy};
+use crate::compile::{self, Loop, LoopCode, Unit};
+use crate::engine::{Config, Engine, Strategy};
 use crate::{arch, host, interp, module, services, tail};
 
-/// Address space per module for machine code.
-const CODE_RESERVATION: usize = ModuleCode::DEFAULT_RESERVATION;
+/// The limit of a function that the compiler was asked for: no heat reaches it.
+const ASKED: u32 = u32::MAX;
 
-/// Heat of a function that was compiled or cannot be: never offered to the compiler again.
-const SETTLED: u32 = u32::MAX;
+/// How many times the interpreter may run as many instructions as a function has before the function is compiled.
+/// Compiling takes about 2.5 µs for each; the interpreter loses about 2 ns with each that it runs. A thread that
+/// compiles costs the guest nothing, so a tenth of what would break even.
+const RUNS_PER_INST: u64 = 100;
+
+/// What compiling costs whatever the size, in instructions.
+const COMPILE_BASE: u64 = 60;
+
+/// Passes of loop headers between two looks at whether there is compiled code.
+const LOOP_PERIOD: u32 = 64;
 
 /// The slot entry of functions that are not compiled, for compiled callers.
 pub(crate) extern "C" fn interp_entry(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> Status {
@@ -55,7 +63,7 @@ unsafe fn enter_interpreter(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots:
     let module = unsafe { module_of(entry) };
     if module.engine().config().strategy == Strategy::Jit {
         // SAFETY: as above.
-        if unsafe { compile_once(entry) } {
+        if compile_once(module, unsafe { &*entry }) {
             // SAFETY: the entry word now holds compiled code for the same type.
             return unsafe { tail::restart(vmctx, entry, slots) };
         }
@@ -92,11 +100,21 @@ pub(crate) unsafe fn call_once(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slo
         // SAFETY: as for this function.
         return unsafe { enter_interpreter(vmctx, entry, slots) };
     }
+    let code = NonNull::new(code).expect("entry words are never null");
+    // SAFETY: as for this function; the word holds a slot entry for `entry`.
+    unsafe { enter(code, vmctx, entry, slots) }
+}
+
+/// Runs compiled code with its arguments in slots, in an activation of its own.
+///
+/// # Safety
+/// As [`call_slots`]; `code` has the convention of a slot entry and is for functions of the entry's type.
+pub(crate) unsafe fn enter(code: NonNull<()>, vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> Status {
     let mut activation = VmActivation::new();
     // SAFETY: the instance is live.
     let store = unsafe { (*vmctx).store };
-    // SAFETY: store and activation live during the call; the word holds a slot entry for `entry`.
-    let status = unsafe { arch::enter(store, &raw mut activation, code, vmctx, entry, slots) };
+    // SAFETY: store and activation live during the call; the rest is said by the caller.
+    let status = unsafe { arch::enter(store, &raw mut activation, code.as_ptr(), vmctx, entry, slots) };
     match status {
         status if status == Status::Ok as u32 => Status::Ok,
         status if status == Status::Exception as u32 => Status::Exception,
@@ -116,24 +134,122 @@ pub(crate) unsafe fn code_of(entry: *const VmFuncEntry) -> Result<*const Code, S
     Ok(module.code(index))
 }
 
-/// Counts `amount` entries of the interpreter into a function or its loops. Says whether it is compiled now.
+/// Counts an entry of the interpreter into a function. Says whether it is compiled now.
 ///
 /// # Safety
 /// `entry` belongs to a live module's own function.
 #[inline]
-pub(crate) unsafe fn heat(entry: *const VmFuncEntry, amount: u32) -> bool {
+pub(crate) unsafe fn heat(entry: *const VmFuncEntry) -> bool {
     // SAFETY: the entry is live.
-    let heat = unsafe { &(*entry).heat };
-    let before = heat.load(Ordering::Relaxed);
-    if before == SETTLED {
-        return false;
+    let heat = unsafe { &*entry }.heat_by(1);
+    // SAFETY: as above.
+    let limit = unsafe { &(*entry).limit }.load(Ordering::Relaxed);
+    // SAFETY: as for this function.
+    heat >= limit && unsafe { became_hot(entry, heat) }
+}
+
+/// How hot the interpreter has made a function.
+pub(crate) fn heat_of(entry: &VmFuncEntry) -> u32 {
+    entry.heat.load(Ordering::Relaxed)
+}
+
+/// Looks at a function that may be hot.
+///
+/// # Safety
+/// As [`heat`].
+#[cold]
+unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
+    // SAFETY: as for this function.
+    let module = unsafe { module_of(entry) };
+    // SAFETY: the entry lives as long as its module.
+    let entry = unsafe { &*entry };
+    if entry.limit.load(Ordering::Relaxed) == 0 {
+        let limit = limit(module.engine().config(), module.code(entry.index));
+        // Another thread may have asked meanwhile.
+        let _ = entry.limit.compare_exchange(0, limit, Ordering::Relaxed, Ordering::Relaxed);
+        if heat < limit {
+            return false;
+        }
     }
-    let now = before.saturating_add(amount).min(SETTLED - 1);
-    heat.store(now, Ordering::Relaxed);
+    if module.engine().workers().is_none() {
+        return compile_once(module, entry);
+    }
+    if entry.limit.swap(ASKED, Ordering::Relaxed) != ASKED {
+        compile::ask(module, Unit { func: entry.index, header: None });
+    }
+    is_compiled(entry)
+}
+
+/// How many passes of loop headers the interpreter makes before it asks for compiled code.
+pub(crate) fn loop_period(config: &Config) -> u32 {
+    match (config.strategy, config.tier_up_threshold) {
+        (Strategy::Auto, None) => LOOP_PERIOD,
+        (Strategy::Auto, Some(_)) => 1,
+        _ => u32::MAX,
+    }
+}
+
+/// Counts passes of a loop header, an instruction of a function's code, and returns compiled code to go on in, if there is some.
+///
+/// # Safety
+/// As [`heat`]; `code` is the function's.
+pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32, passes: u32) -> Option<LoopCode> {
     // SAFETY: as for this function.
-    let threshold = unsafe { module_of(entry) }.engine().config().tier_up_threshold;
-    // SAFETY: as for this function.
-    now > threshold && unsafe { compile_once(entry) }
+    let module = unsafe { module_of(entry) };
+    // SAFETY: the entry lives as long as its module.
+    let entry = unsafe { &*entry };
+    let config = module.engine().config();
+    if config.strategy != Strategy::Auto {
+        return None;
+    }
+    let place = (entry.index, header);
+    let known = *module
+        .tiers
+        .loops()
+        .entry(place)
+        .or_insert_with(|| Loop::Counted { weight: loop_weight(config, code, header, passes) });
+    let weight = match known {
+        Loop::Ready(code) => return Some(code),
+        Loop::Counted { weight } => weight,
+        Loop::Asked => passes,
+    };
+    let heat = entry.heat_by(weight);
+    if heat < limit(config, code) || !module.tiers.is_first_to_ask(place) {
+        return None;
+    }
+    compile::ask(module, Unit { func: entry.index, header: Some(header) });
+    match module.tiers.loops().get(&place) {
+        Some(&Loop::Ready(code)) => Some(code),
+        _ => None,
+    }
+}
+
+/// How many entries make a function hot. The more it takes to compile, the more; an entry is worth what it may run.
+fn limit(config: &Config, code: &Code) -> u32 {
+    if config.strategy != Strategy::Auto {
+        return 1;
+    }
+    match config.tier_up_threshold {
+        Some(entries) => entries.saturating_add(1).min(ASKED - 1),
+        None => {
+            let to_compile = (code.insts.len() as u64 + COMPILE_BASE) * RUNS_PER_INST;
+            u32::try_from(to_compile / entry_worth(code)).unwrap_or(ASKED - 1).clamp(1, ASKED - 1)
+        }
+    }
+}
+
+/// How many instructions an entry into a function is taken to run.
+fn entry_worth(code: &Code) -> u64 {
+    (code.insts.len() as u64 / 4).clamp(8, 64)
+}
+
+/// How many entries as many passes of a loop are worth.
+fn loop_weight(config: &Config, code: &Code, header: u32, passes: u32) -> u32 {
+    if config.tier_up_threshold.is_some() {
+        return passes;
+    }
+    let runs = u64::from(passes) * (u64::from(code.loop_end(header) - header) / 2).max(2);
+    (runs / entry_worth(code)).clamp(1, 1 << 20) as u32
 }
 
 /// Finds the register entry for a function that compiled code calls for the first time.
@@ -181,7 +297,7 @@ unsafe fn resolve(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error
     // SAFETY: as above.
     let module = unsafe { module_of(entry) };
     // SAFETY: as above.
-    if module.engine().config().strategy == Strategy::Jit && unsafe { compile_once(entry) } {
+    if module.engine().config().strategy == Strategy::Jit && compile_once(module, unsafe { &*entry }) {
         // SAFETY: as above.
         let code = unsafe { &(*entry).regs_entry }.load(Ordering::Acquire);
         return Ok(NonNull::new(code).expect("entry words are never null"));
@@ -217,44 +333,19 @@ unsafe fn module_of<'a>(entry: *const VmFuncEntry) -> &'a module::Inner {
     unsafe { &*owner.cast() }
 }
 
-/// Compiles a function unless that was tried before. Says whether its entry words hold compiled code.
-///
-/// # Safety
-/// `entry` belongs to a live module's own function.
+/// Compiles a function on this thread unless that was tried before. Says whether its entry words hold compiled code.
 #[cold]
-unsafe fn compile_once(entry: *const VmFuncEntry) -> bool {
-    // SAFETY: as for this function.
-    let module = unsafe { module_of(entry) };
-    // SAFETY: the entry lives as long as its module.
-    let entry = unsafe { &*entry };
-    let mut code = module.code.lock().expect("compilation does not panic with the lock held");
-    // Another thread that counts may have written its number over this one's verdict.
-    let is_new = entry.slots_entry.load(Ordering::Acquire) == interp_entry as *mut ();
-    if is_new && entry.heat.load(Ordering::Relaxed) != SETTLED {
-        entry.heat.store(SETTLED, Ordering::Relaxed);
-        if !(entry.index % 2 == 1 && module.engine().config().odd_functions_interpreted) {
-            // What cannot be compiled within its budget stays interpreted; that is no error.
-            let _ = compile(module, entry, &mut code);
-        }
+fn compile_once(module: &module::Inner, entry: &VmFuncEntry) -> bool {
+    // Whoever wants the same function waits for its code.
+    let turn = module.tiers.turn();
+    if entry.limit.swap(ASKED, Ordering::Relaxed) != ASKED {
+        compile::compile_all(module, &[Unit { func: entry.index, header: None }]);
     }
-    entry.slots_entry.load(Ordering::Acquire) != interp_entry as *mut ()
+    drop(turn);
+    is_compiled(entry)
 }
 
-fn compile(module: &module::Inner, entry: &VmFuncEntry, code: &mut Option<ModuleCode>) -> Result<(), String> {
-    let engine = module.engine();
-    let Some(compiler) = engine.compiler() else { return Err("the engine has no compiler".to_owned()) };
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let lowered = module.code(entry.index);
-    let compiled =
-        compiler.compile(module.validated(), entry.index, lowered, module.type_ids()).map_err(|e| text(&e))?;
-    let stub = engine.slots_to_regs(entry.type_id).map_err(|e| text(&e))?;
-    if code.is_none() {
-        let token = std::ptr::from_ref(module).addr() as u64;
-        *code = Some(ModuleCode::new(compiler, token, CODE_RESERVATION).map_err(|e| text(&e))?);
-    }
-    let memory = code.as_ref().expect("just made");
-    let regs = memory.publish(&[(CodeKind::Function(entry.index), &compiled)]).map_err(|e| text(&e))?[0];
-    entry.regs_entry.store(regs.as_ptr(), Ordering::Release);
-    entry.slots_entry.store(stub.as_ptr(), Ordering::Release);
-    Ok(())
+/// Whether a function's entry words hold compiled code.
+fn is_compiled(entry: &VmFuncEntry) -> bool {
+    entry.slots_entry.load(Ordering::Acquire) != interp_entry as *mut ()
 }

@@ -259,7 +259,7 @@ fn an_exception_goes_through_ten_thousand_mixed_frames() {
     let run = move || {
         for strategy in [Strategy::Interpreter, Strategy::Jit, Strategy::Auto] {
             let mut config = Config::new();
-            config.strategy(strategy).tier_up_threshold(2).max_wasm_stack(160 << 20);
+            config.strategy(strategy).tier_up_threshold(2).compile_threads(0).max_wasm_stack(160 << 20);
             features(&mut config);
             let engine = Engine::new(&config).expect("this machine has every tier");
             let (mut store, instance) = instance(&engine, &wat);

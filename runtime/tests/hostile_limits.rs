@@ -317,6 +317,7 @@ proptest! {
             .opt_level([OptLevel::None, OptLevel::Speed][level])
             .max_wasm_stack(stack)
             .tier_up_threshold(threshold)
+            .compile_threads(0)
             .canonicalize_nans(nans)
             .segments_checked_first(first);
         if let Some(few) = few {

@@ -71,7 +71,7 @@ fn compiled_code_is_executable_and_never_writable() {
             let name = format!("{strategy:?}/{level:?}/{bounds:?}");
             let number = 0x1c5a_93d7_6be2_0f40 + nth * 4 + u64::from(level == OptLevel::Speed);
             let mut config = Config::new();
-            config.strategy(strategy).opt_level(level).bounds(bounds).tier_up_threshold(2);
+            config.strategy(strategy).opt_level(level).bounds(bounds).tier_up_threshold(2).compile_threads(0);
             let engine = Engine::new(&config).expect("every tier");
             let module = Module::new(&engine, marked(number)).expect("valid");
             let mut linker: Linker<()> = Linker::new(&engine);

@@ -85,7 +85,7 @@ impl Runner {
         config.segments_checked_first(options.edition.checks_segments_first());
         config.opt_level(options.opt_level).gc_stress(options.gc_stress);
         if let Some(threshold) = options.tier_up_threshold {
-            config.tier_up_threshold(threshold);
+            config.tier_up_threshold(threshold).compile_threads(0);
         }
         let engine = Engine::new(&config).map_err(|e| e.to_string())?;
         Ok(Self { engine, options })

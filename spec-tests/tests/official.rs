@@ -5,12 +5,16 @@ use aura_runtime::{Bounds, Strategy};
 use aura_spec_tests::bundled::{self, Group};
 use aura_spec_tests::{FileOutcome, Mode, Suite, Tally, Version};
 
-/// Low, so that in the mixed mode functions change tiers within most scripts.
-const MIXED_THRESHOLD: u32 = 3;
+/// In the mixed modes each script runs once for each of these: compiled at the first entry, at the second entry or the first
+/// pass of a loop, which goes on in compiled code, and at the third or second.
+const MIXED_THRESHOLDS: [u32; 3] = [0, 1, 2];
 
-fn mode(strategy: Strategy, bounds: Bounds) -> Mode {
-    let threshold = (strategy == Strategy::Auto).then_some(MIXED_THRESHOLD);
-    Mode { tier_up_threshold: threshold, ..Mode::new(strategy, bounds) }
+fn modes(strategy: Strategy, bounds: Bounds) -> Vec<Mode> {
+    let mode = Mode::new(strategy, bounds);
+    if strategy != Strategy::Auto {
+        return vec![mode];
+    }
+    MIXED_THRESHOLDS.map(|threshold| Mode { tier_up_threshold: Some(threshold), ..mode }).into()
 }
 
 fn tally(outcomes: &[FileOutcome]) -> Tally {
@@ -42,7 +46,10 @@ const fn directives(group: Group) -> usize {
 }
 
 fn check(group: Group, strategy: Strategy, bounds: Bounds) {
-    let mode = mode(strategy, bounds);
+    modes(strategy, bounds).into_iter().for_each(|mode| check_mode(group, mode));
+}
+
+fn check_mode(group: Group, mode: Mode) {
     let sets = bundled::sets().into_iter().filter(|set| set.group() == group);
     let outcomes = Suite::new(sets.flat_map(|set| set.scripts()).collect()).run(mode, |_| {});
     let tally = tally(&outcomes);

@@ -736,6 +736,19 @@ impl Code {
         Some(found)
     }
 
+    /// The instruction behind the last branch back to the loop header at `pc`; behind the header itself if there is none.
+    #[must_use]
+    pub fn loop_end(&self, pc: u32) -> u32 {
+        let is_here = |label: &LabelId| self.label(*label).pc == pc;
+        let branches_back = |inst: &Inst| match inst {
+            Inst::Br { target } | Inst::BrIf { target, .. } | Inst::BrIfZero { target, .. } => is_here(target),
+            Inst::BrTable { start, len, .. } => self.targets[*start as usize..][..*len as usize].iter().any(is_here),
+            _ => false,
+        };
+        let last = self.insts[pc as usize..].iter().rposition(branches_back).unwrap_or(0);
+        pc + last as u32 + 1
+    }
+
     /// The static part of a memory access.
     #[must_use]
     pub fn memarg(&self, id: MemArgId) -> MemArg {

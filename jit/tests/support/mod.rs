@@ -248,7 +248,7 @@ impl Instance {
                 index: func,
                 type_id: ids[self.module.func_type_index(func) as usize],
                 heat: AtomicU32::new(0),
-                padding: 0,
+                limit: AtomicU32::new(0),
             });
         }
     }

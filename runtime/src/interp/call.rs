@@ -394,7 +394,7 @@ impl Machine {
     /// Counts an entry, if tiers may change; whether the function is compiled now.
     fn heat(&mut self, callee: Callee) -> bool {
         // SAFETY: the entry of a callee is live.
-        self.state().auto_tier && unsafe { tier::heat(callee.entry, 1) }
+        self.state().auto_tier && unsafe { tier::heat(callee.entry) }
     }
 
     fn code_of(&self, callee: Callee) -> Result<*const Code, Status> {

@@ -92,6 +92,9 @@ pub(super) unsafe fn execute(m: &mut Machine, start: Cursor) -> Status {
                 if m.is_interrupted() {
                     go!(|at| m.interrupt(at));
                 }
+                if m.is_loop_due() {
+                    go!(|at| m.at_loop(at));
+                }
             }
             Inst::Fuel { cost } => {
                 if !m.charge(cost) {

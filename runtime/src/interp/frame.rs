@@ -28,6 +28,9 @@ const BYTES_PER_FRAME: usize = 64;
 pub(crate) struct InterpState {
     /// Whether functions that are entered often are offered to the compiler.
     pub(crate) auto_tier: bool,
+    /// After how many passes of loop headers compiled code is asked for, and how many are left until then.
+    pub(crate) passes: u32,
+    pub(crate) passes_left: u32,
     /// Whether every NaN that is computed becomes the canonical one.
     pub(crate) canonical_nans: bool,
     /// Allocated at the first call; its length then never changes.
@@ -71,6 +74,8 @@ impl InterpState {
     pub(crate) fn new(stack_bytes: usize) -> Self {
         Self {
             auto_tier: false,
+            passes: u32::MAX,
+            passes_left: 0,
             canonical_nans: false,
             stack: Vec::new(),
             stack_slots: stack_bytes / 8,
@@ -187,6 +192,16 @@ impl InterpState {
         let frame = self.frames.pop().expect("a function that returns has a frame");
         self.top -= Self::slots_of(frame.code);
         (frame, *self.current())
+    }
+
+    /// Takes the innermost frame off the list but leaves its slots, and what lies above them, where they are. Also returns
+    /// the height to come back to.
+    pub(super) fn retire(&mut self) -> (Frame, Mark) {
+        let frame = self.frames.pop().expect("a function that runs has a frame");
+        // SAFETY: a frame's code lives as long as its module.
+        let refs = unsafe { &(*frame.code).frame }.ref_slots as usize;
+        let base = (frame.regs.base().addr() - self.stack.as_ptr().addr()) / size_of::<u64>();
+        (frame, Mark { top: base - refs, depth: self.frames.len() })
     }
 
     pub(super) fn current(&mut self) -> &mut Frame {

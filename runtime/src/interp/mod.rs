@@ -15,6 +15,7 @@
 //! | [`address`] | loads and stores: a guest address becomes a host address |
 //! | [`atomic`] | atomic accesses, waiting and waking |
 //! | [`call`] | calls and returns |
+//! | [`in_loop`] | a loop in mid-flight moves into compiled code |
 //! | [`object`] | structures, arrays, i31, casts |
 //! | [`bulk`] | globals, references, tables, bulk memory: instructions that services carry out |
 //!
@@ -27,6 +28,7 @@ mod bulk;
 mod call;
 mod execute;
 mod frame;
+mod in_loop;
 mod machine;
 mod object;
 mod rows;

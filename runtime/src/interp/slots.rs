@@ -33,6 +33,11 @@ impl Regs {
         Self(base)
     }
 
+    /// The address of slot 0.
+    pub(super) fn base(self) -> *mut u64 {
+        self.0
+    }
+
     /// The address of a slot.
     #[inline(always)]
     pub(super) fn at(self, slot: Slot) -> *mut u64 {

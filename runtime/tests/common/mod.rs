@@ -12,7 +12,7 @@ pub fn engines(configure: impl Fn(&mut Config)) -> Vec<(String, Engine)> {
                     continue;
                 }
                 let mut config = Config::new();
-                config.strategy(strategy).bounds(bounds).opt_level(level).tier_up_threshold(2);
+                config.strategy(strategy).bounds(bounds).opt_level(level).tier_up_threshold(2).compile_threads(0);
                 configure(&mut config);
                 let engine = Engine::new(&config).expect("this machine has every tier");
                 engines.push((format!("{strategy:?}/{bounds:?}/{level:?}"), engine));

@@ -1,7 +1,7 @@
-//! Random modules on four engines: nothing observable may differ.
+//! Random modules on six engines: nothing observable may differ.
 //!
-//! The engines are the interpreter, the JIT without and with optimisation, and one that changes tier at
-//! every call; the bounds mode changes from module to module. [`case`] makes a module, and smaller ones;
+//! The engines are the interpreter, the JIT without and with optimisation, one that changes tier at
+//! every call, and two that change it in the first and the second pass of loops; the bounds mode changes from module to module. [`case`] makes a module, and smaller ones;
 //! [`edges`] makes those with accesses at edges; [`mod@observe`] runs a module and writes down
 //! everything a host can see of the run; this file compares what the engines wrote. Numbers are
 //! compared bit for bit: the engines are deterministic.
@@ -19,12 +19,19 @@ pub use self::observe::Ends;
 use self::observe::{Observation, observe};
 
 /// What runs modules: a name, a tier, and how hard the compiler tries.
-const ENGINES: [(&str, Strategy, OptLevel); 4] = [
+const ENGINES: [(&str, Strategy, OptLevel); 6] = [
     ("interpreter", Strategy::Interpreter, OptLevel::None),
     ("jit without optimisation", Strategy::Jit, OptLevel::None),
     ("jit", Strategy::Jit, OptLevel::Speed),
-    ("changing tiers", Strategy::Auto, OptLevel::Speed),
+    (CHANGING, Strategy::Auto, OptLevel::Speed),
+    ("moving in first passes", Strategy::Auto, OptLevel::Speed),
+    (SECOND_PASSES, Strategy::Auto, OptLevel::None),
 ];
+
+/// A function of even index is compiled when it is entered the second time, one of odd index never: calls between
+/// them go both ways.
+const CHANGING: &str = "changing tiers";
+const SECOND_PASSES: &str = "moving in second passes";
 
 /// The engines to compare, in each bounds mode; they stay for all cases.
 #[derive(Debug)]
@@ -66,10 +73,6 @@ pub enum Verdict {
     NoModule,
     Differs(Box<Difference>),
 }
-
-/// A function of even index is compiled when it is entered the second time, one of odd index never: calls between
-/// them go both ways.
-const CHANGING_THRESHOLD: u32 = 1;
 
 /// Guest stack: little enough that some recursions exhaust it before the fuel, at the same call on every engine.
 pub const STACK_BYTES: usize = 512 << 10;
@@ -117,13 +120,14 @@ impl Differential {
     }
 }
 
-fn engine((_, strategy, opt_level): (&str, Strategy, OptLevel), bounds: Bounds) -> Result<Engine, Error> {
+fn engine((name, strategy, opt_level): (&str, Strategy, OptLevel), bounds: Bounds) -> Result<Engine, Error> {
     let mut config = Config::new();
     config.strategy(strategy).bounds(bounds).opt_level(opt_level).features(Features::IMPLEMENTED);
     config.consume_fuel(true).deterministic(true).max_wasm_stack(STACK_BYTES);
     // One engine collects at every allocation, so that a reference that no root holds shows.
     config.gc_stress(opt_level == OptLevel::None && strategy == Strategy::Jit);
-    config.tier_up_threshold(CHANGING_THRESHOLD).odd_functions_interpreted(strategy == Strategy::Auto);
+    config.tier_up_threshold(if name == SECOND_PASSES { 2 } else { 1 }).compile_threads(0);
+    config.odd_functions_interpreted(name == CHANGING);
     Engine::new(&config)
 }
 

@@ -1,0 +1,337 @@
+//! Compiling what is hot: what was asked for, who compiles it, and where the code goes.
+//!
+//! A [`Unit`] is a function, or a function from one of its loop headers on. The interpreter asks for it and goes
+//! on; a few threads of the engine compile what was asked for, module after module, the hottest units of a
+//! module first, and publish the code by stores into entry words and into the table of loops. Units that are
+//! compiled one after the other in a short time share pages. Without threads, whoever asks compiles.
+//!
+//! Invariants: each unit is asked for once; what cannot be compiled within its budget stays interpreted, and
+//! so does whatever a panic of the compiler hits. The interpreter takes no lock that is held while something
+//! is compiled. A thread keeps a module alive only while it compiles for it.
+//!
+//! # Safety
+//! Trusts: entries of a module live as long as it. Gives: an entry word holds code for the entry's type; code is freed
+//! with its module.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use aura_jit::{CodeKind, CompiledFunction, ModuleCode};
+
+use crate::module;
+use crate::tier;
+
+/// Address space per module for machine code: what the code of a module may take at most.
+const CODE_RESERVATION: usize = ModuleCode::DEFAULT_RESERVATION;
+
+/// After so long, or so many bytes of code, what was compiled is published, though more is waiting.
+const BATCH_TIME: Duration = Duration::from_micros(500);
+const BATCH_BYTES: usize = 16 << 10;
+
+/// Something to compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Unit {
+    /// An own function of the module.
+    pub(crate) func: u32,
+    /// The loop header to begin at, an instruction of its lowered body; none for its start.
+    pub(crate) header: Option<u32>,
+}
+
+/// Code that goes on in an interpreted frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoopCode {
+    /// The slot entry of such code for functions of the type.
+    pub(crate) stub: NonNull<()>,
+    pub(crate) code: NonNull<()>,
+}
+
+/// What is known of a loop header that the interpreter passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Loop {
+    /// Not hot yet; what a pass is worth.
+    Counted {
+        weight: u32,
+    },
+    Asked,
+    Ready(LoopCode),
+}
+
+// SAFETY: the pointers are addresses of code that lives as long as the module; code has no thread.
+unsafe impl Send for LoopCode {}
+
+/// The compiled tier's share of a module.
+#[derive(Default)]
+pub(crate) struct ModuleTiers {
+    /// Executable code, made when the first unit is compiled.
+    code: Mutex<Option<ModuleCode>>,
+    /// Held while a unit is compiled by who asks for it: others who need the same wait for it.
+    turn: Mutex<()>,
+    /// Loop headers that the interpreter passed often, by function and instruction.
+    loops: Mutex<HashMap<(u32, u32), Loop>>,
+    /// What was asked for and is not being compiled yet.
+    waiting: Mutex<Vec<Unit>>,
+}
+
+/// A lock whose holders do not leave anything half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ModuleTiers {
+    /// The loops of the module, for a short look.
+    pub(crate) fn loops(&self) -> MutexGuard<'_, HashMap<(u32, u32), Loop>> {
+        locked(&self.loops)
+    }
+
+    /// Notes that a loop is asked for. Says whether nobody did before.
+    pub(crate) fn is_first_to_ask(&self, place: (u32, u32)) -> bool {
+        let mut loops = self.loops();
+        let is_first = matches!(loops.get(&place), Some(Loop::Counted { .. }));
+        if is_first {
+            loops.insert(place, Loop::Asked);
+        }
+        is_first
+    }
+
+    /// Held by who compiles what it wants to call at once.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        locked(&self.turn)
+    }
+}
+
+/// Has a unit compiled that nobody asked for before: later by a thread, or at once if the engine has none.
+pub(crate) fn ask(module: &module::Inner, unit: Unit) {
+    match module.engine().workers() {
+        Some(workers) => {
+            locked(&module.tiers.waiting).push(unit);
+            workers.wake_for(module.weak());
+        }
+        None => compile_all(module, &[unit]),
+    }
+}
+
+/// Compiles units of a module one after the other and publishes their code together.
+pub(crate) fn compile_all(module: &module::Inner, units: &[Unit]) {
+    let mut batch = Batch::default();
+    units.iter().for_each(|&unit| batch.compile(module, unit));
+    batch.publish(module);
+}
+
+/// Units that were compiled and are not published.
+#[derive(Default)]
+struct Batch {
+    done: Vec<Compiled>,
+    bytes: usize,
+}
+
+struct Compiled {
+    unit: Unit,
+    function: CompiledFunction,
+    /// The slot entry for such code of its type.
+    stub: NonNull<()>,
+}
+
+impl Batch {
+    /// Compiles a unit; what cannot be compiled stays interpreted, which is no error.
+    fn compile(&mut self, module: &module::Inner, unit: Unit) {
+        let config = module.engine().config();
+        if unit.func % 2 == 1 && config.odd_functions_interpreted {
+            return;
+        }
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(module, unit)));
+        if let Ok(Some(compiled)) = compiled {
+            self.bytes += compiled.function.bytes.len();
+            self.done.push(compiled);
+        }
+    }
+
+    /// Makes what was compiled executable, and known to callers.
+    fn publish(self, module: &module::Inner) {
+        let Some(addresses) = make_executable(module, &self.done) else { return };
+        for (Compiled { unit, stub, .. }, code) in self.done.into_iter().zip(addresses) {
+            let Some(header) = unit.header else {
+                let entry = &module.entries()[unit.func as usize];
+                entry.regs_entry.store(code.as_ptr(), Ordering::Release);
+                entry.slots_entry.store(stub.as_ptr(), Ordering::Release);
+                continue;
+            };
+            module.tiers.loops().insert((unit.func, header), Loop::Ready(LoopCode { stub, code }));
+        }
+    }
+}
+
+fn compile(module: &module::Inner, unit: Unit) -> Option<Compiled> {
+    let engine = module.engine();
+    let compiler = engine.compiler()?;
+    let code = module.code(unit.func);
+    let type_id = module.entries()[unit.func as usize].type_id;
+    let (validated, types) = (module.validated(), module.type_ids());
+    let (function, stub) = match unit.header {
+        None => (compiler.compile(validated, unit.func, code, types), engine.slots_to_regs(type_id)),
+        Some(header) => {
+            (compiler.compile_loop(validated, unit.func, code, header, types), engine.slots_to_loop(type_id))
+        }
+    };
+    Some(Compiled { unit, function: function.ok()?, stub: stub.ok()? })
+}
+
+/// Publishes code in the module's memory, which is made for the first; `None` if there is no room.
+fn make_executable(module: &module::Inner, done: &[Compiled]) -> Option<Vec<NonNull<()>>> {
+    if done.is_empty() {
+        return None;
+    }
+    let mut memory = locked(&module.tiers.code);
+    if memory.is_none() {
+        let token = std::ptr::from_ref(module).addr() as u64;
+        *memory = Some(ModuleCode::new(module.engine().compiler()?, token, CODE_RESERVATION).ok()?);
+    }
+    let batch: Vec<_> = done.iter().map(|one| (CodeKind::Function(one.unit.func), &one.function)).collect();
+    memory.as_ref()?.publish(&batch).ok()
+}
+
+/// The threads of an engine that compile. They start when the first unit is asked for, and end with the engine.
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads_max: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something was asked for, or the engine ends.
+    work: Condvar,
+    /// Nothing is asked for any more.
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Modules that units were asked of; each at most once.
+    modules: VecDeque<Weak<module::Inner>>,
+    /// Threads that wait for work, and those that compile.
+    waiting: usize,
+    busy: usize,
+    ends: bool,
+}
+
+impl Workers {
+    /// At most `threads_max` threads, none of them started.
+    pub(crate) fn new(threads_max: usize) -> Self {
+        Self { shared: Arc::default(), threads: Mutex::default(), threads_max }
+    }
+
+    /// Sees to it that a thread looks at what a module asked for.
+    fn wake_for(&self, module: Weak<module::Inner>) {
+        let mut state = locked(&self.shared.state);
+        if !state.modules.iter().any(|known| known.ptr_eq(&module)) {
+            state.modules.push_back(module);
+        }
+        let is_short = state.waiting == 0;
+        drop(state);
+        if is_short {
+            self.start_another();
+        }
+        self.shared.work.notify_one();
+    }
+
+    /// Starts a thread unless there are enough. Where the system has none, the others do the work, or nobody: what is not
+    /// compiled is interpreted.
+    fn start_another(&self) {
+        let mut threads = locked(&self.threads);
+        if threads.len() == self.threads_max {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let name = format!("aura-compile-{}", threads.len());
+        if let Ok(thread) = std::thread::Builder::new().name(name).spawn(move || shared.work()) {
+            threads.push(thread);
+        }
+    }
+
+    /// Waits until everything that was asked for is compiled.
+    pub(crate) fn wait(&self) {
+        if locked(&self.threads).is_empty() {
+            return;
+        }
+        let mut state = locked(&self.shared.state);
+        while state.busy > 0 || !state.modules.is_empty() {
+            state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        locked(&self.shared.state).ends = true;
+        self.shared.work.notify_all();
+        let this = std::thread::current().id();
+        for thread in locked(&self.threads).drain(..) {
+            // The last handle of the engine may have been a module's that a thread dropped: that thread ends by itself.
+            if thread.thread().id() != this {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(module) = self.next() {
+            let more = module.upgrade().is_some_and(|module| compile_hottest(&module));
+            let mut state = locked(&self.state);
+            state.busy -= 1;
+            if more && !state.modules.iter().any(|known| known.ptr_eq(&module)) {
+                // Behind the other modules, so that none waits for all of this one.
+                state.modules.push_back(module);
+            }
+            if state.modules.is_empty() && state.busy == 0 {
+                self.idle.notify_all();
+            }
+        }
+    }
+
+    /// The next module that asked for something; none if the engine ends.
+    fn next(&self) -> Option<Weak<module::Inner>> {
+        let mut state = locked(&self.state);
+        loop {
+            if state.ends {
+                return None;
+            }
+            if let Some(module) = state.modules.pop_front() {
+                state.busy += 1;
+                return Some(module);
+            }
+            state.waiting += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
+    }
+}
+
+/// Compiles a batch of what a module asked for, the hottest first. Says whether there is more.
+fn compile_hottest(module: &module::Inner) -> bool {
+    let start = Instant::now();
+    let mut batch = Batch::default();
+    while let Some(unit) = take_hottest(module) {
+        batch.compile(module, unit);
+        if batch.bytes >= BATCH_BYTES || start.elapsed() >= BATCH_TIME {
+            break;
+        }
+    }
+    batch.publish(module);
+    !locked(&module.tiers.waiting).is_empty()
+}
+
+/// A loop stands before its function: whoever passes it is waiting now.
+fn take_hottest(module: &module::Inner) -> Option<Unit> {
+    let mut waiting = locked(&module.tiers.waiting);
+    let heat = |unit: &Unit| (tier::heat_of(&module.entries()[unit.func as usize]), unit.header.is_some());
+    let (hottest, _) = waiting.iter().enumerate().max_by_key(|(_, unit)| heat(unit))?;
+    Some(waiting.swap_remove(hottest))
+}
