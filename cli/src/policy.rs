@@ -70,6 +70,11 @@ fn oddities(policy: &Policy) -> Vec<String> {
         {
             odd.push(format!("{}: there is no such directory here", grant.spec));
         }
+        if let Resource::File(file) = &grant.spec.resource
+            && !file.is_file()
+        {
+            odd.push(format!("{}: there is no such file here", grant.spec));
+        }
         if let Resource::Variable { name, value: None } = &grant.spec.resource
             && std::env::var_os(name).is_none()
         {

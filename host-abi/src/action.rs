@@ -71,23 +71,13 @@ actions! {
     FsRead = "fs.read", [FsCreate FsWrite], Directory, Handle, "fs.read=HOST[::GUEST]", "list and read what lies below one directory";
     FsCreate = "fs.create", [FsWrite], Directory, Handle, "fs.create=HOST[::GUEST]", "read what lies below one directory, and add new files and directories to it";
     FsWrite = "fs.write", [], Directory, Handle, "fs.write=HOST[::GUEST]", "read, create, change and remove what lies below one directory";
+    MapRead = "map.read", [MapWrite], File, Handle, "map.read=FILE", "read one file, or buffer of the host, as a part of its memory";
+    MapWrite = "map.write", [], File, Handle, "map.write=FILE", "read and write one file, or buffer of the host, as a part of its memory";
     NetListen = "net.listen", [], Address, Handle, "net.listen=HOST:PORT", "accept connections at one address of this host and exchange bytes over them";
     NetConnect = "net.connect", [], Endpoint, Handle, "net.connect=HOST:PORT", "open TCP connections to one host and port";
     NetResolve = "net.resolve", [], Host, Handle, "net.resolve=HOST", "look up the addresses of one host name";
     Call = "call", [], Function, Direct, "call:FUNCTION", "call one function of the host";
 }
-
-/// Names that are kept for rights to come; a grant of one is refused by name.
-pub const RESERVED: &[(&str, &str)] = &[
-    (
-        "map.read",
-        "mapping host memory into a program is done by the embedding program, not by a grant, in this version",
-    ),
-    (
-        "map.write",
-        "mapping host memory into a program is done by the embedding program, not by a grant, in this version",
-    ),
-];
 
 /// What follows an action's name in the grammar of grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +88,8 @@ pub enum ResourceKind {
     Variable,
     /// `=HOST[::GUEST]`
     Directory,
+    /// `=FILE`
+    File,
     /// `=HOST:PORT`
     Address,
     /// `=HOST:PORT`; HOST may be `*` or `*.SUFFIX`, PORT may be `*`
@@ -165,7 +157,6 @@ mod tests {
             assert_eq!(Action::named(action.name()), Some(*action));
             assert!(action.hint().starts_with(action.name()), "{action:?}");
         }
-        assert!(RESERVED.iter().all(|(name, _)| Action::named(name).is_none()));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! that its counters are plain words; another subject gets a capability derived from it, which
 //! charges the quotas of all it came from and ends with them.
 
+use std::fmt;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -126,6 +127,14 @@ pub struct Capability {
     terms: Terms,
     parent: Option<Arc<Self>>,
     derived: Mutex<Vec<Weak<Self>>>,
+    /// What is taken away by hand when the grant ends.
+    held: Mutex<Vec<Weak<dyn Withdraw>>>,
+}
+
+/// Something that a grant gave and that no check at its use takes away: it has to be taken away by hand, such as a mapping.
+pub trait Withdraw: fmt::Debug + Send + Sync {
+    /// Takes it away. On any thread, before whoever ends the grant goes on; to be called more than once.
+    fn withdraw(&self);
 }
 
 impl Capability {
@@ -161,6 +170,7 @@ impl Capability {
             terms,
             parent,
             derived: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -339,9 +349,24 @@ impl Capability {
     fn end(&self, state: u32, limit: Option<Instant>) -> bool {
         let mut ended = Vec::new();
         self.set_state(state, &mut ended);
+        ended.iter().for_each(|derived| derived.withdraw_held());
+        self.withdraw_held();
         barrier::all_threads();
         let derived = ended.iter().all(|derived: &Arc<Self>| derived.settle(limit));
         self.settle(limit) && derived
+    }
+
+    /// Has something withdrawn when the grant ends, for as long as somebody else keeps it. Look at the state
+    /// afterwards: a grant that ended before withdraws nothing any more.
+    pub fn hold(&self, held: Weak<dyn Withdraw>) {
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() > 0);
+        all.push(held);
+    }
+
+    fn withdraw_held(&self) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        held.iter().filter_map(Weak::upgrade).for_each(|held| held.withdraw());
     }
 
     /// Stores the state here and in everything derived. O(subjects that were given a part), not handles.

@@ -27,11 +27,11 @@ pub mod types;
 pub mod vm;
 
 pub use action::Action;
-pub use capability::{Capability, GrantState, Terms};
+pub use capability::{Capability, GrantState, Terms, Withdraw};
 pub use composite::{ArrayType, CompositeType, FieldType, StorageType, StructType, SubType};
 pub use guest::{GuestPtr, GuestSlice, GuestType};
 pub use host::{Denial, HostCall, HostError, HostFn};
-pub use memory::{GuestMemory, OutOfBounds};
+pub use memory::{CarefulCopy, GuestMemory, OutOfBounds};
 pub use spec::{GrantSpec, GrantSpecError, HostPattern, PortPattern, Resource};
 pub use trap::TrapCode;
 pub use types::{

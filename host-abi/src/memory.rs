@@ -30,13 +30,19 @@ impl fmt::Display for OutOfBounds {
 impl std::error::Error for OutOfBounds {}
 
 /// Who else may touch the bytes during the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     /// Nobody.
     Own,
     /// Guests on other threads: every access is atomic.
     Raced,
+    /// Nobody, as far as `plain` bytes go; what lies behind may fault.
+    Lent { plain: u64, copy: CarefulCopy },
 }
+
+/// Copies bytes from the second address to the first where either side may fault; false if one did, and an
+/// unknown part is then copied. Nothing else happens by a fault.
+pub type CarefulCopy = unsafe fn(*mut u8, *const u8, usize) -> bool;
 
 /// A bounds-checked view of a linear memory for the time of one host call.
 #[derive(Debug)]
@@ -79,6 +85,16 @@ impl<'a> GuestMemory<'a> {
         Self { base, length, kind: Kind::Raced, borrow: PhantomData }
     }
 
+    /// Makes a view of a memory that has windows for sharing behind its first `plain` bytes: there a range may be
+    /// inside the memory and still not be there, or only to be read.
+    ///
+    /// # Safety
+    /// As for [`GuestMemory::from_raw`] as far as `plain` goes; `copy` keeps its word for every address below `length`.
+    #[must_use]
+    pub unsafe fn from_raw_lent(base: *mut u8, length: u64, plain: u64, copy: CarefulCopy) -> Self {
+        Self { base, length, kind: Kind::Lent { plain, copy }, borrow: PhantomData }
+    }
+
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -104,7 +120,7 @@ impl<'a> GuestMemory<'a> {
     /// Copies guest bytes out.
     ///
     /// # Errors
-    /// If the range is out of bounds; `into` is then unchanged.
+    /// If the range is out of bounds; `into` is then unchanged. If a part of it lies where nothing is lent.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), OutOfBounds> {
         self.check(address, into.len() as u64)?;
         if !into.is_empty() {
@@ -115,6 +131,15 @@ impl<'a> GuestMemory<'a> {
                 Kind::Own => unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) },
                 // SAFETY: as above.
                 Kind::Raced => unsafe { raced::copy_out(from, into) },
+                // SAFETY: as above, as far as plain accesses go.
+                Kind::Lent { plain, .. } if address + into.len() as u64 <= plain => unsafe {
+                    std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len());
+                },
+                Kind::Lent { copy, .. } => {
+                    // SAFETY: `from_raw_lent`'s caller vouches for `copy` below `length`; `into` is host memory.
+                    let copied = unsafe { copy(into.as_mut_ptr(), from, into.len()) };
+                    return if copied { Ok(()) } else { Err(OutOfBounds { address, len: into.len() as u64 }) };
+                }
             }
         }
         Ok(())
@@ -123,7 +148,8 @@ impl<'a> GuestMemory<'a> {
     /// Copies host bytes in.
     ///
     /// # Errors
-    /// If the range is out of bounds; nothing is then written.
+    /// If the range is out of bounds; nothing is then written. If a part of it lies where nothing is lent, or for reading
+    /// only; an unknown part of the rest is then written.
     pub fn write(&mut self, address: u64, from: &[u8]) -> Result<(), OutOfBounds> {
         self.check(address, from.len() as u64)?;
         if !from.is_empty() {
@@ -133,6 +159,15 @@ impl<'a> GuestMemory<'a> {
                 Kind::Own => unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) },
                 // SAFETY: as above.
                 Kind::Raced => unsafe { raced::copy_in(to, from) },
+                // SAFETY: as above, as far as plain accesses go.
+                Kind::Lent { plain, .. } if address + from.len() as u64 <= plain => unsafe {
+                    std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+                },
+                Kind::Lent { copy, .. } => {
+                    // SAFETY: as in `read`.
+                    let copied = unsafe { copy(to, from.as_ptr(), from.len()) };
+                    return if copied { Ok(()) } else { Err(OutOfBounds { address, len: from.len() as u64 }) };
+                }
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use crate::action::{Action, RESERVED, ResourceKind};
+use crate::action::{Action, ResourceKind};
 
 /// What a granted action applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub enum Resource {
     Variable { name: String, value: Option<String> },
     /// A host directory under the name the guest sees.
     Directory { host: PathBuf, guest: String },
+    /// A file of the host, or the name of a buffer of the host.
+    File(PathBuf),
     /// A host by name or number, and a port that is not 0, to listen at.
     Address { host: String, port: u16 },
     /// A host and port to connect to.
@@ -143,6 +145,16 @@ impl GrantSpec {
         Self { action: Action::Call, resource: Resource::Function(name.into()) }
     }
 
+    /// A grant of reading a buffer, by its name, as a part of the guest's memory.
+    pub fn map_read(name: impl Into<PathBuf>) -> Self {
+        Self { action: Action::MapRead, resource: Resource::File(name.into()) }
+    }
+
+    /// A grant of reading and writing a buffer, by its name, as a part of the guest's memory.
+    pub fn map_write(name: impl Into<PathBuf>) -> Self {
+        Self { action: Action::MapWrite, resource: Resource::File(name.into()) }
+    }
+
     /// Whether who holds this may do all that `other` allows.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -192,7 +204,7 @@ impl FromStr for GrantSpec {
     fn from_str(text: &str) -> Result<Self, GrantSpecError> {
         let split = text.find(['=', ':']).unwrap_or(text.len());
         let (name, rest) = text.split_at(split);
-        let action = Action::named(name).ok_or_else(|| unknown_action(text, name))?;
+        let action = Action::named(name).ok_or_else(|| unknown_action(text))?;
         let wrong = |what: &str| GrantSpecError(format!("grant `{text}`: {what}; write `{}`", action.hint()));
         if action.resource_kind() == ResourceKind::Nothing {
             return if rest.is_empty() { Ok(Self::of(action)) } else { Err(wrong("it takes no resource")) };
@@ -229,6 +241,7 @@ fn resource(kind: ResourceKind, text: &str) -> Result<Resource, &'static str> {
             }
             Resource::Directory { host: host.into(), guest: guest.to_owned() }
         }
+        ResourceKind::File => Resource::File(text.into()),
         ResourceKind::Address => {
             let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
             let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -253,10 +266,7 @@ fn resource(kind: ResourceKind, text: &str) -> Result<Resource, &'static str> {
     })
 }
 
-fn unknown_action(text: &str, name: &str) -> GrantSpecError {
-    if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
-        return GrantSpecError(format!("grant `{text}`: `{name}` is reserved: {why}"));
-    }
+fn unknown_action(text: &str) -> GrantSpecError {
     let known: Vec<_> = Action::ALL.iter().map(|a| a.hint()).collect();
     GrantSpecError(format!("grant `{text}`: unknown action; the actions are {}", known.join(", ")))
 }
@@ -276,6 +286,7 @@ impl fmt::Display for Resource {
             Self::Variable { name, value: Some(value) } => write!(f, "={name}={value}"),
             Self::Directory { host, guest } if host.as_os_str() == guest.as_str() => write!(f, "={guest}"),
             Self::Directory { host, guest } => write!(f, "={}::{guest}", host.display()),
+            Self::File(path) => write!(f, "={}", path.display()),
             Self::Address { host, port } if host.contains(':') => write!(f, "=[{host}]:{port}"),
             Self::Address { host, port } => write!(f, "={host}:{port}"),
             Self::Endpoint { host, port: PortPattern::Any } => write!(f, "={host}:*"),
@@ -315,6 +326,8 @@ mod tests {
             "fs.read=/a::/b",
             "fs.create=x",
             "fs.write=x::y",
+            "map.read=a/b",
+            "map.write=x",
             "net.listen=localhost:80",
             "net.listen=[::1]:65535",
             "net.connect=example.org:443",
@@ -335,7 +348,8 @@ mod tests {
             ("", "unknown action"),
             ("net", "unknown action"),
             ("none", "unknown action"),
-            ("map.read=x", "reserved"),
+            ("map.read", "resource is missing"),
+            ("map.write=a\0b", "NUL"),
             ("stdio=x", "takes no resource"),
             ("env", "env=NAME[=VALUE]"),
             ("env==x", "name is empty"),
@@ -371,6 +385,7 @@ mod tests {
             ("net.connect=*.b:80", "net.connect=x.B:80"),
             ("env=A=1", "env=A"),
             ("call:f", "call:f"),
+            ("map.write=f", "map.read=f"),
         ] {
             assert!(spec(wide).narrowed(&spec(narrow)).is_ok(), "{wide} has {narrow}");
             assert!(wide == narrow || !spec(narrow).covers(&spec(wide)) || narrow == "env=A", "{narrow} lacks {wide}");
@@ -389,6 +404,8 @@ mod tests {
             ("env=A=1", "env=A=2"),
             ("env=A", "env=A=2"),
             ("call:f", "call:g"),
+            ("map.read=f", "map.write=f"),
+            ("map.write=f", "map.write=f/g"),
         ] {
             assert!(spec(wide).narrowed(&spec(other)).is_err(), "{wide} has not {other}");
         }

@@ -64,6 +64,12 @@ trap_codes! {
     ArrayOutOfBounds = 24, "out of bounds array access";
     /// `ref.cast` of a reference that is not of the type.
     CastFailure = 25, "cast failure";
+    /// A write where a buffer is lent for reading only.
+    WriteToReadOnlyLoan = 26, "write to a read-only loan";
+    /// An access to a window for sharing where nothing is lent, or no longer.
+    NothingLent = 27, "access to a window where nothing is lent";
+    /// An access to a part of a lent file that another process cut off.
+    LoanTruncated = 28, "the file behind a loan was truncated";
     /// A wait on a memory that no other thread can have.
     ExpectedSharedMemory = 30, "expected shared memory";
 }

@@ -242,6 +242,11 @@ pub struct VmMemory {
     pub base: *mut u8,
     /// Length in bytes that the guest may access.
     pub length: AtomicU64,
+    /// How far from the base Rust code may read and write by plain accesses. It is `length`, but at most the
+    /// beginning of the first window for sharing, where what is lent may be read-only, absent, or withdrawn by another
+    /// thread at any moment, so that an access may fault; and 0 in a shared memory, whose bytes are raced.
+    /// What lies beyond goes another way: see `runtime/src/vm/lending.rs`. Compiled code does not look at it.
+    pub plain_length: AtomicU64,
     /// The engine's record of the memory.
     pub host: *mut (),
 }

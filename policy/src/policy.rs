@@ -227,10 +227,10 @@ impl Policy {
         meant.then(|| self.grants.iter().filter(for_it).collect())
     }
 
-    /// Makes relative host directories relative to `folder`.
+    /// Makes relative host paths relative to `folder`.
     pub(crate) fn below(&mut self, folder: &Path) {
         for grant in &mut self.grants {
-            if let Resource::Directory { host, .. } = &mut grant.spec.resource
+            if let Resource::Directory { host, .. } | Resource::File(host) = &mut grant.spec.resource
                 && host.is_relative()
             {
                 *host = joined(folder, host);

@@ -4,14 +4,19 @@
 //! A handle is a pointer into its store with the store's name. Every use compares the name first, so
 //! that the pointer is followed only while its store is borrowed; what it points to lives as long as the store.
 
+use std::sync::Arc;
+
 use aura_host_abi::vm::{VmFuncRef, VmGlobal, VmMemory, VmTable, VmTag};
-use aura_host_abi::{FuncType, GlobalType, MemoryType, TableType, ValType};
+use aura_host_abi::{FuncType, GlobalType, GuestMemory, GuestType, MemoryType, TableType, ValType};
 use aura_validator::module::ExternType;
 
 use crate::error::{Error, Result};
+use crate::loan::{View, Window};
 use crate::shared::SharedMemory;
-use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
+use crate::signals;
+use crate::store::{AsContext, AsContextMut, StoreContext, StoreData, StoreId};
 use crate::value::Val;
+use crate::vm::lending::Lending;
 use crate::vm::memory::{LinearMemory, MemoryError};
 use crate::vm::table::TableData;
 
@@ -276,24 +281,24 @@ impl Memory {
         grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta_pages} pages")))
     }
 
-    /// The memory's bytes. No guest runs while they are borrowed.
+    /// The memory's bytes, up to the first window for sharing if it has any. No guest runs while they are borrowed.
     ///
     /// # Panics
     /// If the memory belongs to another store.
-    pub fn data<'a, T: 'static>(&self, store: impl Into<crate::store::StoreContext<'a, T>>) -> &'a [u8] {
+    pub fn data<'a, T: 'static>(&self, store: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
         let memory = self.data_of(&store.into().0.data).expect("Memory::data");
-        let (base, len) = (memory.base(), memory.byte_len() as usize);
+        let (base, len) = (memory.base(), memory.plain_len() as usize);
         // SAFETY: the bytes stay mapped while the store lives, and nobody writes while it is borrowed.
         unsafe { std::slice::from_raw_parts(base, len) }
     }
 
-    /// The memory's bytes, to write. No guest runs while they are borrowed.
+    /// As [`Memory::data`], to write. No guest runs while they are borrowed.
     ///
     /// # Panics
     /// If the memory belongs to another store.
     pub fn data_mut<'a, T: 'static>(&self, store: impl Into<crate::store::StoreContextMut<'a, T>>) -> &'a mut [u8] {
         let memory = self.data_of(&store.into().0.data).expect("Memory::data_mut");
-        let (base, len) = (memory.base(), memory.byte_len() as usize);
+        let (base, len) = (memory.base(), memory.plain_len() as usize);
         // SAFETY: as in `data`; the store is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(base, len) }
     }
@@ -303,9 +308,8 @@ impl Memory {
     /// # Errors
     /// If the range is out of bounds or the memory belongs to another store.
     pub fn read(&self, store: impl AsContext, offset: usize, into: &mut [u8]) -> Result<()> {
-        let memory = self.data_of(&store.as_context().0.data).map(|m| (m.base(), m.byte_len()))?;
-        // SAFETY: the bytes below the length stay mapped while the store lives.
-        let view = unsafe { aura_host_abi::GuestMemory::from_raw(memory.0, memory.1) };
+        let context = store.as_context();
+        let view = self.data_of(&context.0.data)?.view();
         view.read(offset as u64, into).map_err(|error| Error::usage(error.to_string()))
     }
 
@@ -314,32 +318,55 @@ impl Memory {
     /// # Errors
     /// If the range is out of bounds or the memory belongs to another store.
     pub fn write(&self, mut store: impl AsContextMut, offset: usize, from: &[u8]) -> Result<()> {
-        let memory = self.data_of(&store.as_context_mut().0.data).map(|m| (m.base(), m.byte_len()))?;
-        // SAFETY: as in `read`.
-        let mut view = unsafe { aura_host_abi::GuestMemory::from_raw(memory.0, memory.1) };
+        let context = store.as_context_mut();
+        let mut view = self.data_of(&context.0.data)?.view();
         view.write(offset as u64, from).map_err(|error| Error::usage(error.to_string()))
     }
 
-    /// Maps `len` bytes of a file (a memfd, say) over the memory from the byte `at` on: host and guest
-    /// then share them, without a copy.
+    /// Adds a window for sharing of at least `bytes` bytes behind the memory's end: a range in which there is nothing but
+    /// what [`Window::lend`] lends. Do so once the guest is initialised, and once for all: what the guest grows its
+    /// memory by later lies behind it, where the interpreter's accesses take longer.
     ///
     /// # Errors
-    /// If the range is not of whole pages inside the memory, or the system refuses.
+    /// If the memory's maximum or the store's limits forbid it, or it is of a kind that has no windows: shared, or
+    /// with pages of one byte.
+    pub fn add_window(&self, mut store: impl AsContextMut, bytes: u64) -> Result<Window> {
+        signals::install()?;
+        let data = &mut store.as_context_mut().0.data;
+        data.check(self.store, "the memory")?;
+        // SAFETY: the store is the memory's own and is borrowed; the record is outside of `data`'s fields.
+        let memory = unsafe { LinearMemory::from_vm(self.raw()) };
+        let start = memory.add_window(bytes, |old, new| data.allow_memory_growth(old, new));
+        let start = start.map_err(|error| resource(&error))?;
+        Ok(Window::new(*self, start, memory.byte_len() - start))
+    }
+
+    /// `count` values at an address, to be looked at where they lie while no guest of the store runs.
     ///
-    /// # Safety
-    /// Nobody shortens the file while the store lives, and nobody holds a Rust reference to its bytes
-    /// while guest code may write them.
-    pub unsafe fn map_host_pages(
+    /// # Errors
+    /// If they are not inside the memory, or it belongs to another store.
+    pub fn view<'a, V: GuestType, T: 'static>(
         &self,
-        mut store: impl AsContextMut,
-        at: u64,
-        file: impl std::os::fd::AsFd,
-        len: u64,
-        writable: bool,
-    ) -> Result<()> {
-        let context = store.as_context_mut();
-        let memory = self.data_of(&context.0.data)?;
-        memory.map_host_pages(at, file, len, writable).map_err(|error| resource(&error))
+        store: impl Into<StoreContext<'a, T>>,
+        address: u64,
+        count: u64,
+    ) -> Result<View<'a, V>> {
+        View::new(self, store.into(), address, count)
+    }
+
+    pub(crate) fn view_and_bytes<'a, T: 'static>(
+        &self,
+        store: StoreContext<'a, T>,
+    ) -> Result<(GuestMemory<'a>, &'a [u8])> {
+        // SAFETY: the record lives as long as the store that is borrowed for `'a`.
+        let memory: &'a LinearMemory = unsafe { &*std::ptr::from_ref(self.data_of(&store.0.data)?) };
+        Ok((memory.view(), self.data(store)))
+    }
+
+    /// The windows and loans of the memory.
+    pub(crate) fn lending(&self, store: &StoreData) -> Result<Arc<Lending>> {
+        let lending = self.data_of(store)?.lending().cloned();
+        lending.ok_or_else(|| Error::usage("the memory has no window"))
     }
 }
 

@@ -21,6 +21,8 @@ use crate::thunks;
 pub(crate) struct StoreShared {
     vm: VmStore,
     interrupted: AtomicBool,
+    /// Whether there was a mapping at [`VmStore::fault_address`] and nothing behind it. Only the store's thread uses it.
+    cut_off: AtomicBool,
     /// Counts deadlines: a watchdog with an older number is out of date.
     watch: AtomicU64,
     /// The thread that sleeps in a guest's wait, if one does: an interrupt wakes it.
@@ -60,6 +62,7 @@ impl StoreShared {
                 types,
             },
             interrupted: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             watch: AtomicU64::new(0),
             asleep: Mutex::new(None),
         }
@@ -166,6 +169,20 @@ impl StoreShared {
     pub(crate) fn take_trap(&self) -> u32 {
         // SAFETY: as in `fuel`.
         unsafe { self.vm.trap.get().replace(0) }
+    }
+
+    pub(crate) fn set_cut_off(&self, cut_off: bool) {
+        self.cut_off.store(cut_off, SeqCst);
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(SeqCst)
+    }
+
+    pub(crate) fn fault_address(&self) -> Option<usize> {
+        // SAFETY: as in `fuel`.
+        let address = unsafe { *self.vm.fault_address.get() };
+        (address != 0).then_some(address)
     }
 
     pub(crate) fn take_fault_address(&self) -> Option<usize> {

@@ -22,6 +22,7 @@
 //! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
 //! | `instance`, `constant`, `linker`, `externs`, `shared`, `value`, `refs`, `typed` | linking; handles; values |
 //! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
+//! | `buffer`, `loan` | memory that hosts and guests share: buffers, windows, loans |
 //! | `limiter` | limits of the host's own, and of tenants |
 //! | `call`, `tier`, `tail`, `exception`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
 //! | `interp` | the interpreter |
@@ -34,6 +35,7 @@
 mod arch;
 mod audit;
 pub mod backtrace;
+mod buffer;
 mod call;
 mod compile;
 mod constant;
@@ -52,6 +54,7 @@ mod interp;
 mod interrupt;
 mod limiter;
 mod linker;
+mod loan;
 mod module;
 mod refs;
 mod services;
@@ -79,6 +82,7 @@ pub use aura_validator::module::ExternType;
 pub use aura_validator::{Features, Limits};
 
 pub use audit::{AuditEvent, AuditOutcome, AuditSink};
+pub use buffer::{Access, SharedBuffer};
 pub use engine::{Config, Engine, Strategy};
 pub use error::{Error, ErrorKind, Result};
 pub use exception::ExnRef;
@@ -89,6 +93,7 @@ pub use instance::Instance;
 pub use interrupt::InterruptHandle;
 pub use limiter::{ResourceLimiter, Tenant, Usage};
 pub use linker::Linker;
+pub use loan::{Loan, View, Window};
 pub use module::{ExportType, ImportType, Module};
 pub use refs::{AnyRef, ArrayRef, EqRef, I31Ref, Kind, OwnedRooted, RootScope, Rooted, StructRef};
 pub use shared::{SharedMemory, WaitResult};

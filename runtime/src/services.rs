@@ -33,6 +33,8 @@ mod arrays;
 
 /// How much a bulk operation moves between two looks at the interrupt word.
 const PIECE_BYTES: u64 = 1 << 20;
+/// The same where what is lent lies, which goes through room on the host's side.
+const PIECE_CAREFUL: usize = 4 << 10;
 const PIECE_ELEMENTS: u64 = PIECE_BYTES / 8;
 
 /// What a service answers if it could not grow something: -1.
@@ -72,11 +74,21 @@ impl Guest {
     fn memory_copy(&mut self, dst_memory: u64, src_memory: u64, dst: u64, src: u64, len: u64) -> Result<(), TrapCode> {
         let (to, from) = (self.memory(dst_memory), self.memory(src_memory));
         let is_raced = to.sharing().is_some() || from.sharing().is_some();
+        let is_careful = is_lent(to, dst, len) || is_lent(from, src, len);
+        let (to_memory, from_memory) = (to, from);
         let to = bytes(to, dst, len)?;
         let from = bytes(from, src, len)?;
         self.charge(len / BULK_BYTES_PER_FUEL)?;
         // Pieces that overlap must be read before they are written, as in one move of the whole.
         let direction = if to.addr() <= from.addr() { Direction::Up } else { Direction::Down };
+        if is_careful {
+            return self.in_careful_pieces(len, direction, |start, piece| {
+                // SAFETY: `bytes` put both ranges inside their memories, which never shrink or move.
+                unsafe { from_memory.read_any(from.wrapping_add(start), piece) }?;
+                // SAFETY: as above.
+                unsafe { to_memory.write_any(to.wrapping_add(start), piece) }
+            });
+        }
         self.in_pieces(len, PIECE_BYTES, direction, |start, len| {
             let (to, from) = (to.wrapping_add(start), from.wrapping_add(start));
             match is_raced {
@@ -92,6 +104,13 @@ impl Guest {
         let memory = self.memory(memory);
         let to = bytes(memory, dst, len)?;
         self.charge(len / BULK_BYTES_PER_FUEL)?;
+        if is_lent(memory, dst, len) {
+            return self.in_careful_pieces(len, Direction::Up, |start, piece| {
+                piece.fill(byte as u8);
+                // SAFETY: `bytes` put the range inside the memory, which never shrinks or moves.
+                unsafe { memory.write_any(to.wrapping_add(start), piece) }
+            });
+        }
         self.in_pieces(len, PIECE_BYTES, Direction::Up, |start, len| {
             let to = to.wrapping_add(start);
             match memory.sharing() {
@@ -108,6 +127,12 @@ impl Guest {
         let to = bytes(memory, dst, len)?;
         let from = part(self.data_segment(segment), src, len).ok_or(TrapCode::MemoryOutOfBounds)?;
         self.charge(len / BULK_BYTES_PER_FUEL)?;
+        if is_lent(memory, dst, len) {
+            return self.in_careful_pieces(len, Direction::Up, |start, piece| {
+                // SAFETY: `bytes` put the range inside the memory, which never shrinks or moves.
+                unsafe { memory.write_any(to.wrapping_add(start), &from[start..start + piece.len()]) }
+            });
+        }
         self.in_pieces(len, PIECE_BYTES, Direction::Up, |start, len| {
             let (to, from) = (to.wrapping_add(start), &from[start..start + len]);
             match memory.sharing() {
@@ -292,6 +317,23 @@ impl Guest {
         Ok(())
     }
 
+    /// As [`Guest::in_pieces`], for bytes that may fault: calls `work(start, piece)` with a piece's room on the host's side.
+    #[cold]
+    fn in_careful_pieces(
+        &self,
+        len: u64,
+        direction: Direction,
+        mut work: impl FnMut(usize, &mut [u8]) -> Result<(), TrapCode>,
+    ) -> Result<(), TrapCode> {
+        let (mut room, mut done) = ([0; PIECE_CAREFUL], Ok(()));
+        self.in_pieces(len, PIECE_CAREFUL as u64, direction, |start, len| {
+            if done.is_ok() {
+                done = work(start, &mut room[..len]);
+            }
+        })?;
+        done
+    }
+
     /// As [`Guest::in_pieces`], for elements of tables whose ranges were checked.
     fn in_table_pieces(
         &self,
@@ -351,6 +393,11 @@ fn bytes(memory: &LinearMemory, start: u64, len: u64) -> Result<*mut u8, TrapCod
         return Err(TrapCode::MemoryOutOfBounds);
     }
     Ok(memory.base().wrapping_add(start as usize))
+}
+
+/// Whether a range inside a memory reaches to where what is lent may lie.
+fn is_lent(memory: &LinearMemory, start: u64, len: u64) -> bool {
+    memory.lending().is_some() && start.saturating_add(len) > memory.plain_len()
 }
 
 /// `len` items from `start`, if they are inside.

@@ -1,6 +1,7 @@
 //! Memory faults of compiled code.
 //!
-//! The handler claims a fault only if all of this holds: this thread runs guest code, the program
+//! A fault of one of the careful accesses of Rust code ([`careful`]) goes on behind the access. Beside those
+//! the handler claims a fault only if all of this holds: this thread runs guest code, the program
 //! counter is exactly that of an access that may fault, and the address lies in a memory of the
 //! store or in the null page (where masked addresses go). It then notes the place and lets the
 //! thread go on in `arch::resume_fault`. Every other fault goes to the handler that was there before.
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 use aura_host_abi::vm::{NULL_PAGE, VmStore};
 use aura_jit::registry;
 
-use crate::arch;
+use crate::arch::{self, careful};
 use crate::error::{Error, Result};
 use crate::store::StoreData;
 
@@ -91,13 +92,13 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     let info_ref = unsafe { &*info };
     // SAFETY: faults carry an address.
     let address = unsafe { info_ref.si_addr() }.addr();
-    if !claim(address, machine) {
+    if !careful::recover(machine, signal, address) && !claim(signal, address, machine) {
         pass_on(signal, info, context);
     }
 }
 
 /// Turns a fault of guest code into a trap; false if it is none.
-fn claim(address: usize, machine: &mut libc::ucontext_t) -> bool {
+fn claim(signal: libc::c_int, address: usize, machine: &mut libc::ucontext_t) -> bool {
     let store = RUNNING.get();
     if store.is_null() {
         return false;
@@ -122,6 +123,7 @@ fn claim(address: usize, machine: &mut libc::ucontext_t) -> bool {
     activation.exit_pc = pc + 1;
     // SAFETY: the cell belongs to this thread.
     unsafe { *vm.fault_address.get() = address };
+    data.shared.set_cut_off(signal == libc::SIGBUS);
     arch::redirect_to_fault(machine, store);
     true
 }

@@ -31,6 +31,7 @@ use crate::limiter::{Ask, Limited, Tenant, Usage};
 use crate::shared::SharedMemory;
 use crate::trap::Pending;
 use crate::vm::instance::InstanceData;
+use crate::vm::lending::Failed;
 use crate::vm::memory::LinearMemory;
 use crate::vm::table::{TABLE_ELEMENTS_LIMIT, TableData};
 use crate::watchdog;
@@ -258,6 +259,17 @@ impl StoreData {
         if !self.shared_memories.iter().any(|known| known.same(memory)) {
             self.shared_memories.push(memory.clone());
         }
+    }
+
+    /// Why the access that faulted in compiled code failed, if something lent is the reason.
+    pub(crate) fn explain_fault(&self) -> Option<Failed> {
+        let host = self.shared.fault_address()?;
+        self.memory_at(host)?.explain(host, self.shared.is_cut_off())
+    }
+
+    /// Why the access of Rust code failed that just did.
+    pub(crate) fn take_lent_failure(&self) -> Option<Failed> {
+        self.memories.iter().find_map(|memory| memory.lending()?.take_failed())
     }
 
     pub(crate) fn take_fault_address(&mut self) -> Option<u64> {

@@ -8,6 +8,7 @@
 //! Trusts: the thunks pass the store of the running instance, and nothing of it is borrowed while guest code runs.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aura_host_abi::TrapCode;
 use aura_host_abi::vm::VmStore;
@@ -22,6 +23,7 @@ pub struct Trap {
     frames: Vec<Frame>,
     truncated: bool,
     fault_address: Option<u64>,
+    loan: Option<Arc<str>>,
 }
 
 /// One guest function on the stack when it stopped, innermost first.
@@ -43,7 +45,7 @@ impl Trap {
     /// A trap without a place.
     #[must_use]
     pub fn new(code: TrapCode) -> Self {
-        Self { code, frames: Vec::new(), truncated: false, fault_address: None }
+        Self { code, frames: Vec::new(), truncated: false, fault_address: None, loan: None }
     }
 
     /// The reason.
@@ -58,10 +60,16 @@ impl Trap {
         &self.frames
     }
 
-    /// For a memory access that the guard caught, the address in the linear memory.
+    /// For a memory access that the guard caught or a loan does not allow, the address in the linear memory.
     #[must_use]
     pub fn fault_address(&self) -> Option<u64> {
         self.fault_address
+    }
+
+    /// The name of the loan that did not allow an access.
+    #[must_use]
+    pub fn loan(&self) -> Option<&str> {
+        self.loan.as_deref()
     }
 
     pub(crate) fn fmt_frames(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,6 +109,9 @@ impl fmt::Display for Trap {
         if let Some(address) = self.fault_address {
             write!(f, " at address {address:#x}")?;
         }
+        if let Some(loan) = &self.loan {
+            write!(f, " of `{loan}`")?;
+        }
         self.fmt_frames(f)
     }
 }
@@ -111,6 +122,7 @@ pub(crate) struct Pending {
     frames: Vec<Frame>,
     truncated: bool,
     fault_address: Option<u64>,
+    loan: Option<Arc<str>>,
     /// The host function's error, for [`TrapCode::HostError`].
     pub(crate) error: Option<crate::Error>,
 }
@@ -128,20 +140,27 @@ pub(crate) extern "C" fn record_raised(store: *mut VmStore, code: u32) {
 /// Records a trap where it happens, with the guest's stack.
 pub(crate) fn record(store: &mut StoreData, code: TrapCode) {
     let (frames, truncated) = backtrace::capture(store);
+    let failed = match code {
+        // Compiled code: the handler noted the address, and the instruction's own code is that of every access.
+        TrapCode::MemoryOutOfBounds => store.explain_fault(),
+        TrapCode::WriteToReadOnlyLoan | TrapCode::NothingLent | TrapCode::LoanTruncated => store.take_lent_failure(),
+        _ => None,
+    };
     let fault = store.take_fault_address();
     store.pending.frames = frames;
     store.pending.truncated = truncated;
-    store.pending.fault_address = fault;
-    store.set_trap_code(code);
+    store.pending.fault_address = failed.as_ref().map_or(fault, |failed| Some(failed.address));
+    store.set_trap_code(failed.as_ref().map_or(code, |failed| failed.code));
+    store.pending.loan = failed.and_then(|failed| failed.loan);
 }
 
 /// Takes the recorded trap out of the store as the error the host sees.
 pub(crate) fn take(store: &mut StoreData) -> crate::Error {
     let code = store.take_trap_code().expect("a call that ended by a trap recorded its code");
     let pending = std::mem::take(&mut store.pending);
-    let trap =
-        Trap { code, frames: pending.frames, truncated: pending.truncated, fault_address: pending.fault_address };
-    match pending.error {
+    let Pending { frames, truncated, fault_address, loan, error } = pending;
+    let trap = Trap { code, frames, truncated, fault_address, loan };
+    match error {
         Some(error) if error.trap().is_none() => error.with_trap(trap),
         Some(error) => error,
         None => trap.into(),

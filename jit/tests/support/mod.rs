@@ -280,6 +280,7 @@ impl Instance {
             let record = VmMemory {
                 base: self.memory.as_mut_ptr(),
                 length: AtomicU64::new(self.memory.len() as u64),
+                plain_length: AtomicU64::new(self.memory.len() as u64),
                 host: ptr::null_mut(),
             };
             let own = at(layout.own_memories(memory)).cast::<VmMemory>();

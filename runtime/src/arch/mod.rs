@@ -1,6 +1,8 @@
 //! What differs between processors: entry, exit and signal context. One small file each.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod careful;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod x86_64;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) use x86_64::*;

@@ -4,20 +4,23 @@
 //! either bounds mode; nothing here relies on guards.
 //!
 //! # Safety
-//! Trusts: `base..base + length` of a [`VmMemory`] is mapped readable and writable, and the length
+//! Trusts: `base..base + plain_length` of a [`VmMemory`] is mapped readable and writable, and the length
 //! never falls. Guest bytes may be shared with other mappings, so that no reference to them is made.
-//! Those of a shared memory may be written by other threads meanwhile: they are accessed through
-//! [`raced`] and, where the operator is atomic, in [`super::atomic`].
+//! What lies between `plain_length` and `length` may fault or be written by other threads meanwhile (a shared
+//! memory, whose plain length is 0; what is lent): it is accessed through [`LinearMemory::read_any`] and
+//! [`LinearMemory::write_any`] and, where the operator is atomic, in [`super::atomic`]. Plain accesses compare with
+//! `plain_length` alone, so that what is not plain costs them nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
+use aura_host_abi::TrapCode;
 use aura_host_abi::vm::VmMemory;
-use aura_host_abi::{TrapCode, raced};
 use aura_validator::code::Slot;
 use aura_validator::ops::sem::{Raw, extract, replace};
 use aura_validator::ops::{Op, v128};
 
 use super::slots::Regs;
+use crate::vm::memory::LinearMemory;
 
 /// A memory access after its address is known: the operands an access instruction has in common.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +36,6 @@ pub(super) struct Access {
 /// A memory of the running instance.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// Where plain accesses look: the memory itself, but [`NOTHING`] for a shared one. So they need not ask
-    /// whether it is shared until the address is found outside.
-    plain: *const VmMemory,
     vm: *const VmMemory,
     /// The bits of a slot that are an address: 32 or all.
     mask: u64,
@@ -43,45 +43,51 @@ pub(super) struct View {
 
 impl View {
     /// The view of an instance without memories.
-    pub(super) const NONE: Self = Self { plain: &raw const NOTHING.0, vm: std::ptr::null(), mask: 0 };
+    pub(super) const NONE: Self = Self { vm: std::ptr::null(), mask: 0 };
 
     /// The view of a memory whose addresses are the bits `mask` of a slot.
-    pub(super) fn new(vm: *const VmMemory, mask: u64, is_shared: bool) -> Self {
-        Self { plain: if is_shared { &raw const NOTHING.0 } else { vm }, vm, mask }
+    pub(super) fn new(vm: *const VmMemory, mask: u64) -> Self {
+        Self { vm, mask }
     }
 
     pub(super) fn is_none(self) -> bool {
         self.vm.is_null()
     }
 
-    fn is_shared(self) -> bool {
-        !std::ptr::eq(self.plain, self.vm)
-    }
-
-    /// The host address of `size` bytes, if they are inside.
+    /// The host address of `size` bytes, if they are inside the plain length.
     ///
     /// # Safety
-    /// `vm` is live, and one of this view's two.
+    /// The memory is live.
     #[inline(always)]
-    unsafe fn address(self, vm: *const VmMemory, addr: u64, offset: u64, size: usize) -> Option<*mut u8> {
+    unsafe fn plain_address(self, addr: u64, offset: u64, size: usize) -> Option<*mut u8> {
         // SAFETY: said by the caller.
-        let length = unsafe { (*vm).length.load(Ordering::Acquire) };
-        // SAFETY: as above; the base never changes.
-        let base = unsafe { (*vm).base };
+        let length = unsafe { (*self.vm).plain_length.load(Ordering::Acquire) };
+        // SAFETY: said by the caller.
+        unsafe { self.address_below(length, addr, offset, size) }
+    }
+
+    /// The host address of `size` bytes, if they are inside the memory; what is there may not allow the access.
+    ///
+    /// # Safety
+    /// The memory is live.
+    unsafe fn any_address(self, addr: u64, offset: u64, size: usize) -> Option<*mut u8> {
+        // SAFETY: said by the caller.
+        let length = unsafe { (*self.vm).length.load(Ordering::Acquire) };
+        // SAFETY: said by the caller.
+        unsafe { self.address_below(length, addr, offset, size) }
+    }
+
+    /// # Safety
+    /// The memory is live.
+    #[inline(always)]
+    unsafe fn address_below(self, length: u64, addr: u64, offset: u64, size: usize) -> Option<*mut u8> {
+        // SAFETY: said by the caller; the base never changes.
+        let base = unsafe { (*self.vm).base };
         let start = (addr & self.mask).checked_add(offset)?;
         let last = length.checked_sub(size as u64)?;
         if start <= last { Some(base.wrapping_add(start as usize)) } else { None }
     }
 }
-
-/// A memory without bytes.
-struct NoMemory(VmMemory);
-
-// SAFETY: nothing changes it, and nothing is behind its pointers.
-unsafe impl Sync for NoMemory {}
-
-static NOTHING: NoMemory =
-    NoMemory(VmMemory { base: std::ptr::null_mut(), length: AtomicU64::new(0), host: std::ptr::null_mut() });
 
 impl Access {
     /// The host address of an atomic access. It is checked to be a multiple of the size before it is
@@ -98,8 +104,19 @@ impl Access {
             return Err(TrapCode::UnalignedAtomic);
         }
         // SAFETY: said by the caller.
-        let at = unsafe { self.memory.address(self.memory.vm, addr, self.offset, T::SIZE) };
+        let at = unsafe { self.memory.any_address(addr, self.offset, T::SIZE) };
         at.ok_or(TrapCode::MemoryOutOfBounds)
+    }
+
+    /// The memory, if an atomic access to this host address may fault.
+    ///
+    /// # Safety
+    /// As for [`Access::read`]; the address is one that [`Access::atomic_address`] gave.
+    pub(super) unsafe fn lent_at<'a>(self, at: *mut u8) -> Option<&'a LinearMemory> {
+        // SAFETY: said by the caller.
+        let memory = unsafe { LinearMemory::from_vm(self.memory.vm) };
+        let offset = (at.addr() - memory.base().addr()) as u64;
+        (memory.sharing().is_none() && offset >= memory.plain_len()).then_some(memory)
     }
 
     /// Reads the bytes of one access.
@@ -111,53 +128,46 @@ impl Access {
         // SAFETY: said by the caller.
         let addr = unsafe { regs.get::<u64>(self.addr) };
         // SAFETY: said by the caller.
-        let Some(at) = (unsafe { self.memory.address(self.memory.plain, addr, self.offset, T::SIZE) }) else {
+        let Some(at) = (unsafe { self.memory.plain_address(addr, self.offset, T::SIZE) }) else {
             let mut bytes = T::Bytes::default();
             // SAFETY: said by the caller.
-            unsafe { self.read_raced(addr, bytes.as_mut()) }?;
+            unsafe { self.read_beyond(addr, bytes.as_mut()) }?;
             return Ok(T::from_memory(bytes));
         };
         // SAFETY: `address` put the bytes inside the memory; `Bytes` is an array of bytes of that size.
         Ok(T::from_memory(unsafe { at.cast::<T::Bytes>().read_unaligned() }))
     }
 
-    /// Reads from a shared memory; from any other, the address is known to be outside.
+    /// Reads what does not lie inside the plain length.
     ///
     /// # Safety
     /// As for [`Access::read`].
     #[cold]
     #[inline(never)]
-    unsafe fn read_raced(self, addr: u64, into: &mut [u8]) -> Result<(), TrapCode> {
+    unsafe fn read_beyond(self, addr: u64, into: &mut [u8]) -> Result<(), TrapCode> {
         // SAFETY: said by the caller.
-        let at = unsafe { self.raced_address(addr, into.len()) }?;
-        // SAFETY: `raced_address` put the bytes inside the memory.
-        unsafe { raced::copy_out(at, into) };
-        Ok(())
+        let at = unsafe { self.memory.any_address(addr, self.offset, into.len()) };
+        let at = at.ok_or(TrapCode::MemoryOutOfBounds)?;
+        // SAFETY: said by the caller.
+        let memory = unsafe { LinearMemory::from_vm(self.memory.vm) };
+        // SAFETY: `any_address` put the bytes inside the memory.
+        unsafe { memory.read_any(at, into) }
     }
 
-    /// As [`Access::read_raced`], for writes.
+    /// As [`Access::read_beyond`], for writes.
     ///
     /// # Safety
     /// As for [`Access::read`].
     #[cold]
     #[inline(never)]
-    unsafe fn write_raced(self, addr: u64, from: &[u8]) -> Result<(), TrapCode> {
+    unsafe fn write_beyond(self, addr: u64, from: &[u8]) -> Result<(), TrapCode> {
         // SAFETY: said by the caller.
-        let at = unsafe { self.raced_address(addr, from.len()) }?;
-        // SAFETY: `raced_address` put the bytes inside the memory.
-        unsafe { raced::copy_in(at, from) };
-        Ok(())
-    }
-
-    /// # Safety
-    /// As for [`Access::read`].
-    unsafe fn raced_address(self, addr: u64, size: usize) -> Result<*mut u8, TrapCode> {
-        if !self.memory.is_shared() {
-            return Err(TrapCode::MemoryOutOfBounds);
-        }
+        let at = unsafe { self.memory.any_address(addr, self.offset, from.len()) };
+        let at = at.ok_or(TrapCode::MemoryOutOfBounds)?;
         // SAFETY: said by the caller.
-        let at = unsafe { self.memory.address(self.memory.vm, addr, self.offset, size) };
-        at.ok_or(TrapCode::MemoryOutOfBounds)
+        let memory = unsafe { LinearMemory::from_vm(self.memory.vm) };
+        // SAFETY: `any_address` put the bytes inside the memory.
+        unsafe { memory.write_any(at, from) }
     }
 
     /// Writes the bytes of one access.
@@ -169,9 +179,9 @@ impl Access {
         // SAFETY: said by the caller.
         let addr = unsafe { regs.get::<u64>(self.addr) };
         // SAFETY: said by the caller.
-        let Some(at) = (unsafe { self.memory.address(self.memory.plain, addr, self.offset, T::SIZE) }) else {
+        let Some(at) = (unsafe { self.memory.plain_address(addr, self.offset, T::SIZE) }) else {
             // SAFETY: said by the caller.
-            return unsafe { self.write_raced(addr, value.to_memory().as_ref()) };
+            return unsafe { self.write_beyond(addr, value.to_memory().as_ref()) };
         };
         // SAFETY: `address` put the bytes inside the memory; `Bytes` is an array of bytes of that size.
         unsafe { at.cast::<T::Bytes>().write_unaligned(value.to_memory()) };

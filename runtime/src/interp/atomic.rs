@@ -2,7 +2,8 @@
 //!
 //! # Safety
 //! Trusts: an address that [`Access::atomic_address`] gave is inside its memory, which never shrinks,
-//! and a multiple of the size of the access. Whoever else touches these bytes, on any thread, does it
+//! and a multiple of the size of the access. Where what is lent lies, the access is careful instead of a cell's
+//! ([`Place`]). Whoever else touches these bytes, on any thread, does it
 //! atomically, or races by the guest's own fault and through no Rust reference.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -18,6 +19,7 @@ use super::bulk::not_bulk;
 use super::machine::Machine;
 use super::slots::Regs;
 use crate::services;
+use crate::vm::memory::LinearMemory;
 
 /// The atomic cells of the sizes that rows name.
 #[allow(non_camel_case_types, reason = "the names are the table's")]
@@ -28,13 +30,80 @@ mod cell {
     pub(super) type u64 = super::AtomicU64;
 }
 
-/// The cell of an access: evaluates to a reference, or leaves with the trap.
-macro_rules! cell {
+/// Where an atomic access goes.
+enum Place<'a, C> {
+    Cell(&'a C),
+    /// To bytes that may fault: the memory, and where in it.
+    Lent(&'a LinearMemory, *mut u8),
+}
+
+macro_rules! places {
+    ($($raw:ident in $cell:ident;)*) => {$(
+        impl Place<'_, $cell> {
+            fn load(&self) -> Result<$raw, TrapCode> {
+                let (memory, at) = match self {
+                    Self::Cell(cell) => return Ok(cell.load(SeqCst)),
+                    Self::Lent(memory, at) => (memory, *at),
+                };
+                let mut bytes = [0; size_of::<$raw>()];
+                // SAFETY: the word is inside the memory.
+                unsafe { memory.read_any(at, &mut bytes) }?;
+                Ok($raw::from_ne_bytes(bytes))
+            }
+
+            fn compare_exchange(&self, old: $raw, new: $raw) -> Result<$raw, TrapCode> {
+                match self {
+                    Self::Cell(cell) => Ok(cell.compare_exchange(old, new, SeqCst, SeqCst).unwrap_or_else(|old| old)),
+                    Self::Lent(memory, at) => {
+                        // SAFETY: the word is inside the memory, and aligned.
+                        let found = unsafe { memory.exchange_any(*at, size_of::<$raw>(), old.into(), new.into()) };
+                        found.map(|found| found as $raw)
+                    }
+                }
+            }
+
+            fn update(&self, modify: impl Fn($raw) -> $raw) -> Result<$raw, TrapCode> {
+                if let Self::Cell(cell) = self {
+                    return Ok(cell.update(SeqCst, SeqCst, modify));
+                }
+                let mut old = self.load()?;
+                loop {
+                    match self.compare_exchange(old, modify(old))? {
+                        found if found == old => return Ok(old),
+                        found => old = found,
+                    }
+                }
+            }
+
+            fn store(&self, new: $raw) -> Result<(), TrapCode> {
+                match self {
+                    Self::Cell(cell) => cell.store(new, SeqCst),
+                    Self::Lent(..) => drop(self.update(|_| new)?),
+                }
+                Ok(())
+            }
+        }
+    )*};
+}
+
+places! {
+    u8 in AtomicU8;
+    u16 in AtomicU16;
+    u32 in AtomicU32;
+    u64 in AtomicU64;
+}
+
+/// The place of an access, or leaves with the trap.
+macro_rules! place {
     ($access:ident, $regs:ident, $raw:ident) => {{
         // SAFETY: said by the caller.
         let at = unsafe { $access.atomic_address::<$raw>($regs) }?;
-        // SAFETY: the bytes are inside the memory and aligned; see the head of the file.
-        unsafe { cell::$raw::from_ptr(at.cast()) }
+        // SAFETY: said by the caller.
+        match unsafe { $access.lent_at(at) } {
+            Some(memory) => Place::Lent(memory, at),
+            // SAFETY: the bytes are inside the memory and aligned; see the head of the file.
+            None => Place::Cell(unsafe { cell::$raw::from_ptr(at.cast()) }),
+        }
     }};
 }
 
@@ -65,7 +134,7 @@ macro_rules! load_rows {
         #[inline(never)]
         pub(super) unsafe fn load(regs: Regs, op: Op, dst: Slot, access: Access) -> Result<(), TrapCode> {
             match op {
-                $(Op::$op => result!(regs, dst, $raw, cell!(access, regs, $raw).load(SeqCst)),)*
+                $(Op::$op => result!(regs, dst, $raw, place!(access, regs, $raw).load()?),)*
                 _ => super::rows::not_a_row(op),
             }
             Ok(())
@@ -82,7 +151,7 @@ macro_rules! store_rows {
         #[inline(never)]
         pub(super) unsafe fn store(regs: Regs, op: Op, value: Slot, access: Access) -> Result<(), TrapCode> {
             match op {
-                $(Op::$op => cell!(access, regs, $raw).store(operand!(regs, value, $raw).to_le(), SeqCst),)*
+                $(Op::$op => place!(access, regs, $raw).store(operand!(regs, value, $raw).to_le())?,)*
                 _ => super::rows::not_a_row(op),
             }
             Ok(())
@@ -108,7 +177,7 @@ macro_rules! rmw_rows {
                         let new: $raw = $eval;
                         new.to_le()
                     };
-                    result!(regs, dst, $raw, cell!(access, regs, $raw).update(SeqCst, SeqCst, modify));
+                    result!(regs, dst, $raw, place!(access, regs, $raw).update(modify)?);
                 })*
                 _ => super::rows::not_a_row(op),
             }
@@ -131,8 +200,7 @@ macro_rules! cmpxchg_rows {
                 $(Op::$op => {
                     let expected = operand!(regs, expected, $raw).to_le();
                     let replacement = operand!(regs, replacement, $raw).to_le();
-                    let cell = cell!(access, regs, $raw);
-                    let (Ok(old) | Err(old)) = cell.compare_exchange(expected, replacement, SeqCst, SeqCst);
+                    let old = place!(access, regs, $raw).compare_exchange(expected, replacement)?;
                     result!(regs, dst, $raw, old);
                 })*
                 _ => super::rows::not_a_row(op),

@@ -195,7 +195,7 @@ impl Machine {
         let vm = unsafe { access::memory(self.vmctx, &self.instance().layout, index) };
         // SAFETY: linked memories are those of live `LinearMemory` records.
         let ty = unsafe { LinearMemory::from_vm(vm) }.ty();
-        View::new(vm, address_mask(ty.memory64), ty.shared)
+        View::new(vm, address_mask(ty.memory64))
     }
 
     fn first_memory(&self) -> View {

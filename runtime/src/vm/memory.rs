@@ -5,8 +5,8 @@
 //! explicit mode                │ the most the memory may reach    │ one host page
 //! ```
 //!
-//! Invariants: the bytes `base..base + length` are readable and writable; from the end of `length`'s
-//! host page on, the reservation is inaccessible. `length` only grows, and never past the declared
+//! Invariants: the bytes `base..base + length` are readable and writable, but those in windows for sharing, which
+//! are what is lent ([`super::lending`]); from the end of `length`'s host page on, the reservation is inaccessible. `length` only grows, and never past the declared
 //! maximum, the specification's, or the reservation. After creation only `length` changes, so that
 //! every method takes a shared reference. A memory made for sharing grows under a lock of its own, and
 //! its length is published after the pages behind it are accessible: whatever thread reads a length
@@ -18,18 +18,17 @@
 //! Rust references to guest bytes are never made here.
 
 use std::fmt;
-use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aura_host_abi::vm::{MEMORY_GUARD, VmMemory};
-use aura_host_abi::{GuestMemory, MemoryType, TrapCode};
+use aura_host_abi::{GuestMemory, MemoryType, TrapCode, raced};
 use region::{Allocation, Protection};
-use rustix::fs::SealFlags;
-use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::Bounds;
+use crate::arch::careful;
+use crate::vm::lending::{Failed, Lending};
 use crate::vm::parking::Parking;
 use crate::vm::placed::Placed;
 
@@ -51,6 +50,8 @@ pub struct LinearMemory {
     ty: MemoryType,
     bounds: Bounds,
     sharing: Option<Sharing>,
+    /// Windows and loans, once there is a window.
+    lending: OnceLock<Arc<Lending>>,
 }
 
 /// What a memory has that instances of several stores use.
@@ -68,8 +69,8 @@ pub enum MemoryError {
     Limit { bytes: u64, limit: u64 },
     /// The system refused the address space or the memory.
     System { bytes: u64, source: region::Error },
-    /// Host memory cannot be mapped there.
-    Map(String),
+    /// A window for sharing cannot be added.
+    Window(String),
 }
 
 impl fmt::Display for MemoryError {
@@ -79,7 +80,7 @@ impl fmt::Display for MemoryError {
                 write!(f, "a memory of {bytes} bytes at the start passes the limit of {limit} bytes")
             }
             Self::System { bytes, source } => write!(f, "reserving {bytes} bytes for a memory: {source}"),
-            Self::Map(reason) => write!(f, "mapping host memory into a memory: {reason}"),
+            Self::Window(reason) => write!(f, "adding a window for sharing to a memory: {reason}"),
         }
     }
 }
@@ -114,9 +115,11 @@ impl LinearMemory {
         let base = reservation.as_ptr::<u8>().cast_mut().wrapping_add(before as usize);
         let capacity = capacity.min(declared);
         let mut memory = Box::<Self>::new_uninit();
-        let vm = VmMemory { base, length: AtomicU64::new(0), host: memory.as_mut_ptr().cast() };
+        let [length, plain_length] = [const { AtomicU64::new(0) }; 2];
+        let vm = VmMemory { base, length, plain_length, host: memory.as_mut_ptr().cast() };
         let sharing = ty.shared.then(Sharing::default);
-        let memory = Box::write(memory, Self { vm: Placed::new(vm), base, reservation, capacity, ty, bounds, sharing });
+        let (vm, lending) = (Placed::new(vm), OnceLock::new());
+        let memory = Box::write(memory, Self { vm, base, reservation, capacity, ty, bounds, sharing, lending });
         memory.set_length(initial).map_err(|source| MemoryError::System { bytes: initial, source })?;
         Ok(memory)
     }
@@ -181,10 +184,121 @@ impl LinearMemory {
     /// The view that host functions get of it, as long as it is now.
     pub(crate) fn view(&self) -> GuestMemory<'_> {
         match self.sharing {
+            None if self.lending.get().is_some() => {
+                let copy = careful::copy_or_fail;
+                // SAFETY: the bytes below the plain length stay mapped readable and writable while the memory lives;
+                // the copy is for what may fault, and a window needs the handler of faults to be there.
+                unsafe { GuestMemory::from_raw_lent(self.base, self.byte_len(), self.plain_len(), copy) }
+            }
             // SAFETY: the bytes below the length stay mapped readable and writable while the memory lives.
             None => unsafe { GuestMemory::from_raw(self.base, self.byte_len()) },
             // SAFETY: as above.
             Some(_) => unsafe { GuestMemory::from_raw_shared(self.base, self.byte_len()) },
+        }
+    }
+
+    /// How far its bytes are ordinary ones: readable, writable and nobody else's.
+    pub(crate) fn plain_len(&self) -> u64 {
+        self.vm.plain_length.load(Ordering::SeqCst)
+    }
+
+    /// Windows and loans, if there is a window.
+    pub(crate) fn lending(&self) -> Option<&Arc<Lending>> {
+        self.lending.get()
+    }
+
+    /// Why an access at a host address failed, if something lent is the reason.
+    pub(crate) fn explain(&self, host: usize, is_cut_off: bool) -> Option<Failed> {
+        self.lending.get()?.explain((host as u64).wrapping_sub(self.base.addr() as u64), is_cut_off)
+    }
+
+    /// Copies out bytes inside the length, whatever is there: the way of all Rust code beyond the plain length.
+    ///
+    /// # Errors
+    /// The trap, if what is lent does not allow it.
+    ///
+    /// # Safety
+    /// The range is inside the memory.
+    pub(crate) unsafe fn read_any(&self, at: *const u8, into: &mut [u8]) -> Result<(), TrapCode> {
+        if self.sharing.is_some() {
+            // SAFETY: said by the caller.
+            unsafe { raced::copy_out(at, into) };
+            return Ok(());
+        }
+        let copied = match into.len() {
+            // SAFETY: said by the caller; windows need the handler of faults to be there.
+            size @ (1 | 2 | 4 | 8) => {
+                unsafe { careful::load(at, size) }.map(|word| into.copy_from_slice(&word.to_ne_bytes()[..size]))
+            }
+            // SAFETY: as above.
+            len => unsafe { careful::copy(into.as_mut_ptr(), at, len) },
+        };
+        copied.map_err(|fault| self.failed(fault))
+    }
+
+    /// Copies in bytes inside the length, whatever is there.
+    ///
+    /// # Errors
+    /// As for [`LinearMemory::read_any`]; an unknown part is then written.
+    ///
+    /// # Safety
+    /// As for [`LinearMemory::read_any`].
+    pub(crate) unsafe fn write_any(&self, at: *mut u8, from: &[u8]) -> Result<(), TrapCode> {
+        if self.sharing.is_some() {
+            // SAFETY: said by the caller.
+            unsafe { raced::copy_in(at, from) };
+            return Ok(());
+        }
+        // SAFETY: as in `read_any`.
+        unsafe { careful::copy(at, from.as_ptr(), from.len()) }.map_err(|fault| self.failed(fault))
+    }
+
+    /// Exchanges an aligned word inside the length if it is `old`; what it was. Not for shared memories.
+    ///
+    /// # Errors
+    /// As for [`LinearMemory::read_any`].
+    ///
+    /// # Safety
+    /// As for [`LinearMemory::read_any`].
+    pub(crate) unsafe fn exchange_any(&self, at: *mut u8, size: usize, old: u64, new: u64) -> Result<u64, TrapCode> {
+        // SAFETY: as in `read_any`.
+        unsafe { careful::exchange(at, size, old, new) }.map_err(|fault| self.failed(fault))
+    }
+
+    /// The trap for an access of Rust code that faulted.
+    #[cold]
+    fn failed(&self, fault: careful::Faulted) -> TrapCode {
+        self.lending.get().map_or(TrapCode::MemoryOutOfBounds, |lending| lending.note(fault))
+    }
+
+    /// Grows by `bytes`, rounded up to whole pages of the memory, in which there is nothing until something is lent;
+    /// returns where they begin.
+    ///
+    /// # Errors
+    /// If the memory's type, its maximum or the limits of its store forbid it.
+    pub(crate) fn add_window(&self, bytes: u64, allow: impl FnOnce(u64, u64) -> bool) -> Result<u64, MemoryError> {
+        let wrong = |reason: String| Err(MemoryError::Window(reason));
+        if self.sharing.is_some() {
+            return wrong("several stores use the memory, and a loan is for one".to_owned());
+        }
+        let page = self.ty.page_size();
+        if !page.is_multiple_of(region::page::size() as u64) {
+            return wrong("the memory has pages of its own size; windows need pages of 64 KiB".to_owned());
+        }
+        let start = self.byte_len();
+        let end = bytes.checked_next_multiple_of(page).and_then(|bytes| start.checked_add(bytes));
+        match end {
+            Some(end) if bytes > 0 && end <= self.capacity => {
+                if !allow(start, end) {
+                    return wrong(format!("{bytes} bytes pass the limits of its store"));
+                }
+                let lending = self.lending.get_or_init(|| Arc::new(Lending::new(self.base)));
+                lending.add_window(start..end);
+                // `plain_length` stays where it is, from now on for good.
+                self.vm.length.store(end, Ordering::SeqCst);
+                Ok(start)
+            }
+            _ => wrong(format!("{bytes} bytes behind {start} pass its maximum of {}", self.capacity)),
         }
     }
 
@@ -220,41 +334,6 @@ impl LinearMemory {
         Some(old >> self.ty.page_size_log2)
     }
 
-    /// Maps the first `len` bytes of a memfd over the guest's bytes from `at`, in place.
-    ///
-    /// With `writable`, guest and host share the bytes; without it the guest reads the host's pages,
-    /// and a page it writes becomes its own copy. The mapping stays until the memory is dropped.
-    ///
-    /// # Errors
-    /// If `at` or `len` is not a multiple of the host's page size, the range is not inside the memory,
-    /// or the file could become shorter than `len` (it needs the seal `F_SEAL_SHRINK`).
-    pub fn map_host_pages(&self, at: u64, fd: impl AsFd, len: u64, writable: bool) -> Result<(), MemoryError> {
-        let wrong = |reason: &str| Err(MemoryError::Map(reason.to_owned()));
-        let page = region::page::size() as u64;
-        if len == 0 || !at.is_multiple_of(page) || !len.is_multiple_of(page) {
-            return wrong("offset and length must be multiples of the host's page size");
-        }
-        if at.checked_add(len).is_none_or(|end| end > self.byte_len()) {
-            return wrong("the range is not inside the memory");
-        }
-        let system = |error: rustix::io::Errno| MemoryError::Map(error.to_string());
-        if !rustix::fs::fcntl_get_seals(&fd).map_err(system)?.contains(SealFlags::SHRINK) {
-            return wrong("the file is not sealed against shrinking");
-        }
-        if u64::try_from(rustix::fs::fstat(&fd).map_err(system)?.st_size).is_ok_and(|size| size < len) {
-            return wrong("the file is shorter than the range");
-        }
-        let sharing = if writable { MapFlags::SHARED } else { MapFlags::PRIVATE };
-        let flags = sharing | MapFlags::FIXED;
-        let place = self.base().wrapping_add(at as usize);
-        // SAFETY: the range lies inside `length`, so that the fixed mapping replaces accessible pages of
-        // this reservation only; it stays readable and writable, and the sealed file cannot shrink
-        // below it. No Rust reference to guest bytes exists.
-        unsafe { rustix::mm::mmap(place.cast(), len as usize, ProtFlags::READ | ProtFlags::WRITE, flags, fd, 0) }
-            .map_err(system)?;
-        Ok(())
-    }
-
     /// Makes bytes up to `new` accessible and publishes the length.
     fn set_length(&self, new: u64) -> region::Result<()> {
         let page = region::page::size() as u64;
@@ -267,7 +346,18 @@ impl LinearMemory {
             unsafe { region::protect(from, (wanted - accessible) as usize, Protection::READ_WRITE) }?;
         }
         self.vm.length.store(new, Ordering::SeqCst);
+        if self.sharing.is_none() && self.lending.get().is_none() {
+            self.vm.plain_length.store(new, Ordering::SeqCst);
+        }
         Ok(())
+    }
+}
+
+impl Drop for LinearMemory {
+    fn drop(&mut self) {
+        if let Some(lending) = self.lending.get() {
+            lending.close();
+        }
     }
 }
 
@@ -312,7 +402,6 @@ fn reserve(before: u64, capacity: u64, after: u64) -> Result<Allocation, MemoryE
 mod tests {
     use super::*;
     use aura_host_abi::Limits64;
-    use rustix::fs::MemfdFlags;
 
     const PAGE: u64 = 65536;
 
@@ -442,41 +531,5 @@ mod tests {
         // SAFETY: `memory` lives.
         let found = unsafe { LinearMemory::from_vm(memory.vm()) };
         assert!(std::ptr::eq(found, &*memory));
-    }
-
-    fn buffer(len: usize, seals: SealFlags) -> std::os::fd::OwnedFd {
-        let fd = rustix::fs::memfd_create("buffer", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memfd");
-        rustix::io::write(&fd, &vec![42; len]).expect("fill");
-        rustix::fs::fcntl_add_seals(&fd, seals).expect("seal");
-        fd
-    }
-
-    #[test]
-    fn host_pages_are_shared_or_copied_on_write() {
-        let len = 2 * region::page::size() as u64;
-        for (writable, seen) in [(true, 9), (false, 42)] {
-            let fd = buffer(len as usize, SealFlags::SHRINK);
-            let memory = made(ty(2, None), Bounds::Guard);
-            memory.map_host_pages(PAGE, &fd, len, writable).expect("map");
-            assert_eq!((byte(&memory, PAGE - 1), byte(&memory, PAGE), byte(&memory, PAGE + len)), (0, 42, 0));
-            set_byte(&memory, PAGE, 9);
-            let mut first = [0];
-            rustix::io::pread(&fd, &mut first, 0).expect("read");
-            assert_eq!(first, [seen]);
-            memory.grow(1, |_, _| true).expect("growth beside a mapping");
-        }
-    }
-
-    #[test]
-    fn host_pages_that_do_not_fit_are_refused() {
-        let page = region::page::size() as u64;
-        let memory = made(ty(1, None), Bounds::Guard);
-        let fd = buffer(page as usize, SealFlags::SHRINK);
-        for (at, len) in [(1, page), (0, 1), (0, 0), (PAGE, page), (u64::MAX - page + 1, page), (0, 2 * page)] {
-            assert!(memory.map_host_pages(at, &fd, len, true).is_err(), "{at:#x} {len:#x}");
-        }
-        let open = buffer(page as usize, SealFlags::empty());
-        let error = memory.map_host_pages(0, &open, page, true).expect_err("unsealed");
-        assert!(error.to_string().contains("sealed"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod instance;
+pub(crate) mod lending;
 pub(crate) mod memory;
 pub(crate) mod object;
 pub(crate) mod parking;
