@@ -20,7 +20,7 @@
 //!
 //! Words that other threads change are atomic: the interrupt word, the entry words, the import cells.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::services::VmServices;
@@ -159,7 +159,9 @@ pub struct VmCtx {
     pub entries: *const VmFuncEntry,
     /// The instance's data in the engine.
     pub host: *mut (),
-    pub padding: u64,
+    /// A host function that the instance imports panicked: nothing of it is called again.
+    pub poisoned: Cell<bool>,
+    pub padding: [u8; 7],
 }
 
 /// What a reference to a function points to: immutable once published.
@@ -184,8 +186,8 @@ pub struct VmFuncRef {
 pub struct VmHostFunc {
     pub store: *mut VmStore,
     pub entries: *const VmFuncEntry,
-    /// The engine's record of the function.
-    pub func: *const (),
+    /// Code that takes the arguments in registers, behind a word of its entry that notes the exit; null if there is none.
+    pub direct: *const (),
     /// The instance that imports it, null if called by the host itself.
     pub home: *mut VmCtx,
 }

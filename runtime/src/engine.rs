@@ -238,8 +238,8 @@ struct Inner {
     jit: Option<Jit>,
     /// None if whoever needs compiled code compiles it.
     workers: Option<Workers>,
-    /// One entry per type for all host functions of the type.
-    host_entries: Mutex<HashMap<u32, Box<VmFuncEntry>>>,
+    /// One entry per type for all host functions of the type, and one for those that take registers.
+    host_entries: Mutex<HashMap<(u32, bool), Box<VmFuncEntry>>>,
 }
 
 /// The compiled tier's share of an engine: the compiler, and stubs that serve every module.
@@ -342,12 +342,15 @@ impl Engine {
         self.inner.jit.as_ref().map(|jit| &jit.compiler)
     }
 
-    /// The entry that all host functions of this type share.
-    pub(crate) fn host_entry(&self, type_id: u32) -> *const VmFuncEntry {
+    /// The entry that all host functions of this type share; `is_direct` says that they take registers
+    /// ([`aura_host_abi::vm::VmHostFunc::direct`]).
+    pub(crate) fn host_entry(&self, type_id: u32, is_direct: bool) -> *const VmFuncEntry {
+        let first =
+            if is_direct { arch::call_host as *mut () } else { arch::lazy_regs(self.inner.types.func(type_id)) };
         let mut entries = self.inner.host_entries.lock().expect("holders of this lock do not panic");
-        let entry = entries.entry(type_id).or_insert_with(|| {
+        let entry = entries.entry((type_id, is_direct)).or_insert_with(|| {
             Box::new(VmFuncEntry {
-                regs_entry: AtomicPtr::new(arch::lazy_regs(self.inner.types.func(type_id))),
+                regs_entry: AtomicPtr::new(first),
                 slots_entry: AtomicPtr::new(host::host_entry as *mut ()),
                 tail_entry: AtomicPtr::default(),
                 owner: std::ptr::from_ref(&*self.inner).cast(),

@@ -9,6 +9,7 @@
 //! Trusts: the `vmctx` of a host function's [`VmFuncRef`] is the [`VmHostFunc`] at the start of a
 //! [`HostRecord`], which its store keeps until it is dropped.
 
+use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -44,7 +45,40 @@ pub(crate) struct HostFunc {
     pub(crate) name: String,
     pub(crate) ty: FuncType,
     pub(crate) gate: Option<Gate>,
-    pub(crate) body: Box<Body>,
+    pub(crate) body: HostBody,
+}
+
+/// What a host function does.
+pub struct HostBody {
+    pub(crate) slots: Box<Body>,
+    /// The same for arguments in registers, where they fit.
+    pub(crate) direct: Option<Direct>,
+}
+
+/// A closure as compiled code calls it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Direct {
+    /// Takes the registers of [`arch::enter_registers`], the function's [`VmHostFunc`] as the instance.
+    pub(crate) code: *const (),
+    /// The closure, which [`HostBody::slots`] owns.
+    pub(crate) closure: *const (),
+}
+
+// SAFETY: the pointers are to code and to a closure that can be shared and sent, which `slots` is bound to.
+unsafe impl Send for HostBody {}
+// SAFETY: as above.
+unsafe impl Sync for HostBody {}
+
+impl fmt::Debug for HostBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostBody").field("direct", &self.direct).finish_non_exhaustive()
+    }
+}
+
+impl From<Box<Body>> for HostBody {
+    fn from(slots: Box<Body>) -> Self {
+        Self { slots, direct: None }
+    }
 }
 
 impl fmt::Debug for HostFunc {
@@ -81,6 +115,8 @@ pub(crate) struct HostRecord {
     pub(crate) func: Arc<HostFunc>,
     /// What opens the gate; empty in the denial stub that a fresh import vector holds.
     capabilities: Vec<Arc<Capability>>,
+    /// [`Direct::closure`], null if there is none.
+    closure: *const (),
 }
 
 impl HostRecord {
@@ -92,10 +128,12 @@ impl HostRecord {
         capabilities: Vec<Arc<Capability>>,
     ) -> *const VmFuncRef {
         let type_id = store.engine.types().intern(&func.ty).expect("its type was checked when the function was made");
-        let entry = store.engine.host_entry(type_id);
-        let vm = VmHostFunc { store: store.vm(), entries: std::ptr::null(), func: std::ptr::null(), home };
+        let direct = func.body.direct.filter(|_| func.gate.is_none());
+        let entry = store.engine.host_entry(type_id, direct.is_some());
+        let (code, closure) = direct.map_or((std::ptr::null(), std::ptr::null()), |d| (d.code, d.closure));
+        let vm = VmHostFunc { store: store.vm(), entries: std::ptr::null(), direct: code, home };
         let func_ref = VmFuncRef { entry, vmctx: std::ptr::null_mut(), type_id, padding: 0 };
-        let mut record = Box::new(Self { vm, func_ref, func, capabilities });
+        let mut record = Box::new(Self { vm, func_ref, func, capabilities, closure });
         record.func_ref.vmctx = (&raw mut *record).cast();
         store.host_records.push(record);
         let record = store.host_records.last().expect("just pushed");
@@ -130,7 +168,7 @@ impl HostRecord {
     fn run(&self, store: *mut StoreData, slots: &mut [u64]) -> Result<()> {
         let context = HostContext { store, home: self.vm.home };
         match &self.func.gate {
-            None => (self.func.body)(context, slots),
+            None => (self.func.body.slots)(context, slots),
             Some(gate) => match self.run_plain(gate, context, slots) {
                 Some(result) => result,
                 None => self.run_gated(gate, context, slots),
@@ -144,7 +182,7 @@ impl HostRecord {
     fn run_plain(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Option<Result<()>> {
         let capability = &**self.capabilities.first()?;
         let call = PlainCall { capability, call: capability.begin_plain_call()? };
-        let result = (self.func.body)(context, slots);
+        let result = (self.func.body.slots)(context, slots);
         match call.end() {
             None => Some(result),
             Some(outcome) => Some(self.finish_gated(gate, context, capability, outcome, result)),
@@ -183,7 +221,7 @@ impl HostRecord {
         if capability.is_direct() && !capability.charge_call() {
             return self.deny(gate, context, call, Some(capability), slots);
         }
-        let result = (self.func.body)(context, slots);
+        let result = (self.func.body.slots)(context, slots);
         let outcome = call.end();
         // SAFETY: the body has returned; the store lives.
         let is_audited = unsafe { (*store).audit.sink.is_some() };
@@ -376,21 +414,52 @@ pub(crate) extern "C" fn host_entry(vmctx: *mut VmCtx, _: *const VmFuncEntry, sl
     let store = StoreData::of(vmctx);
     // SAFETY: callers of an entry word pass as many slots as the type needs; nobody else uses them meanwhile.
     let slots = unsafe { slots_of(slots, record.func.ty.call_slots()) };
-    // SAFETY: as below; the borrow ends with the line.
-    let scope = unsafe { &mut *store }.roots.get_mut().begin();
-    let result = catch_unwind(AssertUnwindSafe(|| record.run(store, slots)));
-    // SAFETY: as below; the borrow ends with the line.
-    unsafe { &mut *store }.roots.get_mut().end(scope);
-    let error = match result {
-        Ok(Ok(())) => return Status::Ok,
-        Ok(Err(error)) => error,
-        Err(panic) => {
-            poison(record.vm.home);
-            Error::panic(&format!("{}.{}", record.func.module, record.func.name), &*panic)
+    match record.guarded(store, || record.run(store, slots)) {
+        Ok(()) => Status::Ok,
+        Err(status) => status,
+    }
+}
+
+/// The host function whose [`Direct::code`] was called with `vm`: its closure, its store, and where it is called from.
+///
+/// # Safety
+/// `vm` is what [`arch::call_host`] passed to the code of a closure of type `F`.
+#[inline(always)]
+pub(crate) unsafe fn called<'a, F>(vm: *mut VmCtx) -> (&'a HostRecord, &'a F, HostContext) {
+    // SAFETY: said by the caller: host functions' contexts are records, which live as long as their store.
+    let record = unsafe { &*vm.cast::<HostRecord>().cast_const() };
+    // SAFETY: said by the caller; the record keeps the closure.
+    let closure = unsafe { &*record.closure.cast::<F>() };
+    (record, closure, HostContext { store: StoreData::of(vm), home: record.vm.home })
+}
+
+impl HostRecord {
+    /// Runs the function's body: in a scope of rooted references, stopping panics.
+    ///
+    /// # Errors
+    /// The status by which the caller is to end; the error then waits in the store.
+    #[inline(always)]
+    pub(crate) fn guarded<R>(&self, store: *mut StoreData, body: impl FnOnce() -> Result<R>) -> Result<R, Status> {
+        // SAFETY: as below; the borrow ends with the line.
+        let scope = unsafe { &mut *store }.roots.get_mut().begin();
+        let result = catch_unwind(AssertUnwindSafe(body));
+        // SAFETY: as below; the borrow ends with the line.
+        unsafe { &mut *store }.roots.get_mut().end(scope);
+        match result {
+            Ok(Ok(value)) => Ok(value),
+            // SAFETY: the body has returned; nothing of the store is borrowed on this thread.
+            Ok(Err(error)) => Err(fail(unsafe { &mut *store }, error)),
+            // SAFETY: as above.
+            Err(panic) => Err(self.panicked(unsafe { &mut *store }, &*panic)),
         }
-    };
-    // SAFETY: the body has returned; nothing of the store is borrowed on this thread.
-    fail(unsafe { &mut *store }, error)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn panicked(&self, store: &mut StoreData, panic: &(dyn Any + Send)) -> Status {
+        poison(self.vm.home);
+        fail(store, Error::panic(&format!("{}.{}", self.func.module, self.func.name), panic))
+    }
 }
 
 unsafe fn slots_of<'a>(slots: *mut u64, len: usize) -> &'a mut [u64] {
@@ -404,12 +473,13 @@ unsafe fn slots_of<'a>(slots: *mut u64, len: usize) -> &'a mut [u64] {
 #[cold]
 fn poison(home: *mut VmCtx) {
     if !home.is_null() {
-        // SAFETY: `home` is a live instance; no reference to its data is held across a host call.
-        unsafe { (*InstanceData::from_vmctx(home)).poisoned = true };
+        // SAFETY: `home` is a live instance.
+        unsafe { &(*home).poisoned }.set(true);
     }
 }
 
 #[cold]
+#[inline(never)]
 fn fail(store: &mut StoreData, error: Error) -> Status {
     if error.kind() == ErrorKind::Exception && store.pending_exception != 0 {
         exception::set_pending(store.vm(), std::mem::take(&mut store.pending_exception));

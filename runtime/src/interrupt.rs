@@ -100,6 +100,12 @@ impl StoreShared {
         self.vm.stack_limit.load(SeqCst)
     }
 
+    /// The stack limit as the store's thread finds it at a call: an interrupt of now is seen by guest code.
+    #[inline(always)]
+    pub(crate) fn stack_limit_now(&self) -> usize {
+        self.vm.stack_limit.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     pub(crate) fn interrupt(&self) {
         self.interrupted.store(true, SeqCst);
         self.vm.stack_limit.store(usize::MAX, SeqCst);

@@ -63,6 +63,7 @@ mod signals;
 mod stack;
 mod store;
 mod tail;
+mod thread;
 mod thunks;
 mod tier;
 mod trap;

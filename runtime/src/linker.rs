@@ -17,7 +17,7 @@ use aura_validator::module::ExternType;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::externs::{Extern, Func};
-use crate::host::{self, Body, Gate, HostFunc, HostRecord};
+use crate::host::{self, Body, Gate, HostBody, HostFunc, HostRecord};
 use crate::instance::{Instance, Resolved, describe, instantiate};
 use crate::module::Module;
 use crate::store::{AsContext, AsContextMut, Caller, StoreData, StoreInner};
@@ -81,7 +81,7 @@ impl<T: 'static> Linker<T> {
         &mut self,
         module: &str,
         name: &str,
-        (ty, body): (FuncType, Box<Body>),
+        (ty, body): (FuncType, HostBody),
         gate: Option<Gate>,
     ) -> Result<&mut Self> {
         let func = HostFunc { module: module.to_owned(), name: name.to_owned(), ty, gate, body };
@@ -109,7 +109,7 @@ impl<T: 'static> Linker<T> {
     ) -> Result<&mut Self> {
         ty.params().iter().chain(ty.results()).try_for_each(|ty| self.engine.types().check(*ty))?;
         let body = untyped(&ty, func);
-        self.insert_host(module, name, (ty, body), None)
+        self.insert_host(module, name, (ty, body.into()), None)
     }
 
     /// Defines a host function that an instance may call only while `call:NAME` is granted; without
@@ -160,7 +160,7 @@ impl<T: 'static> Linker<T> {
                 host::with_call(at, slots, |call| (row.call)(context(user), call)).map_err(Error::from)
             });
             let gate = (!row.actions.is_empty()).then_some(Gate { actions: row.actions, denial: row.denial });
-            self.insert_host(row.module, row.name, (ty, body), gate)?;
+            self.insert_host(row.module, row.name, (ty, body.into()), gate)?;
         }
         Ok(self)
     }
@@ -245,7 +245,7 @@ impl<T: 'static> Linker<T> {
                 return Err(unknown(import.module(), import.name(), import.ty()));
             };
             let body: Box<Body> = Box::new(move |_, slots| answer(slots));
-            self.insert_host(import.module(), import.name(), (ty.clone(), body), None)?;
+            self.insert_host(import.module(), import.name(), (ty.clone(), body.into()), None)?;
         }
         Ok(self)
     }

@@ -10,38 +10,16 @@
 //! The handler runs on the thread that faulted, in guest code; it reads the thread's store, looks
 //! the program counter up without a lock, and allocates nothing.
 
-use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-use aura_host_abi::vm::{NULL_PAGE, VmStore};
+use aura_host_abi::vm::NULL_PAGE;
 use aura_jit::registry;
 
 use crate::arch::{self, careful};
 use crate::error::{Error, Result};
 use crate::store::StoreData;
-
-thread_local! {
-    /// The store whose guest code this thread runs, or null.
-    static RUNNING: Cell<*mut VmStore> = const { Cell::new(std::ptr::null_mut()) };
-}
-
-/// Marks a store as running on this thread until dropped.
-pub(crate) struct Running {
-    before: *mut VmStore,
-}
-
-impl Running {
-    pub(crate) fn new(store: *mut VmStore) -> Self {
-        Self { before: RUNNING.replace(store) }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        RUNNING.set(self.before);
-    }
-}
+use crate::thread;
 
 /// The handlers that were there before: SIGSEGV, SIGBUS.
 static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
@@ -99,7 +77,7 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
 
 /// Turns a fault of guest code into a trap; false if it is none.
 fn claim(signal: libc::c_int, address: usize, machine: &mut libc::ucontext_t) -> bool {
-    let store = RUNNING.get();
+    let store = thread::running();
     if store.is_null() {
         return false;
     }

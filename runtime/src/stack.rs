@@ -4,25 +4,13 @@
 //! Trusts: the C library's description of this thread's stack. Gives: attributes are initialised before they are read
 //! and destroyed once.
 
-use std::cell::Cell;
-
 /// Stack that stays free below the limit of guest code: for the frame of the function that finds the
 /// limit passed ([`aura_jit::MAX_FRAME`]), for services, and for host functions.
 const RESERVE: usize = 192 << 10;
 
-thread_local! {
-    static LOWEST: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The lowest address to which guest code may use this thread's stack.
-pub(crate) fn lowest_usable() -> usize {
-    let known = LOWEST.get();
-    if known != 0 {
-        return known;
-    }
-    let lowest = lowest_address().saturating_add(RESERVE);
-    LOWEST.set(lowest);
-    lowest
+/// The lowest address to which guest code may use this thread's stack, asked of the system.
+pub(crate) fn find_lowest_usable() -> usize {
+    lowest_address().saturating_add(RESERVE)
 }
 
 /// The end of this thread's stack, or 0 if the system does not tell.
@@ -49,8 +37,8 @@ mod tests {
     #[test]
     fn the_limit_is_below_here_and_the_same_each_time() {
         let here = crate::arch::stack_pointer();
-        let lowest = super::lowest_usable();
+        let lowest = super::find_lowest_usable();
         assert!(lowest > 0 && lowest < here);
-        assert_eq!(lowest, super::lowest_usable());
+        assert_eq!(lowest, super::find_lowest_usable());
     }
 }

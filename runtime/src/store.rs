@@ -17,6 +17,7 @@ use aura_host_abi::vm::{VmCtx, VmStore, VmTag};
 use aura_host_abi::{GuestMemory, TrapCode};
 
 use crate::audit::{Audit, AuditSink};
+use crate::call::Armed;
 use crate::constant::Typed;
 use crate::engine::{Engine, Strategy};
 use crate::error::{Error, Result};
@@ -84,6 +85,8 @@ pub(crate) struct StoreData {
     pub(crate) deadline: Option<Instant>,
     /// Calls of the host into guest code that have not returned.
     pub(crate) depth: u32,
+    /// What the stack limit was set for last.
+    pub(crate) armed: Armed,
     pub(crate) instances: Vec<Box<InstanceData>>,
     pub(crate) memories: Vec<Box<LinearMemory>>,
     /// Those that instances of this store import or define.
@@ -160,6 +163,7 @@ impl StoreData {
             table_elements: 0,
             deadline: None,
             depth: 0,
+            armed: Armed::default(),
             instances: Vec::new(),
             memories: Vec::new(),
             shared_memories: Vec::new(),

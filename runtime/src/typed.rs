@@ -9,16 +9,21 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
+use aura_host_abi::trap::Status;
+use aura_host_abi::vm::{VmCtx, VmFuncEntry};
 use aura_host_abi::{FuncType, GuestPtr, RefType, ValType};
 
-use crate::call::invoke;
+use crate::arch::{self, Returned};
+use crate::call::{self, invoke};
 use crate::error::{Error, Result};
 use crate::exception::ExnRef;
 use crate::externs::Func;
-use crate::host::{Body, HostFunc, HostRecord};
+use crate::host::{self, Body, Direct, HostBody, HostContext, HostFunc, HostRecord};
 use crate::refs::{Kind, Rooted};
 use crate::store::{AsContext, AsContextMut, Caller, StoreData, StoreInner};
+use crate::thread::{self, ThisThread};
 use crate::value::{ExternRef, Val, read_slots, write_slots};
 
 mod sealed {
@@ -40,6 +45,57 @@ pub trait WasmTy: Sealed + Copy + Send + 'static {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct StoreKey<'a>(&'a StoreData);
+
+/// Arguments or a result in registers, filled and taken in order.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Registers {
+    pub(crate) ints: [u64; arch::INTS],
+    pub(crate) floats: [u64; arch::FLOATS],
+    next_int: usize,
+    next_float: usize,
+}
+
+impl Registers {
+    #[inline(always)]
+    fn next(&mut self, is_float: bool) -> &mut u64 {
+        let (list, next): (&mut [u64], _) = match is_float {
+            false => (&mut self.ints, &mut self.next_int),
+            true => (&mut self.floats, &mut self.next_float),
+        };
+        *next += 1;
+        &mut list[*next - 1]
+    }
+}
+
+/// How many registers of each kind a list of values takes; a vector takes more than there are.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    ints: usize,
+    floats: usize,
+}
+
+impl Places {
+    const NONE: Self = Self { ints: 0, floats: 0 };
+
+    const fn of(ty: ValType) -> Self {
+        match ty {
+            ValType::F32 | ValType::F64 => Self { ints: 0, floats: 1 },
+            ValType::V128 => Self { ints: 1 + arch::INTS, floats: 0 },
+            _ => Self { ints: 1, floats: 0 },
+        }
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self { ints: self.ints + other.ints, floats: self.floats + other.floats }
+    }
+
+    /// Whether parameters with these places and results with those are passed in registers.
+    const fn fit(self, results: Self) -> bool {
+        self.ints <= arch::INTS && self.floats <= arch::FLOATS && results.ints + results.floats <= 1
+    }
+}
 
 macro_rules! wasm_ty {
     ($($ty:ty = $wasm:expr, |$x:ident| $to:expr, |$bits:ident| $from:expr;)*) => {$(
@@ -135,7 +191,15 @@ pub trait WasmList: Sized {
     #[doc(hidden)]
     const SLOTS: usize;
     #[doc(hidden)]
+    const PLACES: Places;
+    #[doc(hidden)]
     fn types() -> Vec<ValType>;
+    /// Puts the values into registers, if their places fit.
+    #[doc(hidden)]
+    fn put(self, store: StoreKey<'_>, registers: &mut Registers) -> Result<()>;
+    /// Takes the values from registers, if their places fit.
+    #[doc(hidden)]
+    fn take(store: StoreKey<'_>, registers: &mut Registers) -> Self;
     #[doc(hidden)]
     fn write(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()>;
     #[doc(hidden)]
@@ -144,8 +208,17 @@ pub trait WasmList: Sized {
 
 impl<A: WasmTy> WasmList for A {
     const SLOTS: usize = A::TYPE.slot_type().slots() as usize;
+    const PLACES: Places = Places::of(A::TYPE);
     fn types() -> Vec<ValType> {
         vec![A::TYPE]
+    }
+    #[inline(always)]
+    fn put(self, store: StoreKey<'_>, registers: &mut Registers) -> Result<()> {
+        self.to_slots(store, std::slice::from_mut(registers.next(Self::PLACES.floats == 1)))
+    }
+    #[inline(always)]
+    fn take(store: StoreKey<'_>, registers: &mut Registers) -> Self {
+        A::from_slots(store, std::slice::from_ref(registers.next(Self::PLACES.floats == 1)))
     }
     fn write(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()> {
         self.to_slots(store, &mut slots[..Self::SLOTS])
@@ -180,7 +253,7 @@ impl<L: WasmList, E: Into<Error>> WasmRet for std::result::Result<L, E> {
 /// A closure that can be a host function: up to 16 parameters, before them optionally a [`Caller`].
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn into_func(self) -> (FuncType, Box<Body>);
+    fn into_func(self) -> (FuncType, HostBody);
 }
 
 macro_rules! arities {
@@ -197,8 +270,20 @@ macro_rules! arity {
         #[allow(non_snake_case, unused_variables, unused_assignments, unused_mut, clippy::unused_unit, reason = "names of type parameters; the empty list")]
         impl<$($name: WasmTy),*> WasmList for ($($name,)*) {
             const SLOTS: usize = 0 $(+ <$name as WasmList>::SLOTS)*;
+            const PLACES: Places = Places::NONE $(.and(<$name as WasmList>::PLACES))*;
             fn types() -> Vec<ValType> {
                 vec![$($name::TYPE),*]
+            }
+            #[inline(always)]
+            fn put(self, store: StoreKey<'_>, registers: &mut Registers) -> Result<()> {
+                let ($($name,)*) = self;
+                $(WasmList::put($name, store, registers)?;)*
+                Ok(())
+            }
+            #[inline(always)]
+            fn take(store: StoreKey<'_>, registers: &mut Registers) -> Self {
+                $(let $name = <$name as WasmList>::take(store, registers);)*
+                ($($name,)*)
             }
             fn write(self, store: StoreKey<'_>, slots: &mut [u64]) -> Result<()> {
                 let ($($name,)*) = self;
@@ -219,7 +304,7 @@ macro_rules! arity {
             F: Fn($($name),*) -> R + Send + Sync + 'static,
             R: WasmRet,
         {
-            fn into_func(self) -> (FuncType, Box<Body>) {
+            fn into_func(self) -> (FuncType, HostBody) {
                 host_func::<T, ($($name,)*), R>(move |_, ($($name,)*)| self($($name),*))
             }
         }
@@ -230,7 +315,7 @@ macro_rules! arity {
             F: Fn(Caller<'_, T>, $($name),*) -> R + Send + Sync + 'static,
             R: WasmRet,
         {
-            fn into_func(self) -> (FuncType, Box<Body>) {
+            fn into_func(self) -> (FuncType, HostBody) {
                 host_func::<T, ($($name,)*), R>(move |caller, ($($name,)*)| self(caller, $($name),*))
             }
         }
@@ -239,22 +324,97 @@ macro_rules! arity {
 
 arities!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15 A16);
 
-/// Erases the types of a closure: it reads its arguments from slots and writes its results there.
+/// Erases the types of a closure, in two forms: for arguments in slots, and in registers where they fit.
 fn host_func<T: 'static, P: WasmList, R: WasmRet>(
     body: impl Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
-) -> (FuncType, Box<Body>) {
+) -> (FuncType, HostBody) {
     let ty = FuncType::new(P::types(), R::List::types());
-    let erased: Box<Body> = Box::new(move |context, slots| {
-        // SAFETY: host functions are registered with linkers and stores of their `T` only; the store
-        // runs on this thread, and the engine holds no borrow of it during a host call.
-        let store = unsafe { &mut *context.store.cast::<StoreInner<T>>() };
-        let args = P::read(StoreKey(&store.data), slots);
-        let results = body(Caller::new(store, context.home), args).into_list()?;
-        // SAFETY: as above; the caller's borrow has ended.
-        let store = unsafe { &*context.store };
-        results.write(StoreKey(store), slots)
+    let body = Arc::new(body);
+    let direct = direct::<T, P, R, _>(&body);
+    let slots: Box<Body> = Box::new(move |context, slots| {
+        let results = call_body::<T, P, R>(&*body, context, |store| P::read(store, slots))?;
+        // SAFETY: the store runs on this thread; the borrow of the call has ended.
+        results.write(StoreKey(unsafe { &*context.store }), slots)
     });
-    (ty, erased)
+    (ty, HostBody { slots, direct })
+}
+
+/// Calls a closure with what `read` finds in its store.
+#[inline(always)]
+fn call_body<T: 'static, P: WasmList, R: WasmRet>(
+    body: &(impl Fn(Caller<'_, T>, P) -> R + ?Sized),
+    context: HostContext,
+    read: impl FnOnce(StoreKey<'_>) -> P,
+) -> Result<R::List> {
+    // SAFETY: host functions are registered with linkers and stores of their `T` only; the store
+    // runs on this thread, and the engine holds no borrow of it during a host call.
+    let store = unsafe { &mut *context.store.cast::<StoreInner<T>>() };
+    let args = read(StoreKey(&store.data));
+    body(Caller::new(store, context.home), args).into_list()
+}
+
+/// The closure as compiled code calls it, if its parameters and results fit registers.
+fn direct<T: 'static, P: WasmList, R: WasmRet, F>(closure: &Arc<F>) -> Option<Direct>
+where
+    F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
+{
+    if !P::PLACES.fit(R::List::PLACES) {
+        return None;
+    }
+    let code = match P::PLACES.floats {
+        0 => direct_ints::<T, P, R, F> as *const (),
+        _ => direct_floats::<T, P, R, F> as *const (),
+    };
+    Some(Direct { code, closure: Arc::as_ptr(closure).cast() })
+}
+
+/// [`Direct::code`] for closures without floats among their parameters.
+unsafe extern "C" fn direct_ints<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R>(
+    vm: *mut VmCtx,
+    _: *const VmFuncEntry,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+) -> Returned {
+    // SAFETY: `direct` made this the code of a closure of this type.
+    unsafe { call_direct::<T, P, R, F>(vm, Registers { ints: [a, b, c, d], ..Registers::default() }) }
+}
+
+/// [`Direct::code`] for closures with floats among their parameters.
+#[rustfmt::skip]
+#[allow(clippy::too_many_arguments, reason = "as many as there are registers")]
+unsafe extern "C" fn direct_floats<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R>(
+    vm: *mut VmCtx, _: *const VmFuncEntry, a: u64, b: u64, c: u64, d: u64,
+    f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, f7: f64,
+) -> Returned {
+    let floats = [f0, f1, f2, f3, f4, f5, f6, f7].map(f64::to_bits);
+    // SAFETY: `direct` made this the code of a closure of this type.
+    unsafe { call_direct::<T, P, R, F>(vm, Registers { ints: [a, b, c, d], floats, ..Registers::default() }) }
+}
+
+/// Calls the closure of a host function.
+///
+/// # Safety
+/// `vm` is that of a host function made of a closure of this type; the registers are its arguments.
+#[inline(always)]
+unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R>(
+    vm: *mut VmCtx,
+    mut registers: Registers,
+) -> Returned {
+    // SAFETY: said by the caller.
+    let (record, closure, context) = unsafe { host::called::<F>(vm) };
+    let result = record.guarded(context.store, || {
+        let mut result = Registers::default();
+        let results = call_body::<T, P, R>(closure, context, |store| P::take(store, &mut registers))?;
+        // SAFETY: the store runs on this thread; the borrow of the call has ended.
+        results.put(StoreKey(unsafe { &*context.store }), &mut result)?;
+        Ok(if R::List::PLACES.floats == 1 { result.floats[0] } else { result.ints[0] })
+    });
+    match result {
+        Ok(value) => Returned { value, status: Status::Ok as u64 },
+        Err(status) => Returned { value: 0, status: status as u64 },
+    }
 }
 
 /// Erases the type of a closure over [`Val`]s.
@@ -292,10 +452,10 @@ impl Func {
         closure: impl Fn(Caller<'_, C::Data>, &[Val], &mut [Val]) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         let body = untyped(&ty, closure);
-        Self::from_body(&mut store.as_context_mut().0.data, ty, body)
+        Self::from_body(&mut store.as_context_mut().0.data, ty, body.into())
     }
 
-    fn from_body(store: &mut StoreData, ty: FuncType, body: Box<Body>) -> Self {
+    fn from_body(store: &mut StoreData, ty: FuncType, body: HostBody) -> Self {
         let func = HostFunc { module: "host".to_owned(), name: "function".to_owned(), ty, gate: None, body };
         let func = HostRecord::add(store, func.into(), std::ptr::null_mut(), Vec::new());
         Self::new_raw(store.id, func)
@@ -359,11 +519,52 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         // SAFETY: the store is borrowed by this call and used through `data` alone.
         let before = unsafe { &*data };
         before.check(self.func.store, "the function")?;
+        if const { P::PLACES.fit(R::PLACES) } {
+            thread::with(|here| {
+                // SAFETY: as above.
+                match unsafe { call::is_ready(data, self.func.raw(), here) } {
+                    // SAFETY: as above; the type was checked.
+                    true => unsafe { self.call_in_registers(data, here, params) },
+                    // SAFETY: as above.
+                    false => unsafe { self.call_in_slots(data, params) },
+                }
+            })
+        } else {
+            // SAFETY: as above.
+            unsafe { self.call_in_slots(data, params) }
+        }
+    }
+
+    /// # Safety
+    /// As [`call::enter`]; the places of the types fit.
+    #[inline(always)]
+    unsafe fn call_in_registers(&self, store: *mut StoreData, here: &ThisThread, params: P) -> Result<R> {
+        let mut registers = Registers::default();
+        // SAFETY: said by the caller; the borrow ends with the line.
+        params.put(StoreKey(unsafe { &*store }), &mut registers)?;
+        let func = self.func.raw();
+        // SAFETY: said by the caller.
+        let value = match (P::PLACES.floats != 0, R::PLACES.floats != 0) {
+            (false, false) => unsafe { call::enter::<false, false>(store, func, here, &registers) },
+            (false, true) => unsafe { call::enter::<false, true>(store, func, here, &registers) },
+            (true, false) => unsafe { call::enter::<true, false>(store, func, here, &registers) },
+            (true, true) => unsafe { call::enter::<true, true>(store, func, here, &registers) },
+        }?;
+        let mut result = Registers { ints: [value; arch::INTS], floats: [value; arch::FLOATS], ..Registers::default() };
+        // SAFETY: said by the caller; the call has returned.
+        Ok(R::take(StoreKey(unsafe { &*store }), &mut result))
+    }
+
+    /// # Safety
+    /// As [`invoke`]; the type was checked.
+    #[inline(never)]
+    unsafe fn call_in_slots(&self, store: *mut StoreData, params: P) -> Result<R> {
         let mut slots = [0; TYPED_SLOTS];
-        params.write(StoreKey(before), &mut slots)?;
-        // SAFETY: as above; the type was checked, so that the slots suffice.
-        unsafe { invoke(data, self.func.raw(), slots.as_mut_ptr()) }?;
-        // SAFETY: as above; the call has returned.
-        Ok(R::read(StoreKey(unsafe { &*data }), &slots))
+        // SAFETY: said by the caller; the borrow ends with the line.
+        params.write(StoreKey(unsafe { &*store }), &mut slots)?;
+        // SAFETY: said by the caller; the type was checked, so that the slots suffice.
+        unsafe { invoke(store, self.func.raw(), slots.as_mut_ptr()) }?;
+        // SAFETY: said by the caller; the call has returned.
+        Ok(R::read(StoreKey(unsafe { &*store }), &slots))
     }
 }

@@ -213,3 +213,131 @@ fn memory_grows_to_its_maximum_and_to_the_limit_and_no_further() {
         assert_eq!(grow.call(&mut store, 1).expect(name), -1, "{name}");
     });
 }
+
+#[test]
+fn arguments_of_every_kind_arrive_in_registers_and_in_slots() {
+    // Four integers and eight floats fit registers; one more of either does not, and a vector never does.
+    let text = r#"(module
+        (import "host" "mix" (func $mix (param i32 f32 i64 f64 i64 f32 i32 f64 f64 f64 f64 f64) (result f64)))
+        (import "host" "wide" (func $wide (param i32 i32 i32 i32 i32) (result i64)))
+        (import "host" "vector" (func $vector (param v128 i32) (result v128)))
+        (import "host" "narrow" (func $narrow (param f32) (result f32)))
+        (import "host" "none" (func $none))
+        (func (export "mix") (param i32 f32 i64 f64 i64 f32 i32 f64 f64 f64 f64 f64) (result f64)
+            (call $mix (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5)
+                (local.get 6) (local.get 7) (local.get 8) (local.get 9) (local.get 10) (local.get 11)))
+        (func (export "wide") (param i32 i32 i32 i32 i32) (result i64)
+            (call $wide (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)))
+        (func (export "vector") (param v128 i32) (result v128) (call $vector (local.get 0) (local.get 1)))
+        (func (export "narrow") (param f32) (result f32) (call $none) (call $narrow (local.get 0))))"#;
+    everywhere(|name, engine| {
+        let module = Module::new(engine, text).expect("valid");
+        let mut linker = Linker::new(engine);
+        linker
+            .func_wrap(
+                "host",
+                "mix",
+                |a: i32, b: f32, c: i64, d: f64, e: u64, f: f32, g: u32, h: f64, i: f64, j: f64, k: f64, l: f64| {
+                    assert_eq!((a, c, e, g), (-1, i64::MIN, u64::MAX, 7));
+                    f64::from(b) + d + f64::from(f) + h + i + j + k + l
+                },
+            )
+            .and_then(|l| {
+                l.func_wrap("host", "wide", |a: i32, b: i32, c: i32, d: i32, e: i32| {
+                    i64::from(a) + 10 * i64::from(b) + 100 * i64::from(c) + 1000 * i64::from(d) + 10_000 * i64::from(e)
+                })
+            })
+            .and_then(|l| l.func_wrap("host", "vector", |v: u128, n: i32| v + n as u128))
+            .and_then(|l| l.func_wrap("host", "narrow", |x: f32| -x))
+            .and_then(|l| l.func_wrap("host", "none", |mut caller: Caller<'_, u32>| *caller.data_mut() += 1))
+            .expect("fresh names");
+        let mut store = Store::new(engine, 0_u32);
+        let instance = linker.instantiate(&mut store, &module).expect(name);
+        type Mix = (i32, f32, i64, f64, u64, f32, u32, f64, f64, f64, f64, f64);
+        let mix = instance.get_typed_func::<Mix, f64>(&store, "mix").expect(name);
+        let wide = instance.get_typed_func::<(i32, i32, i32, i32, i32), i64>(&store, "wide").expect(name);
+        let vector = instance.get_typed_func::<(u128, i32), u128>(&store, "vector").expect(name);
+        let narrow = instance.get_typed_func::<f32, f32>(&store, "narrow").expect(name);
+        for _ in 0..5 {
+            let sum = mix.call(&mut store, (-1, 0.5, i64::MIN, 1.0, u64::MAX, 2.0, 7, 4.0, 8.0, 16.0, 32.0, 64.0));
+            assert_eq!(sum.expect(name), 127.5, "{name}");
+            assert_eq!(wide.call(&mut store, (1, 2, 3, 4, 5)).expect(name), 54_321, "{name}");
+            assert_eq!(vector.call(&mut store, (1 << 100, 3)).expect(name), (1 << 100) + 3, "{name}");
+            assert_eq!(narrow.call(&mut store, 0.25).expect(name), -0.25, "{name}");
+        }
+        assert_eq!(*store.data(), 5, "{name}");
+    });
+}
+
+#[test]
+fn calls_in_registers_end_by_traps_errors_and_panics_and_begin_again() {
+    let text = r#"(module
+        (import "host" "call" (func $call (param i32) (result i32)))
+        (func (export "call") (param i32) (result i32) (call $call (local.get 0)))
+        (func (export "fine") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+        (func $deep (export "deep") (param i32) (result i32) (i32.add (i32.const 1) (call $deep (local.get 0)))))"#;
+    everywhere(|name, engine| {
+        let module = Module::new(engine, text).expect("valid");
+        let mut linker = Linker::<()>::new(engine);
+        linker
+            .func_wrap("host", "call", |mut caller: Caller<'_, ()>, what: i32| -> aura_runtime::Result<i32> {
+                match what {
+                    0 => Err(aura_runtime::Error::host("refused")),
+                    1 => panic!("the host's own fault"),
+                    2 => {
+                        let fine = caller.get_export("fine").and_then(aura_runtime::Extern::into_func).expect("export");
+                        fine.typed::<i32, i32>(&caller)?.call(&mut caller, 41)
+                    }
+                    3 => {
+                        let deep = caller.get_export("deep").and_then(aura_runtime::Extern::into_func).expect("export");
+                        deep.typed::<i32, i32>(&caller)?.call(&mut caller, 0)
+                    }
+                    n => Ok(n),
+                }
+            })
+            .expect("a fresh name");
+        let mut store = Store::new(engine, ());
+        let instance = linker.instantiate(&mut store, &module).expect(name);
+        let call = instance.get_typed_func::<i32, i32>(&store, "call").expect(name);
+        let fine = instance.get_typed_func::<i32, i32>(&store, "fine").expect(name);
+        let deep = instance.get_typed_func::<i32, i32>(&store, "deep").expect(name);
+        for _ in 0..4 {
+            assert_eq!(call.call(&mut store, 9).expect(name), 9, "{name}");
+            assert_eq!(call.call(&mut store, 2).expect(name), 42, "{name}");
+            assert_eq!(call.call(&mut store, 0).expect_err(name).kind(), ErrorKind::Host, "{name}");
+            let error = deep.call(&mut store, 1).expect_err(name);
+            assert_eq!(error.trap().map(aura_runtime::Trap::code), Some(TrapCode::StackOverflow), "{name}: {error}");
+            let error = call.call(&mut store, 3).expect_err(name);
+            assert_eq!(error.trap().map(aura_runtime::Trap::code), Some(TrapCode::StackOverflow), "{name}: {error}");
+            assert_eq!(fine.call(&mut store, 1).expect(name), 2, "{name}");
+        }
+        // Another place on the stack, then another thread: the limits are those of there.
+        fn far(depth: u32, body: &mut dyn FnMut()) {
+            let room = std::hint::black_box([depth; 4096]);
+            if depth == 0 {
+                body()
+            } else {
+                far(depth - 1, body)
+            }
+            assert_eq!(std::hint::black_box(room)[1], depth);
+        }
+        far(8, &mut || assert_eq!(fine.call(&mut store, 1).expect(name), 2, "{name}"));
+        let mut store = std::thread::scope(|scope| {
+            let moved = scope.spawn(move || {
+                assert_eq!(fine.call(&mut store, 1).expect("on a thread"), 2);
+                assert!(deep.call(&mut store, 1).is_err());
+                store
+            });
+            moved.join().expect("no panic")
+        });
+        assert_eq!(fine.call(&mut store, 1).expect(name), 2, "{name}");
+        store.interrupt_handle().interrupt();
+        let error = deep.call(&mut store, 1).expect_err(name);
+        assert_eq!(error.trap().map(aura_runtime::Trap::code), Some(TrapCode::Interrupted), "{name}: {error}");
+        assert_eq!(fine.call(&mut store, 1).expect(name), 2, "{name}");
+        let error = call.call(&mut store, 1).expect_err(name);
+        assert!(error.to_string().contains("poisoned"), "{name}: {error}");
+        let error = fine.call(&mut store, 1).expect_err(name);
+        assert_eq!(error.trap().map(aura_runtime::Trap::code), Some(TrapCode::Poisoned), "{name}: {error}");
+    });
+}

@@ -1,6 +1,6 @@
 //! Entry to and exit from compiled code on x86-64 System V.
 //!
-//! Rust reaches compiled code only through [`enter`]; compiled code reaches Rust through the thunks
+//! Rust reaches compiled code only through [`enter`] and [`enter_registers`]; compiled code reaches Rust through the thunks
 //! here, which note where it left, and leaves for good only through [`unwind`], which puts the
 //! stack pointer back to where `enter` saved it, or by an exception that [`throw`] lets land in a frame of the same activation. No Rust frame lies between the two: every crossing
 //! into Rust that calls guest code again passes a new `enter`.
@@ -14,7 +14,7 @@ use std::arch::naked_asm;
 use std::mem::offset_of;
 
 use aura_host_abi::trap::Status;
-use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmStore};
+use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmHostFunc, VmStore};
 use aura_host_abi::{FuncType, ValType};
 
 /// Runs `code(vmctx, entry, slots)` in a new activation; returns its status, or the one it was unwound with.
@@ -70,6 +70,141 @@ pub(crate) unsafe extern "C" fn enter(
     )
 }
 
+/// What came of a call with registers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Returned {
+    /// The bits of the result, if it has one and the call returned.
+    pub(crate) value: u64,
+    /// A [`Status`].
+    pub(crate) status: u64,
+}
+
+/// Integers and references that are passed in registers.
+pub(crate) const INTS: usize = 4;
+/// Floats that are passed in registers.
+pub(crate) const FLOATS: usize = 8;
+
+/// A call in registers: what is not an argument of the callee is ignored. Cranelift's `tail` convention passes
+/// arguments and one result in the registers of System V and keeps those that System V keeps; only what lies on the
+/// stack differs, and there is none of that.
+type Ints = unsafe extern "C" fn(*mut VmCtx, *const VmFuncEntry, u64, u64, u64, u64) -> Returned;
+#[rustfmt::skip]
+type IntsAndFloats = unsafe extern "C" fn(
+    *mut VmCtx, *const VmFuncEntry, u64, u64, u64, u64, f64, f64, f64, f64, f64, f64, f64, f64,
+) -> Returned;
+
+/// Makes a way into the `regs_entry` of a function, in an activation that lies in its own frame. The frame above it is as
+/// [`enter`] leaves it, so that [`unwind`] ends both; it says how in the register of [`Returned::status`].
+macro_rules! enter_registers {
+    ($name:ident, $($result:literal),*) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "push rbx",
+                "push r12",
+                "push r13",
+                "push r14",
+                "push r15",
+                "sub rsp, {size} + 8",
+                "lea rax, [rsp + {size}]",
+                "mov rbx, [rdi + {store}]",
+                "mov [rsp + {entry_sp}], rax",
+                "mov [rsp + {entry_fp}], rbp",
+                "mov qword ptr [rsp + {exit_pc}], 0",
+                "mov r12, [rbx + {activation}]",
+                "mov [rsp + {previous}], r12",
+                "mov [rbx + {activation}], rsp",
+                "call [rsi + {regs_entry}]",
+                "mov [rbx + {activation}], r12",
+                $($result,)*
+                "xor edx, edx",
+                "add rsp, {size} + 8",
+                "pop r15",
+                "pop r14",
+                "pop r13",
+                "pop r12",
+                "pop rbx",
+                "pop rbp",
+                "ret",
+                size = const size_of::<VmActivation>(),
+                regs_entry = const offset_of!(VmFuncEntry, regs_entry),
+                store = const offset_of!(VmCtx, store),
+                entry_sp = const offset_of!(VmActivation, entry_sp),
+                entry_fp = const offset_of!(VmActivation, entry_fp),
+                exit_pc = const offset_of!(VmActivation, exit_pc),
+                previous = const offset_of!(VmActivation, previous),
+                activation = const offset_of!(VmStore, activation),
+            )
+        }
+    };
+}
+
+const _: () = assert!(size_of::<VmActivation>().is_multiple_of(16));
+
+enter_registers!(enter_for_int,);
+enter_registers!(enter_for_float, "movq rax, xmm0");
+
+/// Runs a compiled function in a new activation, with its arguments in registers.
+///
+/// # Safety
+/// - `vmctx` is a live instance whose store runs on this thread, `entry` a function of it that is compiled.
+/// - Its type has at most [`INTS`] and [`FLOATS`] parameters of the two kinds, no vectors, and at most one result; the values
+///   are the arguments. `WITH_FLOATS` says whether it has such parameters, `FLOAT_RESULT` such a result.
+#[inline(always)]
+pub(crate) unsafe fn enter_registers<const WITH_FLOATS: bool, const FLOAT_RESULT: bool>(
+    vmctx: *mut VmCtx,
+    entry: *const VmFuncEntry,
+    [a, b, c, d]: [u64; INTS],
+    [f0, f1, f2, f3, f4, f5, f6, f7]: [f64; FLOATS],
+) -> Returned {
+    let code = if FLOAT_RESULT { enter_for_float as *const () } else { enter_for_int as *const () };
+    if WITH_FLOATS {
+        // SAFETY: the code leaves argument registers as they are for the callee, and returns as the type says.
+        let code = unsafe { std::mem::transmute::<*const (), IntsAndFloats>(code) };
+        // SAFETY: said by the caller.
+        return unsafe { code(vmctx, entry, a, b, c, d, f0, f1, f2, f3, f4, f5, f6, f7) };
+    }
+    // SAFETY: as above.
+    let code = unsafe { std::mem::transmute::<*const (), Ints>(code) };
+    // SAFETY: said by the caller.
+    unsafe { code(vmctx, entry, a, b, c, d) }
+}
+
+/// The `regs_entry` of host functions that take their arguments in registers: notes where compiled code was left, calls
+/// [`VmHostFunc::direct`], and leaves as its status says.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn call_host() {
+    naked_asm!(
+        "mov rax, [rdi + {store}]",
+        "mov rax, [rax + {activation}]",
+        "mov r10, [rsp]",
+        "mov [rax + {exit_fp}], rbp",
+        "mov [rax + {exit_pc}], r10",
+        "push rdi",
+        "call [rdi + {direct}]",
+        "pop rdi",
+        "movq xmm0, rax",
+        "test edx, edx",
+        "jnz 2f",
+        "ret",
+        "2:",
+        "cmp edx, {exception}",
+        "je {throw}",
+        "jmp {propagate}",
+        exception = const Status::Exception as u32,
+        throw = sym throw,
+        propagate = sym propagate,
+        direct = const offset_of!(VmHostFunc, direct),
+        store = const offset_of!(VmHostFunc, store),
+        activation = const offset_of!(VmStore, activation),
+        exit_fp = const offset_of!(VmActivation, exit_fp),
+        exit_pc = const offset_of!(VmActivation, exit_pc),
+    )
+}
+
 /// Ends the innermost activation of `store` with a status. Does not return to its caller.
 ///
 /// # Safety
@@ -78,6 +213,7 @@ pub(crate) unsafe extern "C" fn enter(
 unsafe extern "C" fn unwind(store: *mut VmStore, status: u32) -> ! {
     naked_asm!(
         "mov eax, esi",
+        "mov edx, esi",
         "mov rsi, [rdi + {activation}]",
         "mov rsp, [rsi + {entry_sp}]",
         "mov rcx, [rsi + {previous}]",

@@ -4,6 +4,7 @@
 //! The block is as long as the layout says and aligned to 16 bytes; it is written while it is linked,
 //! afterwards only import cells, globals and what they point to change.
 
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -27,8 +28,6 @@ pub(crate) struct InstanceData {
     pub(crate) dropped_data: Vec<bool>,
     /// Evaluated element segments; `None` once dropped.
     pub(crate) elements: Vec<Option<Box<[u64]>>>,
-    /// A host function that this instance imports panicked.
-    pub(crate) poisoned: bool,
     exported_memory: Option<u32>,
     /// The memories that are shared, by index.
     shared_memories: Vec<(u32, SharedMemory)>,
@@ -52,14 +51,19 @@ impl InstanceData {
             func_refs: Box::default(),
             dropped_data: vec![false; validated.data().len()],
             elements: Vec::new(),
-            poisoned: false,
             exported_memory,
             shared_memories: Vec::new(),
             module: module.clone(),
         });
         let vmctx = made.vmctx();
         let entries = module.entries();
-        let head = VmCtx { store, entries: entries.as_ptr(), host: (&raw mut *made).cast(), padding: 0 };
+        let head = VmCtx {
+            store,
+            entries: entries.as_ptr(),
+            host: (&raw mut *made).cast(),
+            poisoned: Cell::new(false),
+            padding: [0; 7],
+        };
         // SAFETY: the block begins with the head and has at least its size and alignment.
         unsafe { vmctx.write(head) };
         let to_ref = |&own: &u32| {
@@ -78,6 +82,12 @@ impl InstanceData {
 
     pub(crate) fn vmctx(&self) -> *mut VmCtx {
         self.block.as_ptr().cast_mut().cast()
+    }
+
+    /// Whether a host function that the instance imports panicked.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        // SAFETY: the block begins with the head, which lives as long as this.
+        unsafe { &(*self.vmctx()).poisoned }.get()
     }
 
     fn at<T>(&self, offset: i32) -> *mut T {

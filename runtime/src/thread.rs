@@ -1,0 +1,79 @@
+//! What the engine keeps of a thread, in one place, so that entering guest code looks for it once.
+//!
+//! # Safety
+//! The signal handler reads this: it is initialised without code and has no destructor.
+
+use std::cell::Cell;
+
+use aura_host_abi::vm::VmStore;
+
+use crate::stack;
+
+/// A thread as the engine knows it.
+#[derive(Debug)]
+pub(crate) struct ThisThread {
+    /// The store whose guest code this thread runs, or null.
+    running: Cell<*mut VmStore>,
+    /// The lowest address to which guest code may use this thread's stack; the maximum as long as nobody asked.
+    lowest: Cell<usize>,
+}
+
+thread_local! {
+    static HERE: ThisThread =
+        const { ThisThread { running: Cell::new(std::ptr::null_mut()), lowest: Cell::new(usize::MAX) } };
+}
+
+/// The store whose guest code this thread runs, or null.
+#[inline]
+pub(crate) fn running() -> *mut VmStore {
+    HERE.with(|here| here.running.get())
+}
+
+/// Looks for this thread, once.
+#[inline(always)]
+pub(crate) fn with<R>(body: impl FnOnce(&ThisThread) -> R) -> R {
+    HERE.with(body)
+}
+
+impl ThisThread {
+    /// A number that no other thread that lives has.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The lowest address to which guest code may use this thread's stack; the maximum as long as nobody asked
+    /// [`ThisThread::lowest_usable`].
+    #[inline(always)]
+    pub(crate) fn known_lowest(&self) -> usize {
+        self.lowest.get()
+    }
+
+    /// The lowest address to which guest code may use this thread's stack.
+    pub(crate) fn lowest_usable(&self) -> usize {
+        if self.lowest.get() == usize::MAX {
+            self.lowest.set(stack::find_lowest_usable());
+        }
+        self.lowest.get()
+    }
+
+    /// Runs `body` as guest code of a store.
+    #[inline(always)]
+    pub(crate) fn run<R>(&self, store: *mut VmStore, body: impl FnOnce() -> R) -> R {
+        let _running = Running { before: self.running.replace(store), on: self };
+        body()
+    }
+}
+
+/// Guest code of a store that runs on this thread, until dropped.
+struct Running<'a> {
+    before: *mut VmStore,
+    on: &'a ThisThread,
+}
+
+impl Drop for Running<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.on.running.set(self.before);
+    }
+}
