@@ -188,6 +188,7 @@ impl Flight {
 
     /// The number of the call that began last, or one that is never cancelled if none is in progress.
     #[must_use]
+    #[inline]
     pub fn running(&self) -> u64 {
         let newest = self.newest.load(Relaxed);
         if newest.is_multiple_of(2) { u64::MAX } else { newest }

@@ -43,15 +43,13 @@ pub(crate) unsafe fn invoke(store: *mut StoreData, func: *const VmFuncRef, slots
             return Err(Error::trap_code(TrapCode::Poisoned));
         }
     }
-    let (status, depth_left) = thread::with(|here| {
-        // SAFETY: nothing of the store is borrowed, by the contract of this function.
-        let depth_left = begin(unsafe { &mut *store }, here)?;
-        // SAFETY: the store is live.
-        let vm = unsafe { (*store).vm() };
-        // SAFETY: `func` gives instance and entry that belong together; slots suffice.
-        let status = here.run(vm, || unsafe { tier::call_slots(vmctx, entry, slots) });
-        Ok::<_, Error>((status, depth_left))
-    })?;
+    let here = thread::here();
+    // SAFETY: nothing of the store is borrowed, by the contract of this function.
+    let depth_left = begin(unsafe { &mut *store }, here)?;
+    // SAFETY: the store is live.
+    let vm = unsafe { (*store).vm() };
+    // SAFETY: `func` gives instance and entry that belong together; slots suffice.
+    let status = here.run(vm, || unsafe { tier::call_slots(vmctx, entry, slots) });
     // SAFETY: guest code has returned; nothing of the store is borrowed.
     let data = unsafe { &mut *store };
     data.depth -= 1;

@@ -98,6 +98,8 @@ impl Error {
         Self::new(ErrorKind::Resource, message)
     }
 
+    #[cold]
+    #[inline(never)]
     pub(crate) fn wrong_store(what: &str) -> Self {
         Self::usage(format!("{what} belongs to another store"))
     }

@@ -68,6 +68,7 @@ impl StoreShared {
         }
     }
 
+    #[inline]
     pub(crate) fn vm(&self) -> *mut VmStore {
         std::ptr::from_ref(&self.vm).cast_mut()
     }

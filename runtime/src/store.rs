@@ -181,6 +181,7 @@ impl StoreData {
     }
 
     /// The store's data from what machine code sees of the store.
+    #[inline]
     pub(crate) fn from_vm(store: *mut VmStore) -> *mut Self {
         // SAFETY: callers hold the store of a running instance, which is live.
         let host = unsafe { &(*store).host };
@@ -189,11 +190,13 @@ impl StoreData {
     }
 
     /// The store's data from an instance of it, or the context of one of its host functions.
+    #[inline]
     pub(crate) fn of(vmctx: *mut VmCtx) -> *mut Self {
         // SAFETY: callers hold a live instance or host context; both begin with their store.
         Self::from_vm(unsafe { (*vmctx).store })
     }
 
+    #[inline]
     pub(crate) fn vm(&self) -> *mut VmStore {
         self.shared.vm()
     }
@@ -291,6 +294,7 @@ impl StoreData {
     }
 
     /// Errs if a handle is of another store.
+    #[inline]
     pub(crate) fn check(&self, id: StoreId, what: &str) -> Result<()> {
         if self.id == id { Ok(()) } else { Err(Error::wrong_store(what)) }
     }
@@ -348,11 +352,13 @@ impl<T: 'static> Store<T> {
         Self { inner }
     }
 
+    #[inline]
     fn get(&self) -> &StoreInner<T> {
         // SAFETY: the box lives until the store is dropped, and `self` is borrowed.
         unsafe { self.inner.as_ref() }
     }
 
+    #[inline]
     fn get_mut(&mut self) -> &mut StoreInner<T> {
         // SAFETY: as in `get`; `self` is borrowed exclusively.
         unsafe { self.inner.as_mut() }
@@ -582,12 +588,14 @@ pub trait AsContextMut: AsContext {
 
 impl<T: 'static> AsContext for Store<T> {
     type Data = T;
+    #[inline]
     fn as_context(&self) -> StoreContext<'_, T> {
         StoreContext(self.get())
     }
 }
 
 impl<T: 'static> AsContextMut for Store<T> {
+    #[inline]
     fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
         StoreContextMut(self.get_mut())
     }
@@ -608,6 +616,7 @@ impl<C: AsContext> AsContext for &mut C {
 }
 
 impl<C: AsContextMut> AsContextMut for &mut C {
+    #[inline]
     fn as_context_mut(&mut self) -> StoreContextMut<'_, C::Data> {
         (**self).as_context_mut()
     }
@@ -648,6 +657,7 @@ impl<T> fmt::Debug for Caller<'_, T> {
 }
 
 impl<'a, T: 'static> Caller<'a, T> {
+    #[inline]
     pub(crate) fn new(store: &'a mut StoreInner<T>, home: *mut VmCtx) -> Self {
         let number = store.data.flight.running();
         Self { store, home, number }

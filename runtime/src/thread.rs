@@ -29,10 +29,13 @@ pub(crate) fn running() -> *mut VmStore {
     HERE.with(|here| here.running.get())
 }
 
-/// Looks for this thread, once.
+/// This thread.
 #[inline(always)]
-pub(crate) fn with<R>(body: impl FnOnce(&ThisThread) -> R) -> R {
-    HERE.with(body)
+pub(crate) fn here() -> &'static ThisThread {
+    let here = HERE.with(std::ptr::from_ref);
+    // SAFETY: a value without a destructor stays where it is until its thread is gone, and a reference to cells cannot
+    // leave the thread.
+    unsafe { &*here }
 }
 
 impl ThisThread {

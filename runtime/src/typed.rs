@@ -520,19 +520,15 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         let before = unsafe { &*data };
         before.check(self.func.store, "the function")?;
         if const { P::PLACES.fit(R::PLACES) } {
-            thread::with(|here| {
-                // SAFETY: as above.
-                match unsafe { call::is_ready(data, self.func.raw(), here) } {
-                    // SAFETY: as above; the type was checked.
-                    true => unsafe { self.call_in_registers(data, here, params) },
-                    // SAFETY: as above.
-                    false => unsafe { self.call_in_slots(data, params) },
-                }
-            })
-        } else {
+            let here = thread::here();
             // SAFETY: as above.
-            unsafe { self.call_in_slots(data, params) }
+            if unsafe { call::is_ready(data, self.func.raw(), here) } {
+                // SAFETY: as above; the type was checked.
+                return unsafe { self.call_in_registers(data, here, params) };
+            }
         }
+        // SAFETY: as above.
+        unsafe { self.call_in_slots(data, params) }
     }
 
     /// # Safety

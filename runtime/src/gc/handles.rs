@@ -68,6 +68,7 @@ impl RootsCell {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut Roots {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,6 +121,7 @@ impl Roots {
         (place.ended == id.ended).then_some(place.reference)
     }
 
+    #[inline]
     pub(crate) fn begin(&mut self) -> ScopeStart {
         let start = ScopeStart { places: self.places.len(), depth: self.depth };
         self.depth += 1;
@@ -127,6 +129,7 @@ impl Roots {
     }
 
     /// Ends a scope, and those in it that a panic left open.
+    #[inline]
     pub(crate) fn end(&mut self, start: ScopeStart) {
         self.depth = start.depth;
         if self.places.len() > start.places {
