@@ -211,6 +211,8 @@ pub struct VmFuncEntry {
     pub index: u32,
     /// Canonical index of the function's type in its engine.
     pub type_id: u32,
+    /// What the interpreter made of the function; null before its first interpreted call.
+    pub form: AtomicPtr<()>,
     /// How often the interpreter entered the function or one of its loops.
     pub heat: AtomicU32,
     /// The heat at which the engine is asked to compile the function: 0 before the first entry, the largest number once

@@ -38,7 +38,7 @@ pub(crate) fn capture(store: &StoreData) -> (Vec<Frame>, bool) {
 
 fn interpreted(store: &StoreData) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
-    for frame in store.interp.frames_for_backtrace(0).take(FRAMES_MAX + 1) {
+    for frame in store.interp.frames_for_backtrace().take(FRAMES_MAX + 1) {
         // SAFETY: open frames name live instances.
         let instance = unsafe { &*InstanceData::from_vmctx(frame.vmctx) };
         let frame_text = describe(instance, frame.func_index, Some(frame.module_offset), false);

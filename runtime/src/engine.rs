@@ -49,6 +49,7 @@ pub struct Config {
     pub(crate) tier_up_threshold: Option<u32>,
     pub(crate) compile_threads: Option<usize>,
     pub(crate) odd_functions_interpreted: bool,
+    pub(crate) interpreter_jumps: bool,
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
     pub(crate) memory64_ceiling: u64,
@@ -70,6 +71,7 @@ impl Default for Config {
             tier_up_threshold: None,
             compile_threads: None,
             odd_functions_interpreted: false,
+            interpreter_jumps: false,
             segments_checked_first: false,
             gc_stress: false,
             memory64_ceiling: CEILING_64,
@@ -196,6 +198,13 @@ impl Config {
     /// Whether functions of odd index are never compiled, so that calls between functions change tier. For tests of tiers.
     pub fn odd_functions_interpreted(&mut self, on: bool) -> &mut Self {
         self.odd_functions_interpreted = on;
+        self
+    }
+
+    /// Whether the interpreter's handlers jump to each other where it was built with both ways: optimised and with debug
+    /// assertions. Other builds have one way, and this changes nothing. For tests of the interpreter.
+    pub fn interpreter_jumps(&mut self, on: bool) -> &mut Self {
+        self.interpreter_jumps = on;
         self
     }
 
@@ -356,6 +365,7 @@ impl Engine {
                 owner: std::ptr::from_ref(&*self.inner).cast(),
                 index: u32::MAX,
                 type_id,
+                form: AtomicPtr::default(),
                 heat: AtomicU32::new(0),
                 limit: AtomicU32::new(0),
             })

@@ -8,6 +8,9 @@ use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::Module;
 
+/// Whether the interpreter's handlers can jump to each other in this build ([`crate::Config::interpreter_jumps`]).
+pub const INTERPRETER_JUMPS: bool = crate::interp::HAS_JUMPS;
+
 /// The sections of the module: what it defines, with counts and sizes.
 #[must_use]
 pub fn sections(module: &Module) -> String {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use aura_host_abi::vm::VmFuncEntry;
@@ -15,8 +15,9 @@ use aura_validator::module::{ExternIndex, ExternType};
 use aura_validator::{Code, LowerOptions};
 
 use crate::compile::ModuleTiers;
-use crate::engine::Engine;
+use crate::engine::{Engine, Strategy};
 use crate::error::{Error, ErrorKind, Result};
+use crate::interp::{self, Form, FormOptions};
 use crate::{arch, tier};
 
 /// A validated module, ready to be instantiated. Cheap to clone, usable from any thread.
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     /// How exceptions of each of the module's tags lie in the heap.
     exceptions: Box<[StructType]>,
     codes: Box<[OnceLock<Box<Code>>]>,
+    /// What the interpreter made of them; their addresses are in the entries.
+    forms: Box<[OnceLock<Box<Form>>]>,
     pub(crate) tiers: ModuleTiers,
     this: Weak<Inner>,
 }
@@ -163,12 +166,14 @@ impl Module {
                         owner: this.as_ptr().cast(),
                         index,
                         type_id: type_ids[ty as usize],
+                        form: AtomicPtr::default(),
                         heat: AtomicU32::new(0),
                         limit: AtomicU32::new(0),
                     }
                 })
                 .collect(),
             codes: (0..own).map(|_| OnceLock::new()).collect(),
+            forms: (0..own).map(|_| OnceLock::new()).collect(),
             tiers: ModuleTiers::default(),
             this: this.clone(),
             exceptions,
@@ -297,5 +302,21 @@ impl Inner {
             let options = LowerOptions { fuel: config.consume_fuel, depth: config.deterministic };
             Box::new(self.validated.lower(own_func, &options))
         })
+    }
+
+    /// The form of an own function that the interpreter runs, made at first need.
+    #[cold]
+    pub(crate) fn form(&self, own_func: u32) -> &Form {
+        let form = self.forms[own_func as usize].get_or_init(|| {
+            let config = self.engine.config();
+            let options = FormOptions {
+                canonical_nans: config.canonical_nans(),
+                counted: config.strategy != Strategy::Interpreter,
+            };
+            Box::new(interp::translate(&self.validated, &self.type_ids, self.code(own_func), options))
+        });
+        let word = &self.entries[own_func as usize].form;
+        word.store(std::ptr::from_ref::<Form>(form).cast_mut().cast(), Ordering::Release);
+        form
     }
 }

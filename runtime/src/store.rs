@@ -26,7 +26,7 @@ use crate::externs::{Extern, GlobalRecord};
 use crate::gc::{self, Collections, Heap, HostValues, RootsCell};
 use crate::grant::{self, Attach, DeniedImport, Injections, SlotReport, Standing};
 use crate::host::{self, HostRecord};
-use crate::interp::InterpState;
+use crate::interp::{self, InterpState};
 use crate::interrupt::{InterruptHandle, StoreShared};
 use crate::limiter::{Ask, Limited, Tenant, Usage};
 use crate::shared::SharedMemory;
@@ -134,6 +134,7 @@ impl StoreData {
         interp.passes = crate::tier::loop_period(config);
         interp.passes_left = interp.passes;
         interp.canonical_nans = config.canonical_nans();
+        interp.by_loop = interp::by_loop(config.interpreter_jumps);
         let (id, shared, flight) =
             (StoreId::next(), Arc::new(StoreShared::new(engine.types().table())), Arc::new(Flight::default()));
         let interrupted = Arc::downgrade(&shared);

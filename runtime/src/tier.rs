@@ -122,16 +122,20 @@ pub(crate) unsafe fn enter(code: NonNull<()>, vmctx: *mut VmCtx, entry: *const V
     }
 }
 
-/// The lowered body of a function.
+/// What the interpreter runs of a function.
 ///
 /// # Safety
 /// `entry` belongs to a live module's own function.
-pub(crate) unsafe fn code_of(entry: *const VmFuncEntry) -> Result<*const Code, Status> {
+pub(crate) unsafe fn form_of(entry: *const VmFuncEntry) -> *const interp::Form {
+    // SAFETY: the entry is live.
+    let known = unsafe { &(*entry).form }.load(Ordering::Acquire);
+    if !known.is_null() {
+        return known.cast();
+    }
     // SAFETY: as for this function.
     let module = unsafe { module_of(entry) };
     // SAFETY: the entry is live.
-    let index = unsafe { (*entry).index };
-    Ok(module.code(index))
+    module.form(unsafe { (*entry).index })
 }
 
 /// Counts an entry of the interpreter into a function. Says whether it is compiled now.

@@ -82,6 +82,8 @@ impl Runner {
     pub fn new(options: Options) -> Result<Self, String> {
         let mut config = Config::new();
         config.strategy(options.strategy).bounds(options.bounds).features(options.edition.features()?);
+        // The interpreter checks accesses itself in either mode of bounds: with each, it is run another way.
+        config.interpreter_jumps(options.bounds == Bounds::Guard);
         config.segments_checked_first(options.edition.checks_segments_first());
         config.opt_level(options.opt_level).gc_stress(options.gc_stress);
         if let Some(threshold) = options.tier_up_threshold {

@@ -247,6 +247,7 @@ impl Instance {
                 owner: ptr::null(),
                 index: func,
                 type_id: ids[self.module.func_type_index(func) as usize],
+                form: AtomicPtr::default(),
                 heat: AtomicU32::new(0),
                 limit: AtomicU32::new(0),
             });

@@ -3,6 +3,10 @@
 //! Invariant: every access is compared with the memory's length, in 64 bits, without wrapping, in
 //! either bounds mode; nothing here relies on guards.
 //!
+//! Accesses of 32-bit addresses to the first memory, unless it is shared, have handlers of their own, which
+//! know its base and length. Nothing changes the length but what is outside of the handlers, and
+//! that leads back to them by way of `Machine::at_cursor`, which looks anew. All other accesses go through [`Access`].
+//!
 //! # Safety
 //! Trusts: `base..base + plain_length` of a [`VmMemory`] is mapped readable and writable, and the length
 //! never falls. Guest bytes may be shared with other mappings, so that no reference to them is made.
@@ -19,6 +23,11 @@ use aura_validator::code::Slot;
 use aura_validator::ops::sem::{Raw, extract, replace};
 use aura_validator::ops::{Op, v128};
 
+use super::dispatch::{At, Handler, handler};
+use super::machine::Machine;
+use super::numeric::{
+    Class, From, FromAccumulator, FromCell, FromSlot, Scalar, Sink, Source, To, ToAccumulator, ToSlot,
+};
 use super::slots::Regs;
 use crate::vm::memory::LinearMemory;
 
@@ -52,6 +61,18 @@ impl View {
 
     pub(super) fn is_none(self) -> bool {
         self.vm.is_null()
+    }
+
+    /// How many bytes plain accesses may touch now.
+    pub(super) fn plain_length(self) -> u64 {
+        // SAFETY: a view's memory is live, or there is none.
+        unsafe { self.vm.as_ref() }.map_or(0, |memory| memory.plain_length.load(Ordering::Acquire))
+    }
+
+    /// Where they begin.
+    pub(super) fn base(self) -> *mut u8 {
+        // SAFETY: as above; the base never changes.
+        unsafe { self.vm.as_ref() }.map_or(std::ptr::null_mut(), |memory| memory.base)
     }
 
     /// The host address of `size` bytes, if they are inside the plain length.
@@ -283,3 +304,243 @@ aura_validator::for_each_load_row!(load_rows);
 aura_validator::for_each_store_row!(store_rows);
 aura_validator::for_each_load_lane_row!(load_lane_rows);
 aura_validator::for_each_store_lane_row!(store_lane_rows);
+
+/// A load row of scalars.
+pub(super) trait LoadRow {
+    type Raw: Raw;
+    type R: Scalar;
+
+    fn eval(raw: Self::Raw) -> Self::R;
+}
+
+/// A store row of scalars.
+pub(super) trait StoreRow {
+    type Raw: Raw;
+    type A: Scalar;
+
+    fn eval(value: Self::A) -> Self::Raw;
+}
+
+/// Where an access to the first memory begins.
+#[inline(always)]
+fn start_of<A: Source>(at: &At, n: usize) -> u64 {
+    // Offsets of cells are below 2^33: an offset of 32 bits, and an address if that is a constant.
+    let offset = at.word(2);
+    if A::IS_CONSTANT { offset } else { offset + u64::from(A::get::<u32>(at, n, 0)) }
+}
+
+handler! {
+    /// dst, address │ offset
+    fn load_row[R: LoadRow, A: Source, O: Sink](at) {
+        let start = start_of::<A>(&at, 1);
+        if start + R::Raw::SIZE as u64 > at.length {
+            at.length = start;
+            return at.hand_over(load_beyond::<R, O>);
+        }
+        let place = at.base.wrapping_add(start as usize).cast::<<R::Raw as Raw>::Bytes>();
+        // SAFETY: the bytes are inside the plain length; `Bytes` is an array of bytes of that size.
+        let bytes = unsafe { place.read() };
+        O::put(&mut at, 0, R::eval(R::Raw::from_memory(bytes)));
+        at.next(3)
+    }
+}
+
+handler! {
+    /// address, value │ offset │ constant value
+    fn store_row[R: StoreRow, A: Source, V: Source](at) {
+        let bytes = R::eval(V::get(&at, 1, 3)).to_memory();
+        let start = start_of::<A>(&at, 0);
+        if start + R::Raw::SIZE as u64 > at.machine().writable {
+            let scratch = at.machine().scratch.as_mut_ptr().cast::<<R::Raw as Raw>::Bytes>();
+            // SAFETY: 16 bytes have room for any scalar.
+            unsafe { scratch.write(bytes) };
+            at.length = start;
+            return at.hand_over(store_beyond::<R, V>);
+        }
+        let place = at.base.wrapping_add(start as usize).cast::<<R::Raw as Raw>::Bytes>();
+        // SAFETY: as in `load_row`.
+        unsafe { place.write(bytes) };
+        at.next(store_words(V::IS_CONSTANT))
+    }
+}
+
+handler! {
+    /// A load that is not inside the plain length; where it begins is in the register of the length, which gets its own again.
+    #[cold]
+    fn load_beyond[R: LoadRow, O: Sink](at) {
+        let failed = read_beyond(at.machine(), at.length, R::Raw::SIZE);
+        at.length = at.machine().writable;
+        if failed != 0 {
+            at.int = failed.into();
+            return at.trap_of_number();
+        }
+        let scratch = at.machine().scratch.as_ptr().cast::<<R::Raw as Raw>::Bytes>();
+        // SAFETY: the bytes were put there.
+        let bytes = unsafe { scratch.read() };
+        O::put(&mut at, 0, R::eval(R::Raw::from_memory(bytes)));
+        at.next(3)
+    }
+}
+
+handler! {
+    /// As [`load_beyond`], for a store, whose bytes are the first of the scratch.
+    #[cold]
+    fn store_beyond[R: StoreRow, V: Source](at) {
+        let failed = write_beyond(at.machine(), at.length, R::Raw::SIZE);
+        at.length = at.machine().writable;
+        if failed != 0 {
+            at.int = failed.into();
+            return at.trap_of_number();
+        }
+        at.next(store_words(V::IS_CONSTANT))
+    }
+}
+
+/// Reads bytes of the first memory into the scratch. Returns the number of the trap, or 0.
+#[inline(never)]
+fn read_beyond(m: &mut Machine, start: u64, size: usize) -> u8 {
+    let access = Access { memory: m.memory, offset: start, addr: Slot(0) };
+    // SAFETY: the machine's memory is live.
+    unsafe { access.read_beyond(0, &mut m.scratch[..size]) }.map_or_else(|code| code as u8, |()| 0)
+}
+
+/// Writes the first bytes of the scratch to the first memory. Returns as [`read_beyond`].
+#[inline(never)]
+fn write_beyond(m: &mut Machine, start: u64, size: usize) -> u8 {
+    let access = Access { memory: m.memory, offset: start, addr: Slot(0) };
+    // SAFETY: the machine's memory is live.
+    unsafe { access.write_beyond(0, &m.scratch[..size]) }.map_or_else(|code| code as u8, |()| 0)
+}
+
+/// How many words a store's cell has.
+pub(super) const fn store_words(of_constant: bool) -> usize {
+    if of_constant { 4 } else { 3 }
+}
+
+fn pick_load<R: LoadRow>(address: From, to: To) -> Handler {
+    match (address, to) {
+        (From::Slot, To::Slot) => load_row::<R, FromSlot, ToSlot>,
+        (From::Slot, To::Accumulator) => load_row::<R, FromSlot, ToAccumulator>,
+        (From::Accumulator, To::Slot) => load_row::<R, FromAccumulator, ToSlot>,
+        (From::Accumulator, To::Accumulator) => load_row::<R, FromAccumulator, ToAccumulator>,
+        (From::Constant, To::Slot) => load_row::<R, FromCell, ToSlot>,
+        (From::Constant, To::Accumulator) => load_row::<R, FromCell, ToAccumulator>,
+    }
+}
+
+fn pick_store<R: StoreRow>(address: From, value: From) -> Handler {
+    match address {
+        From::Slot => pick_store_at::<R, FromSlot>(value),
+        From::Accumulator => pick_store_at::<R, FromAccumulator>(value),
+        From::Constant => pick_store_at::<R, FromCell>(value),
+    }
+}
+
+fn pick_store_at<R: StoreRow, A: Source>(value: From) -> Handler {
+    match value {
+        From::Slot => store_row::<R, A, FromSlot>,
+        From::Accumulator => store_row::<R, A, FromAccumulator>,
+        From::Constant => store_row::<R, A, FromCell>,
+    }
+}
+
+macro_rules! load_type {
+    ($op:ident $raw:ident $x:ident v128 $eval:block) => {};
+    ($op:ident $raw:ident $x:ident $r:ident $eval:block) => {
+        pub(in super::super) struct $op;
+
+        impl LoadRow for $op {
+            type Raw = $raw;
+            type R = $r;
+
+            #[inline(always)]
+            fn eval($x: $raw) -> $r {
+                $eval
+            }
+        }
+    };
+}
+
+macro_rules! store_type {
+    ($op:ident $x:ident v128 $raw:ident $eval:block) => {};
+    ($op:ident $x:ident $t:ident $raw:ident $eval:block) => {
+        pub(in super::super) struct $op;
+
+        impl StoreRow for $op {
+            type Raw = $raw;
+            type A = $t;
+
+            #[inline(always)]
+            fn eval($x: $t) -> $raw {
+                $eval
+            }
+        }
+    };
+}
+
+/// What is made of a row, unless it is one of vectors.
+macro_rules! scalar {
+    (v128, $what:expr) => {
+        None
+    };
+    ($t:ident, $what:expr) => {
+        Some($what)
+    };
+}
+
+macro_rules! load_handlers {
+    ($($op:ident [$raw:ident] ($x:ident) -> $r:ident $eval:block clif |$e:ident| $clif:block;)*) => {
+        /// A type for each load row of scalars.
+        mod load_row_types {
+            use super::LoadRow;
+
+            $(load_type!($op $raw $x $r $eval);)*
+        }
+
+        /// The class of what a load row of scalars loads.
+        pub(super) const fn loaded(op: Op) -> Option<Class> {
+            match op {
+                $(Op::$op => scalar!($r, <$r as Scalar>::CLASS),)*
+                _ => None,
+            }
+        }
+
+        /// The handler of a load row of scalars.
+        pub(super) fn loading(op: Op, address: From, to: To) -> Option<Handler> {
+            match op {
+                $(Op::$op => scalar!($r, pick_load::<load_row_types::$op>(address, to)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+macro_rules! store_handlers {
+    ($($op:ident ($x:ident: $t:ident) [$raw:ident] $eval:block clif |$e:ident| $clif:block;)*) => {
+        /// A type for each store row of scalars.
+        mod store_row_types {
+            use super::StoreRow;
+
+            $(store_type!($op $x $t $raw $eval);)*
+        }
+
+        /// Whether a store row is one of scalars.
+        pub(super) const fn is_scalar_store(op: Op) -> bool {
+            match op {
+                $(Op::$op => { let is: Option<()> = scalar!($t, ()); is.is_some() })*
+                _ => false,
+            }
+        }
+
+        /// The handler of a store row of scalars.
+        pub(super) fn storing(op: Op, address: From, value: From) -> Option<Handler> {
+            match op {
+                $(Op::$op => scalar!($t, pick_store::<store_row_types::$op>(address, value)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+aura_validator::for_each_load_row!(load_handlers);
+aura_validator::for_each_store_row!(store_handlers);

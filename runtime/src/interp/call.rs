@@ -9,14 +9,16 @@
 
 use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
-use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef};
-use aura_validator::Code;
-use aura_validator::code::{CallId, Operand, Operands, Slot};
+use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef, VmTable};
+use aura_validator::code::{CallId, Inst, Operand, Operands, Slot};
 use std::sync::atomic::Ordering;
 
-use super::execute::execute;
-use super::frame::Mark;
+use super::dispatch::{At, Handler, Step, execute, handler};
+use super::flow::INST_WORD;
+use super::form::{Form, Word};
+use super::frame::{Frame, Mark};
 use super::machine::{Cursor, Machine, address_mask};
+use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Source};
 use super::slots::Regs;
 use crate::vm::access;
 use crate::{services, tail, tier};
@@ -86,17 +88,15 @@ impl Machine {
         if self.heat(callee) {
             return Ok(None);
         }
-        let code = self.code_of(callee)?;
-        let regs = match self.state().push(code, callee.vmctx, entry, native) {
+        let form = self.form_of(callee);
+        let regs = match self.state().push(form, callee.vmctx, entry, native) {
             Ok(regs) => regs,
             // SAFETY: the instance is live; the frames below have their positions saved.
             Err(code) => return Err(unsafe { services::trap(self.vmctx, code) }),
         };
-        // SAFETY: code of an interpreted function lives as long as its module.
-        let params = unsafe { &(*code).frame.params };
+        let frame = self.frame();
         // SAFETY: the slot array holds the parameters of the function; the frame is fresh.
-        unsafe { regs.take_array(params, self.results) };
-        let frame = *self.state().current();
+        unsafe { regs.take_array(&frame.code().frame.params, self.results) };
         Ok(Some(self.resume(&frame)))
     }
 
@@ -257,18 +257,14 @@ impl Machine {
             // SAFETY: said by the caller.
             unsafe { self.interrupt(cursor) }?;
         }
-        let callee_code = self.code_of(callee)?;
-        let operands = &code.calls[call.0 as usize];
-        self.state().current().results = operands.results;
-        let regs = match self.state().push(callee_code, callee.vmctx, callee.entry, 0) {
+        let form = self.form_of(callee);
+        let regs = match self.state().push(form, callee.vmctx, callee.entry, 0) {
             Ok(regs) => regs,
             Err(code) => return Err(self.trap(cursor, code)),
         };
-        // SAFETY: code of an interpreted function lives as long as its module.
-        let params = unsafe { &(*callee_code).frame.params };
+        let (frame, (args, _)) = (self.frame(), code.call(call));
         // SAFETY: the frames are different ones; the types agree.
-        unsafe { regs.take_from(params, cursor.regs, code.operands(operands.args)) };
-        let frame = *self.state().current();
+        unsafe { regs.take_from(&frame.code().frame.params, cursor.regs, args) };
         Ok(self.resume(&frame))
     }
 
@@ -291,16 +287,14 @@ impl Machine {
             // SAFETY: said by the caller; the arguments are in the buffer.
             return unsafe { self.replace_out(callee, slots_of(args)) };
         }
-        let code = self.code_of(callee)?;
-        let regs = match self.state().replace(code, callee.vmctx, callee.entry) {
+        let form = self.form_of(callee);
+        let regs = match self.state().replace(form, callee.vmctx, callee.entry) {
             Ok(regs) => regs,
             Err(code) => return Err(self.trap(cursor, code)),
         };
-        // SAFETY: code of an interpreted function lives as long as its module.
-        let params = unsafe { &(*code).frame.params };
+        let frame = self.frame();
         // SAFETY: the buffer holds the arguments; the frame is fresh.
-        unsafe { regs.take_array(params, buffer) };
-        let frame = *self.state().current();
+        unsafe { regs.take_array(&frame.code().frame.params, buffer) };
         Ok(self.resume(&frame))
     }
 
@@ -309,13 +303,13 @@ impl Machine {
     /// # Safety
     /// As for [`Machine::replace`]; the first `slots` slots of the buffer are the arguments.
     unsafe fn replace_out(&mut self, callee: Callee, slots: usize) -> Result<Cursor, Status> {
-        if self.state().depth() == self.mark.depth + 1 {
+        if self.frame().run != 0 {
             // SAFETY: the callee is live.
             return Err(unsafe { tail::leave(self.store, callee.vmctx, callee.entry) });
         }
         let (_, caller) = self.state().pop();
         let cursor = self.resume(&caller);
-        let results = self.code().operands(caller.results);
+        let (_, results) = self.code().call(awaited(cursor.next));
         let mark = self.state().mark();
         let array = match self.state().push_array(slots.max(slots_of(results))) {
             Ok(array) => array,
@@ -367,28 +361,42 @@ impl Machine {
         let status = unsafe { tier::call_slots(callee.vmctx, callee.entry, array) };
         if status == Status::Ok {
             // SAFETY: the callee put its results into the array.
-            unsafe { cursor.regs.take_array(results, array) };
+            unsafe { self.take_results(cursor, results, array) };
         }
         self.state().reset(mark);
         if status == Status::Ok { Ok(cursor) } else { self.recover(status) }
     }
 
-    /// Returns from the running function; `None` if it was the outermost one.
+    /// Puts the results of a call from an array where they go, and the first where the handlers find it.
+    ///
+    /// # Safety
+    /// `results` are operands of the running code; the array holds such values.
+    pub(super) unsafe fn take_results(&mut self, cursor: Cursor, results: &[Operand], array: *const u64) {
+        // SAFETY: said by the caller.
+        unsafe { cursor.regs.take_array(results, array) };
+        // SAFETY: the array begins with the first result, if there is one.
+        self.result = if results.is_empty() { 0 } else { unsafe { array.read() } };
+    }
+
+    /// Returns from the running function; `Err(Status::Ok)` if it was the outermost one.
     ///
     /// # Safety
     /// `values` are operands of the running code.
-    pub(super) unsafe fn leave(&mut self, regs: Regs, values: Operands) -> Option<Cursor> {
+    pub(super) unsafe fn leave(&mut self, regs: Regs, values: Operands) -> Result<Cursor, Status> {
         let values = self.code().operands(values);
-        if self.state().depth() == self.mark.depth + 1 {
+        if self.frame().run != 0 {
             // SAFETY: the slot array of this run has room for the results.
             unsafe { regs.to_array(values, self.results) };
-            return None;
+            return Err(Status::Ok);
         }
         let (_, caller) = self.state().pop();
         let cursor = self.resume(&caller);
+        let (_, results) = self.code().call(awaited(cursor.next));
         // SAFETY: the callee's slots are above the caller's and nothing was pushed since; the types agree.
-        unsafe { cursor.regs.take_from(self.code().operands(caller.results), regs, values) };
-        Some(cursor)
+        unsafe { cursor.regs.take_from(results, regs, values) };
+        // SAFETY: the slot is the callee's, and holds the value.
+        self.result = values.first().map_or(0, |value| unsafe { regs.get(value.slot) });
+        Ok(cursor)
     }
 
     /// Counts an entry, if tiers may change; whether the function is compiled now.
@@ -397,13 +405,320 @@ impl Machine {
         self.state().auto_tier && unsafe { tier::heat(callee.entry) }
     }
 
-    fn code_of(&self, callee: Callee) -> Result<*const Code, Status> {
+    fn form_of(&self, callee: Callee) -> *const Form {
         // SAFETY: the entry of a callee is live, and the function is one of a module.
-        unsafe { tier::code_of(callee.entry) }
+        unsafe { tier::form_of(callee.entry) }
     }
+}
+
+/// The call that a frame waits for which goes on at `next`: the last word of its cell says it.
+pub(super) fn awaited(next: *const Word) -> CallId {
+    // SAFETY: the cell before is a call's, which ends with such a word.
+    CallId(unsafe { next.cast::<u32>().wrapping_sub(1).read() })
 }
 
 /// Number of slots that values take in an array.
 fn slots_of(operands: &[Operand]) -> usize {
     operands.iter().map(|operand| operand.ty.slots() as usize).sum()
+}
+
+/// Operands of a call's cell: see [`CallCell`].
+mod operand {
+    pub(super) const WORDS: usize = 2;
+    pub(super) const TOP: usize = 3;
+    pub(super) const CALLEE: usize = 4;
+    pub(super) const TABLE: usize = 5;
+    pub(super) const TYPE_ID: usize = 6;
+    pub(super) const ARGS_LEN: usize = 7;
+    pub(super) const ARGS: usize = 8;
+}
+
+/// What a call's cell says, in order: the instruction (a word); how many words the cell has; where the
+/// frame's value slots end; the callee, as the place of its entry in the module's or as the slot with its index
+/// in a table; the place of the table in the instance and the canonical type, if it is one of a table; the
+/// slots of the arguments, if these are scalars all of them; in the last word, where the one scalar result goes, and the call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CallCell {
+    pub(super) top: i32,
+    pub(super) callee: i32,
+    pub(super) table: i32,
+    pub(super) type_id: u32,
+    pub(super) args: Vec<i32>,
+    pub(super) result: i32,
+    pub(super) call: u32,
+}
+
+impl CallCell {
+    /// Words of the cell.
+    pub(super) fn words(&self) -> usize {
+        1 + operand::ARGS / 2 + self.args.len().div_ceil(2) + 1
+    }
+
+    /// The operands behind the instruction's word, without those of the last word.
+    pub(super) fn operands(&self) -> impl Iterator<Item = i32> + '_ {
+        let (words, len) = (self.words() as i32, self.args.len() as i32);
+        let head = [words, self.top, self.callee, self.table, self.type_id.cast_signed(), len];
+        head.into_iter().chain(self.args.iter().copied()).chain((len % 2 == 1).then_some(0))
+    }
+}
+
+/// Who is called.
+pub(super) trait Called {
+    /// The callee's entry, if it is one of the running instance's own functions and has the right type.
+    fn entry(at: &At) -> Option<*const VmFuncEntry>;
+}
+
+/// A function of the module.
+#[derive(Debug)]
+struct Direct;
+
+/// An element of a table.
+#[derive(Debug)]
+struct Element;
+
+impl Called for Direct {
+    #[inline(always)]
+    fn entry(at: &At) -> Option<*const VmFuncEntry> {
+        // SAFETY: the instance is live; its entries cover the module's own functions.
+        let entries = unsafe { (*at.machine().vmctx).entries };
+        Some(entries.wrapping_byte_add(at.operand(operand::CALLEE).cast_unsigned() as usize))
+    }
+}
+
+impl Called for Element {
+    #[inline(always)]
+    fn entry(at: &At) -> Option<*const VmFuncEntry> {
+        let vmctx = at.machine().vmctx;
+        let place = vmctx.wrapping_byte_offset(at.operand(operand::TABLE) as isize).cast::<*mut VmTable>();
+        // SAFETY: the instance is live and linked; its layout has a table's pointer there.
+        let table = unsafe { *place };
+        // SAFETY: a linked instance's tables are live.
+        let table = unsafe { &*table };
+        let index: u32 = at.get(at.place(operand::CALLEE));
+        // SAFETY: the cell belongs to this thread's store.
+        let length = unsafe { *table.length.get() };
+        if u64::from(index) >= length {
+            return None;
+        }
+        // SAFETY: as above.
+        let elements = unsafe { *table.base.get() };
+        // SAFETY: the index is below the table's length.
+        let element = unsafe { elements.wrapping_add(index as usize).read() };
+        // SAFETY: elements of function tables that are not null are live references.
+        let func = unsafe { std::ptr::with_exposed_provenance::<VmFuncRef>(element as usize).as_ref() }?;
+        let is_own = func.vmctx == vmctx && func.type_id == at.operand(operand::TYPE_ID).cast_unsigned();
+        is_own.then_some(func.entry)
+    }
+}
+
+handler! {
+    /// As [`CallCell`] says, with `N` arguments, or any number of them.
+    fn call_row[C: Called, const COUNTED: bool, const N: usize](at) {
+        let Some(frame) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
+            return at.outside::<SlowCall>();
+        };
+        let caller = at.regs;
+        let words = at.operand(operand::WORDS) as usize;
+        at.machine().open(at.ip.wrapping_add(words), frame);
+        // SAFETY: the form is that of the entry, which lives.
+        let form = unsafe { &*frame.form };
+        // SAFETY: the frame was opened just now.
+        unsafe { form.clear(frame.regs) };
+        let count = if N == MANY { at.operand(operand::ARGS_LEN) as usize } else { N };
+        for n in 0..count {
+            let value: u64 = at.get(at.place(operand::ARGS + n));
+            // SAFETY: scalar parameters are the first slots of the new frame.
+            unsafe { frame.regs.set(Slot(n as i32), value) };
+        }
+        debug_assert_ne!(caller, frame.regs);
+        at.regs = frame.regs;
+        at.ip = form.first();
+        at.go()
+    }
+}
+
+/// For [`call_row`]: the number of arguments is in the cell.
+const MANY: usize = usize::MAX;
+
+/// The frame of a callee above the running one, if all is as it mostly is: the interpreter runs it, it was
+/// called before, nothing interrupts, and there is room.
+#[inline(always)]
+fn enterable<const COUNTED: bool>(at: &At, entry: *const VmFuncEntry) -> Option<Frame> {
+    let m = at.machine();
+    // SAFETY: the entry of a callee is live.
+    let word = unsafe { &(*entry).slots_entry };
+    // SAFETY: as above.
+    let form: *const Form = unsafe { &(*entry).form }.load(Ordering::Acquire).cast();
+    let is_interpreted = std::ptr::eq(word.load(Ordering::Acquire), tier::interp_entry as *const ());
+    if !is_interpreted || form.is_null() || m.is_interrupted() {
+        return None;
+    }
+    let place: *mut Frame = at.regs.at_byte(at.operand(operand::TOP)).cast();
+    // SAFETY: a published form is complete.
+    let &Form { frame_bytes, base_bytes, .. } = unsafe { &*form };
+    if place.addr() + frame_bytes as usize > m.limit.addr() {
+        return None;
+    }
+    // SAFETY: the entry is that of a function of the live running module.
+    if COUNTED && unsafe { tier::heat(entry) } {
+        return None;
+    }
+    let regs = Regs::new(place.wrapping_byte_add(base_bytes as usize).cast());
+    Some(Frame {
+        caller: std::ptr::null_mut(),
+        ip: std::ptr::null(),
+        form,
+        regs,
+        vmctx: m.vmctx,
+        entry,
+        run: 0,
+        is_special: false,
+    })
+}
+
+impl Machine {
+    /// Opens a frame of the running instance above the running one, which goes on at `back`.
+    #[inline(always)]
+    fn open(&mut self, back: *const Word, frame: Frame) {
+        // SAFETY: the state of the store is live; handlers hold no other reference to it.
+        let state = unsafe { &mut *self.state };
+        let caller = state.current;
+        // SAFETY: the running function's frame is open.
+        unsafe { (*caller).ip = back };
+        // SAFETY: a form lives as long as its module.
+        let base_bytes = unsafe { (*frame.form).base_bytes };
+        let place: *mut Frame = frame.regs.at(Slot(0)).wrapping_byte_sub(base_bytes as usize).cast();
+        // SAFETY: the frame lies inside the stack, above the running one.
+        unsafe { place.write(Frame { caller, ..frame }) };
+        state.current = place;
+    }
+}
+
+/// A call that is not as calls mostly are.
+#[derive(Debug)]
+struct SlowCall;
+
+impl Step for SlowCall {
+    unsafe fn run(machine: &mut Machine, at: At) -> Result<Cursor, Status> {
+        let inst: *const Inst = std::ptr::with_exposed_provenance(at.word(INST_WORD) as usize);
+        let cursor = at.behind(at.operand(operand::WORDS) as usize);
+        // SAFETY: such a cell holds an instruction of the running code, which lives as long as its module.
+        let inst = unsafe { &*inst };
+        // SAFETY: as above.
+        unsafe { machine.general(cursor, inst) }
+    }
+}
+
+/// The handler of a direct call or one through a table, of functions whose parameters are scalars.
+pub(super) fn calling(is_direct: bool, counted: bool, args: usize) -> Handler {
+    fn of<C: Called>(counted: bool, args: usize) -> Handler {
+        match (counted, args) {
+            (true, 0) => call_row::<C, true, 0>,
+            (true, 1) => call_row::<C, true, 1>,
+            (true, 2) => call_row::<C, true, 2>,
+            (true, _) => call_row::<C, true, MANY>,
+            (_, 0) => call_row::<C, false, 0>,
+            (_, 1) => call_row::<C, false, 1>,
+            (_, 2) => call_row::<C, false, 2>,
+            (_, 3) => call_row::<C, false, 3>,
+            (_, 4) => call_row::<C, false, 4>,
+            _ => call_row::<C, false, MANY>,
+        }
+    }
+    if is_direct { of::<Direct>(counted, args) } else { of::<Element>(counted, args) }
+}
+
+/// The handler of any other call: its cell is as long, and its instruction says everything.
+pub(super) fn calling_slowly() -> Handler {
+    slow_call
+}
+
+handler! {
+    /// As [`CallCell`].
+    fn slow_call[](at) {
+        at.outside::<SlowCall>()
+    }
+}
+
+handler! {
+    /// from the frame's base back to its head, src │ the instruction
+    fn return_row[T: Scalar, A: Source](at) {
+        let frame = head(&at);
+        if frame.is_special {
+            return at.outside::<SlowReturn>();
+        }
+        let value: T = A::get(&at, 1, 0);
+        leave_to_caller(&mut at, frame);
+        // SAFETY: the cell before is a call's, whose last word says where the result goes.
+        let place = unsafe { at.ip.cast::<i32>().wrapping_sub(2).read() };
+        // SAFETY: it is a slot of the caller's frame, of the result's class.
+        unsafe { value.write(at.regs.at_byte(place)) };
+        value.to_accumulator(&mut at);
+        at.go()
+    }
+}
+
+handler! {
+    /// from the frame's base back to its head, - │ the instruction
+    fn return_nothing[](at) {
+        let frame = head(&at);
+        if frame.is_special {
+            return at.outside::<SlowReturn>();
+        }
+        leave_to_caller(&mut at, frame);
+        at.go()
+    }
+}
+
+/// The head of the running frame.
+#[inline(always)]
+fn head<'a>(at: &At) -> &'a Frame {
+    // SAFETY: a return's cell says how far the frame's base is from its head.
+    unsafe { &*at.regs.at_byte(-at.operand(0)).cast() }
+}
+
+#[inline(always)]
+fn leave_to_caller(at: &mut At, frame: &Frame) {
+    // SAFETY: the caller's frame is open: only the first frame of a run may have none, and it is special.
+    let caller = unsafe { &*frame.caller };
+    (at.ip, at.regs) = (caller.ip, caller.regs);
+    // SAFETY: the state of the store is live; handlers hold no other reference to it.
+    unsafe { (*at.machine().state).current = frame.caller };
+}
+
+handler! {
+    /// -, - │ the instruction
+    fn slow_return[](at) {
+        at.outside::<SlowReturn>()
+    }
+}
+
+/// A return from the first frame of a run, to another instance, or of several values.
+#[derive(Debug)]
+struct SlowReturn;
+
+impl Step for SlowReturn {
+    unsafe fn run(machine: &mut Machine, at: At) -> Result<Cursor, Status> {
+        let inst: *const Inst = std::ptr::with_exposed_provenance(at.word(2) as usize);
+        // SAFETY: such a cell holds a return of the running code, which lives as long as its module.
+        match unsafe { *inst } {
+            // SAFETY: as above.
+            Inst::Return { values } => unsafe { machine.leave(at.regs, values) },
+            other => unreachable!("lowering made {other:?} of a return"),
+        }
+    }
+}
+
+/// The handler of a return of nothing, of one scalar, or of anything else.
+pub(super) fn returning(values: &[Operand], class: Option<(Class, From)>) -> Handler {
+    match (values, class) {
+        ([], _) => return_nothing,
+        ([_], Some((Class::Int, From::Accumulator))) => return_row::<u64, FromAccumulator>,
+        ([_], Some((Class::Single, From::Accumulator))) => return_row::<f32, FromAccumulator>,
+        ([_], Some((Class::Double, From::Accumulator))) => return_row::<f64, FromAccumulator>,
+        ([_], Some((Class::Int, _))) => return_row::<u64, FromSlot>,
+        ([_], Some((Class::Single, _))) => return_row::<f32, FromSlot>,
+        ([_], Some((Class::Double, _))) => return_row::<f64, FromSlot>,
+        _ => slow_return,
+    }
 }

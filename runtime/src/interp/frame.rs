@@ -1,27 +1,30 @@
-//! The interpreter's stack: values in one block that never moves, frames beside it.
+//! The interpreter's stack: frames in one block that never moves.
 //!
 //! ```text
-//! value stack:  ...caller's slots │ ref slots ◀─ base ─▶ value slots │ top ...   limit
+//! ...caller's slots │ Frame │ ref slots ◀─ base ─▶ value slots │ top ...   limit
 //! ```
 //!
-//! Invariants: the frames' slot ranges are disjoint and ascend; `top` is the end of the innermost
-//! one, or of the argument array of a call that is on its way out of the interpreter. Frames of an
-//! earlier `run` stay below those of a later one, so that host functions may call back.
+//! Invariants: frames are disjoint and ascend, each known by the one above it; `current` is the innermost
+//! one, and `top` the end of it, or of the argument array of a call that is on its way out of the
+//! interpreter, whenever a position is saved. Frames of an earlier `run` stay below those of a later one,
+//! so that host functions may call back.
 //!
 //! # Safety
-//! Trusts: frames name live instances and `Code` that lives as long as they do. Gives: the slots of a
-//! pushed frame lie inside the block.
+//! Trusts: frames name live instances and forms that live as long as they do. Gives: the slots of an
+//! opened frame lie inside the block.
 
 use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry};
 use aura_validator::Code;
-use aura_validator::code::{Operands, Slot};
+use aura_validator::code::Slot;
 
+use super::dispatch;
+use super::form::{Form, Word};
 use super::slots::Regs;
 use crate::vm::instance::InstanceData;
 
-/// Bytes of value stack for each frame that may be open at once: bounds functions without slots.
-const BYTES_PER_FRAME: usize = 64;
+/// How many times the bytes that guests' values may take the block is: frames' heads lie in it too.
+const BLOCK_FACTOR: usize = 2;
 
 /// What the interpreter of one store keeps between calls.
 #[derive(Debug)]
@@ -33,28 +36,33 @@ pub(crate) struct InterpState {
     pub(crate) passes_left: u32,
     /// Whether every NaN that is computed becomes the canonical one.
     pub(crate) canonical_nans: bool,
+    /// Whether handlers return to the loop.
+    pub(crate) by_loop: bool,
     /// Allocated at the first call; its length then never changes.
     stack: Vec<u64>,
     stack_slots: usize,
-    /// Index of the first free slot of the stack.
-    top: usize,
-    frames: Vec<Frame>,
-    frames_max: usize,
+    /// The innermost frame; null if none is open.
+    pub(super) current: *mut Frame,
+    /// The first free slot of the stack.
+    top: *mut u64,
 }
 
-/// An interpreted function that was entered and has not returned.
+/// The head of an interpreted function's frame, which was entered and has not returned.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(super) struct Frame {
-    pub(super) code: *const Code,
+    /// The frame below, of this `run` or an earlier one.
+    pub(super) caller: *mut Self,
+    /// Where it goes on: behind the cell it stands at.
+    pub(super) ip: *const Word,
+    pub(super) form: *const Form,
     pub(super) regs: Regs,
     pub(super) vmctx: *mut VmCtx,
     pub(super) entry: *const VmFuncEntry,
-    /// Index of the instruction after the current one.
-    pub(super) pc: u32,
-    /// Where the results of the call this frame waits for go.
-    pub(super) results: Operands,
     /// For the first frame of a `run`, an address in the native frame of that `run`; else 0.
     pub(super) run: usize,
+    /// Whether returning from it takes more than going back to the caller's position.
+    pub(super) is_special: bool,
 }
 
 /// One interpreted function of a backtrace.
@@ -70,33 +78,45 @@ pub(crate) struct BacktraceFrame {
 }
 
 impl InterpState {
-    /// An interpreter whose value stack takes `stack_bytes` once it is used.
+    /// An interpreter whose value stack has room for `stack_bytes` of values once it is used.
     pub(crate) fn new(stack_bytes: usize) -> Self {
         Self {
             auto_tier: false,
             passes: u32::MAX,
             passes_left: 0,
             canonical_nans: false,
+            by_loop: dispatch::by_loop(false),
             stack: Vec::new(),
-            stack_slots: stack_bytes / 8,
-            top: 0,
-            frames: Vec::new(),
-            frames_max: (stack_bytes / BYTES_PER_FRAME).max(1),
+            stack_slots: BLOCK_FACTOR * stack_bytes / size_of::<u64>(),
+            current: std::ptr::null_mut(),
+            top: std::ptr::null_mut(),
         }
     }
 
     /// How many frames are open.
+    #[cfg(test)]
     pub(crate) fn depth(&self) -> usize {
-        self.frames.len()
+        self.frames().count()
     }
 
-    /// The frames above `from_depth`, innermost first.
-    pub(crate) fn frames_for_backtrace(&self, from_depth: usize) -> impl Iterator<Item = BacktraceFrame> + '_ {
+    /// The open frames, innermost first.
+    fn frames(&self) -> impl Iterator<Item = &Frame> {
+        // SAFETY: `current` and the callers of open frames are open frames, or null; nothing changes them meanwhile.
+        let first = unsafe { self.current.as_ref() };
+        // SAFETY: as above.
+        std::iter::successors(first, |frame| unsafe { frame.caller.as_ref() })
+    }
+
+    /// The open frames, innermost first.
+    pub(crate) fn frames_for_backtrace(&self) -> impl Iterator<Item = BacktraceFrame> + '_ {
         let mut run = 0;
-        (from_depth..self.frames.len()).rev().map(move |index| {
-            let frame = &self.frames[index];
+        self.frames().map(move |frame| {
             if run == 0 {
-                run = self.run_of(index);
+                let from = std::iter::successors(Some(frame), |frame| {
+                    // SAFETY: as in `frames`.
+                    unsafe { frame.caller.as_ref() }
+                });
+                run = from.map(|frame| frame.run).find(|&run| run != 0).expect("a run starts with a marked frame");
             }
             let found = frame.for_backtrace(run);
             if frame.run != 0 {
@@ -106,17 +126,11 @@ impl InterpState {
         })
     }
 
-    /// The native address of the `run` that frame `index` belongs to.
-    fn run_of(&self, index: usize) -> usize {
-        let first = self.frames[..=index].iter().rfind(|frame| frame.run != 0);
-        first.expect("a run starts with a marked frame").run
-    }
-
     /// Passes every reference in open frames through `renew`.
     pub(crate) fn each_reference(&mut self, renew: &mut dyn FnMut(u32) -> u32) {
-        for frame in &self.frames {
-            // SAFETY: a frame's code lives as long as its module.
-            let refs = unsafe { &(*frame.code).frame }.ref_slots as i32;
+        for frame in self.frames() {
+            // SAFETY: a frame's form lives as long as its module.
+            let refs = unsafe { (*frame.form).refs } as i32;
             for slot in (-refs..0).map(Slot) {
                 // SAFETY: the slot is one of the frame's references, null or written since it was opened.
                 let old: u32 = unsafe { frame.regs.get(slot) };
@@ -127,121 +141,168 @@ impl InterpState {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { top: self.top, depth: self.frames.len() }
+        Mark { top: self.top, current: self.current }
     }
 
     /// Drops everything above a mark.
     pub(super) fn reset(&mut self, mark: Mark) {
-        self.top = mark.top;
-        self.frames.truncate(mark.depth);
+        (self.top, self.current) = (mark.top, mark.current);
+    }
+
+    /// The end of the block, which is allocated at the first need.
+    pub(super) fn limit(&mut self) -> *mut u64 {
+        if self.stack.is_empty() {
+            self.stack = vec![0; self.stack_slots];
+            self.top = self.stack.as_mut_ptr();
+        }
+        self.stack.as_mut_ptr_range().end
+    }
+
+    /// Makes the innermost frame's end the top again.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        let current = self.current;
+        // SAFETY: the innermost frame is open.
+        let bytes = unsafe { &*current }.form().frame_bytes;
+        self.top = current.wrapping_byte_add(bytes as usize).cast();
     }
 
     /// Reserves a slot array above the frames; undone by [`InterpState::reset`].
     pub(super) fn push_array(&mut self, slots: usize) -> Result<*mut u64, TrapCode> {
-        let at = self.advance(slots)?;
-        Ok(self.stack.as_mut_ptr().wrapping_add(at))
+        let (at, limit) = (self.top, self.limit());
+        if slots > (limit.addr() - at.addr()) / size_of::<u64>() {
+            return Err(TrapCode::StackOverflow);
+        }
+        self.top = at.wrapping_add(slots);
+        Ok(at)
     }
 
-    /// Opens a frame: references null, locals zero, parameters not yet in place.
+    /// Opens a frame at the top: references null, locals zero, parameters not yet in place.
     pub(super) fn push(
         &mut self,
-        code: *const Code,
+        form: *const Form,
         vmctx: *mut VmCtx,
         entry: *const VmFuncEntry,
         run: usize,
     ) -> Result<Regs, TrapCode> {
-        // SAFETY: the caller got `code` from the tier, which keeps it for as long as the module lives.
-        let layout = unsafe { &(*code).frame };
-        let (refs, values) = (layout.ref_slots as usize, layout.value_slots as usize);
-        if self.frames.len() == self.frames_max {
+        let limit = self.limit();
+        let at: *mut Frame = self.top.cast();
+        // SAFETY: the caller got the form from the tier, which keeps it for as long as the module lives.
+        let measured = unsafe { &*form };
+        if measured.frame_bytes as usize > limit.addr() - at.addr() {
             return Err(TrapCode::StackOverflow);
         }
-        let at = self.advance(refs + values)?;
-        self.stack[at..at + refs + layout.local_slots as usize].fill(0);
-        let regs = Regs::new(self.stack.as_mut_ptr().wrapping_add(at + refs));
-        self.frames.push(Frame { code, regs, vmctx, entry, pc: 0, results: Operands::default(), run });
+        let caller = self.current;
+        let is_special = run != 0 || {
+            // SAFETY: only the first frame of a run may have no caller, and it has a run.
+            vmctx != unsafe { (*caller).vmctx }
+        };
+        let regs = Regs::new(at.wrapping_byte_add(measured.base_bytes as usize).cast());
+        // SAFETY: the frame lies inside the block, above every open one.
+        unsafe { at.write(Frame { caller, ip: measured.first(), form, regs, vmctx, entry, run, is_special }) };
+        // SAFETY: as above; the slots are the frame's.
+        unsafe { measured.clear(regs) };
+        self.current = at;
+        self.settle();
         Ok(regs)
     }
 
     /// Gives the innermost frame to another function, as [`InterpState::push`] opens one. On an error the frame stands as it was.
     pub(super) fn replace(
         &mut self,
-        code: *const Code,
+        form: *const Form,
         vmctx: *mut VmCtx,
         entry: *const VmFuncEntry,
     ) -> Result<Regs, TrapCode> {
-        let Frame { code: before, run, .. } = *self.current();
-        let base = self.top - Self::slots_of(before);
-        if Self::slots_of(code) > self.stack.len() - base {
-            return Err(TrapCode::StackOverflow);
+        let Frame { run, caller, .. } = *self.current();
+        let mark = self.mark();
+        self.top = self.current.cast();
+        self.current = caller;
+        let pushed = self.push(form, vmctx, entry, run);
+        if pushed.is_err() {
+            self.reset(mark);
         }
-        self.frames.pop();
-        self.top = base;
-        self.push(code, vmctx, entry, run)
-    }
-
-    /// How many slots a frame of this code takes.
-    fn slots_of(code: *const Code) -> usize {
-        // SAFETY: frames' code, and code that a frame is about to get, lives as long as its module.
-        let layout = unsafe { &(*code).frame };
-        (layout.ref_slots + layout.value_slots) as usize
+        pushed
     }
 
     /// Closes the innermost frame and returns it with the one below.
     pub(super) fn pop(&mut self) -> (Frame, Frame) {
-        let frame = self.frames.pop().expect("a function that returns has a frame");
-        self.top -= Self::slots_of(frame.code);
+        let frame = *self.current();
+        self.current = frame.caller;
+        self.settle();
         (frame, *self.current())
     }
 
     /// Takes the innermost frame off the list but leaves its slots, and what lies above them, where they are. Also returns
     /// the height to come back to.
     pub(super) fn retire(&mut self) -> (Frame, Mark) {
-        let frame = self.frames.pop().expect("a function that runs has a frame");
-        // SAFETY: a frame's code lives as long as its module.
-        let refs = unsafe { &(*frame.code).frame }.ref_slots as usize;
-        let base = (frame.regs.base().addr() - self.stack.as_ptr().addr()) / size_of::<u64>();
-        (frame, Mark { top: base - refs, depth: self.frames.len() })
+        let (frame, at) = (*self.current(), self.current);
+        self.current = frame.caller;
+        (frame, Mark { top: at.cast(), current: frame.caller })
     }
 
     pub(super) fn current(&mut self) -> &mut Frame {
-        self.frames.last_mut().expect("a function that runs has a frame")
-    }
-
-    /// Moves `top` up by `slots` and returns where it was.
-    fn advance(&mut self, slots: usize) -> Result<usize, TrapCode> {
-        if self.stack.is_empty() {
-            self.stack = vec![0; self.stack_slots];
-        }
-        let at = self.top;
-        if slots > self.stack.len() - at {
-            return Err(TrapCode::StackOverflow);
-        }
-        self.top = at + slots;
-        Ok(at)
+        // SAFETY: a function that runs has a frame, which is open.
+        unsafe { &mut *self.current }
     }
 }
 
 /// A height of the interpreter's stack to come back to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
-    top: usize,
-    pub(super) depth: usize,
+    top: *mut u64,
+    current: *mut Frame,
+}
+
+impl Form {
+    /// Makes the slots of a fresh frame what they are before parameters come: null and zero.
+    ///
+    /// # Safety
+    /// The registers are those of a frame of this form.
+    #[inline(always)]
+    pub(super) unsafe fn clear(&self, regs: Regs) {
+        if self.refs > 0 {
+            let first = regs.at(Slot(-(self.refs as i32)));
+            // SAFETY: said by the caller: these are the reference slots.
+            unsafe { first.write_bytes(0, self.refs as usize) };
+        }
+        let first = regs.at(Slot(self.zero_from as i32));
+        match self.zero_slots {
+            0 => {}
+            // SAFETY: said by the caller: this is the one local that is no parameter.
+            1 => unsafe { first.write(0) },
+            // SAFETY: said by the caller: these are the locals that are no parameters.
+            slots => unsafe { first.write_bytes(0, slots as usize) },
+        }
+    }
 }
 
 impl Frame {
+    pub(super) fn form<'a>(&self) -> &'a Form {
+        // SAFETY: a frame's form lives as long as its module.
+        unsafe { &*self.form }
+    }
+
+    pub(super) fn code<'a>(&self) -> &'a Code {
+        // SAFETY: a form's code lives as long as its module.
+        unsafe { &*self.form().code }
+    }
+
+    /// The instruction it stands at.
+    pub(super) fn inst(&self) -> u32 {
+        self.form().inst_before(self.ip)
+    }
+
     fn for_backtrace(&self, run: usize) -> BacktraceFrame {
         // SAFETY: a frame's instance is live while the frame is open.
         let instance = unsafe { &*InstanceData::from_vmctx(self.vmctx) };
         // SAFETY: a frame's entry is live while the frame is open.
         let own_index = unsafe { (*self.entry).index };
-        // SAFETY: a frame's code lives as long as its module.
-        let offsets = unsafe { &(*self.code).offsets };
-        let current = (self.pc as usize).saturating_sub(1);
+        let offsets = &self.code().offsets;
         BacktraceFrame {
             vmctx: self.vmctx,
             func_index: instance.layout.counts().imported_funcs + own_index,
-            module_offset: offsets.get(current).copied().unwrap_or_default(),
+            module_offset: offsets.get(self.inst() as usize).copied().unwrap_or_default(),
             run,
         }
     }

@@ -1,6 +1,6 @@
 //! A loop in mid-flight moves into compiled code.
 //!
-//! The handler of `LoopHeader` needs two lines: it counts down by [`Machine::is_loop_due`], and if that says so
+//! The handler of a loop header that counts goes down by [`Machine::is_loop_due`], and if that says so
 //! goes on where [`Machine::at_loop`] says. At a loop header the slots are the whole state of a frame, so that
 //! code for the header can take the frame's place: the frame is taken off the list, its slots stay where they
 //! are until that code has loaded them, before it does anything else, and what it returns goes where the frame's
@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use aura_host_abi::trap::Status;
 
+use super::call::awaited;
 use super::machine::{Cursor, Machine};
 use crate::compile::LoopCode;
 use crate::{arch, tier};
@@ -44,7 +45,7 @@ impl Machine {
         let passes = state.passes;
         let frame = *state.current();
         // SAFETY: the running frame's entry is that of a live module's own function, and `code` is its.
-        match unsafe { tier::at_loop(frame.entry, code, frame.pc - 1, passes) } {
+        match unsafe { tier::at_loop(frame.entry, code, frame.inst(), passes) } {
             // SAFETY: the code is for this header of the running function.
             Some(compiled) => unsafe { self.go_on(cursor, compiled) },
             None => Ok(cursor),
@@ -72,7 +73,7 @@ impl Machine {
         // SAFETY: the frame's instance and entry belong together and live; the stub is for its type, and the frame's slots
         // stand until the code has loaded them, because nothing is pushed below the array before that.
         let status = unsafe { tier::enter(compiled.stub, frame.vmctx, frame.entry, array) };
-        let is_outermost = self.state().depth() == self.mark.depth;
+        let is_outermost = frame.run != 0;
         let next = match status {
             Status::Ok if is_outermost => {
                 // SAFETY: the slot array of this run has room for the results, which are in the array.
@@ -82,8 +83,9 @@ impl Machine {
             Status::Ok => {
                 let caller = *self.state().current();
                 let cursor = self.resume(&caller);
-                // SAFETY: the results that the caller waits for are in the array.
-                unsafe { cursor.regs.take_array(self.code().operands(caller.results), array) };
+                let (_, results) = caller.code().call(awaited(cursor.next));
+                // SAFETY: the results that the caller waits for are in the array, which has a slot.
+                unsafe { self.take_results(cursor, results, array) };
                 Ok(cursor)
             }
             status => Err(status),

@@ -3,7 +3,7 @@
 //! # Safety
 //! Trusts: the running instance, its store and the code are live, and the code belongs to the
 //! instance's module, so that every index in an instruction is valid. Gives: indices into `Code`'s own
-//! lists are checked by slices; the position is the one raw pointer into the code.
+//! lists are checked by slices; the position is the one raw pointer into the form.
 
 use std::sync::atomic::Ordering;
 
@@ -11,9 +11,11 @@ use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmStore};
 use aura_validator::Code;
-use aura_validator::code::{Inst, LabelId, MemArgId, Slot};
+use aura_validator::code::{LabelId, MemArgId, Slot};
 
 use super::address::{Access, View};
+use super::dispatch::At;
+use super::form::Word;
 use super::frame::{Frame, InterpState, Mark};
 use super::rows::Nans;
 use super::slots::Regs;
@@ -23,11 +25,11 @@ use crate::vm::access;
 use crate::vm::instance::InstanceData;
 use crate::vm::memory::LinearMemory;
 
-/// Where the running function is; kept in machine registers by the loop.
+/// Where the running function is, for whoever is not a handler.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor {
-    /// The next instruction.
-    pub(super) next: *const Inst,
+    /// The next cell: behind the one that is carried out, or, for a trap, anywhere inside that one.
+    pub(super) next: *const Word,
     pub(super) regs: Regs,
 }
 
@@ -35,12 +37,24 @@ pub(super) struct Cursor {
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) vmctx: *mut VmCtx,
-    pub(super) code: *const Code,
-    /// The first memory of the instance, looked up once per entry.
-    memory: View,
     pub(super) store: *mut VmStore,
+    pub(super) state: *mut InterpState,
+    /// How much of the first memory may be written.
+    pub(super) writable: u64,
+    /// The end of the interpreter's stack.
+    pub(super) limit: *mut u64,
+    /// Whether handlers return to the loop.
+    pub(super) by_loop: bool,
+    /// The state that a handler left for the loop, or for the handler that called a step.
+    pub(super) at: Option<At>,
+    /// Bytes on their way to or from what is no plain memory.
+    pub(super) scratch: [u8; 16],
+    /// The first memory of the instance, looked up once per entry.
+    pub(super) memory: View,
     pub(super) data: *mut StoreData,
     pub(super) nans: Nans,
+    /// The first result of the last call, where it was not left in an accumulator.
+    pub(super) result: u64,
     /// The interpreter's stack as this `run` found it.
     pub(super) mark: Mark,
     /// Where the values of the outermost function go.
@@ -57,21 +71,65 @@ impl Machine {
         let store = unsafe { (*vmctx).store };
         let data = StoreData::from_vm(store);
         // SAFETY: the store's data is live; no exclusive reference to it is used while guest code runs.
-        let state = unsafe { &(*data).interp };
+        let state = unsafe { &mut (*data).interp };
         let nans = if state.canonical_nans { Nans::Canonical } else { Nans::Any };
+        let (limit, by_loop) = (state.limit(), state.by_loop);
         let mark = state.mark();
-        Self { vmctx, code: std::ptr::null(), memory: View::NONE, store, data, nans, mark, results }
+        Self {
+            vmctx,
+            store,
+            state,
+            writable: 0,
+            limit,
+            by_loop,
+            at: None,
+            scratch: [0; 16],
+            memory: View::NONE,
+            data,
+            nans,
+            result: 0,
+            mark,
+            results,
+        }
     }
 
     /// The interpreter's stack. The reference must end before anything else may look at the store.
     pub(super) fn state(&mut self) -> &mut InterpState {
         // SAFETY: the store's data is live and this thread runs its guest.
-        unsafe { &mut (*self.data).interp }
+        unsafe { &mut *self.state }
+    }
+
+    /// The head of the running function's frame.
+    pub(super) fn frame(&self) -> Frame {
+        // SAFETY: the store's state is live.
+        let current = unsafe { (*self.state).current };
+        // SAFETY: a function that runs has a frame, which is open.
+        unsafe { *current }
     }
 
     pub(super) fn code<'a>(&self) -> &'a Code {
-        // SAFETY: the code of an open frame lives as long as its module.
-        unsafe { &*self.code }
+        self.frame().code()
+    }
+
+    /// The state that was left for the loop.
+    pub(super) fn left(&mut self) -> At {
+        self.at.take().expect("a handler that returned to the loop left its state")
+    }
+
+    /// The state at a cell, where only frame and memory hold what the guest knows. If a call just returned,
+    /// its first result is in the accumulators too.
+    pub(super) fn at_cursor(&mut self, cursor: Cursor) -> At {
+        self.writable = self.memory.plain_length();
+        At {
+            ip: cursor.next,
+            regs: cursor.regs,
+            machine: self,
+            int: self.result,
+            base: self.memory.base(),
+            length: self.writable,
+            single: f32::from_bits(self.result as u32),
+            double: f64::from_bits(self.result),
+        }
     }
 
     pub(super) fn instance<'a>(&self) -> &'a InstanceData {
@@ -81,19 +139,18 @@ impl Machine {
 
     /// Makes a frame the running one.
     pub(super) fn resume(&mut self, frame: &Frame) -> Cursor {
-        self.code = frame.code;
         if frame.vmctx != self.vmctx || self.memory.is_none() {
             self.vmctx = frame.vmctx;
             self.memory = self.first_memory();
         }
-        Cursor { next: self.code().insts.as_ptr().wrapping_add(frame.pc as usize), regs: frame.regs }
+        Cursor { next: frame.ip, regs: frame.regs }
     }
 
     /// Stores the position in the frame.
     pub(super) fn save(&mut self, cursor: Cursor) {
-        let first = self.code().insts.as_ptr();
-        let pc = (cursor.next.addr() - first.addr()) / size_of::<Inst>();
-        self.state().current().pc = pc as u32;
+        let state = self.state();
+        state.current().ip = cursor.next;
+        state.settle();
     }
 
     /// Ends the run with a trap at the current instruction.
@@ -163,21 +220,21 @@ impl Machine {
         unsafe { *left = before };
     }
 
-    /// The instruction a label stands at.
-    #[inline(always)]
-    pub(super) fn target(&self, label: LabelId) -> *const Inst {
-        let code = self.code();
-        code.insts.as_ptr().wrapping_add(code.label(label).pc as usize)
+    /// The cell at a label of the running code.
+    pub(super) fn target(&self, label: LabelId) -> *const Word {
+        let form = self.frame().form();
+        form.cell(self.code().label(label).pc)
     }
 
-    /// The instruction a `br_table` goes to.
-    ///
-    /// # Safety
-    /// `index` is a slot of the running code.
-    pub(super) unsafe fn table_target(&self, regs: Regs, index: Slot, start: u32, len: u32) -> *const Inst {
-        // SAFETY: said by the caller.
-        let index = unsafe { regs.get::<u32>(index) }.min(len - 1);
-        self.target(self.code().targets[(start + index) as usize])
+    /// A global of the running instance, by its place in the instance's block or that of the pointer to it.
+    #[inline(always)]
+    pub(super) fn global_at(&self, offset: i32, is_own: bool) -> *mut u64 {
+        let place = self.vmctx.wrapping_byte_offset(offset as isize);
+        if is_own {
+            return place.cast();
+        }
+        // SAFETY: the instance is live and linked; its layout has an imported global's pointer there.
+        unsafe { *place.cast::<*mut u64>() }
     }
 
     /// What a memory instruction accesses.

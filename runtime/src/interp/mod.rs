@@ -1,4 +1,4 @@
-//! The interpreter: a loop over [`Code`](aura_validator::Code).
+//! The interpreter: threaded code, made per function from [`Code`](aura_validator::Code).
 //!
 //! [`run`] enters a function for whoever holds its arguments in a slot array: the host, compiled
 //! code, or a host function that calls back. From there interpreted functions call each other on
@@ -7,17 +7,23 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`frame`] | the value stack, frames, backtraces |
+//! | [`form`] | a function as it is run: cells of a handler's address and its operands |
+//! | [`translate`] | makes it from `Code` |
+//! | [`dispatch`] | how one cell leads to the next |
+//! | [`numeric`] | handlers of scalar operators, expanded from the operator table |
+//! | [`address`] | loads and stores: a guest address becomes a host address |
+//! | [`flow`] | handlers of branches, copies, constants, globals |
+//! | [`call`] | calls and returns |
+//! | [`frame`] | the stack of frames, backtraces |
 //! | [`slots`] | reads and writes of frame slots |
 //! | [`machine`] | the function that runs now; positions, traps |
-//! | [`execute`] | the loop: one arm per instruction |
-//! | [`rows`] | numeric and lane operators, expanded from the operator table |
-//! | [`address`] | loads and stores: a guest address becomes a host address |
+//! | [`general`] | all other instructions, as `Code` says them |
+//! | [`rows`] | operators of vectors and lanes, expanded from the operator table |
 //! | [`atomic`] | atomic accesses, waiting and waking |
-//! | [`call`] | calls and returns |
 //! | [`in_loop`] | a loop in mid-flight moves into compiled code |
 //! | [`object`] | structures, arrays, i31, casts |
 //! | [`bulk`] | globals, references, tables, bulk memory: instructions that services carry out |
+//! | [`throw`] | exceptions |
 //!
 //! Invariant: before anything is called that may look at the stack of this thread's guest (a trap, a
 //! service, another function), the position of the running function is stored in its frame.
@@ -26,17 +32,25 @@ mod address;
 mod atomic;
 mod bulk;
 mod call;
-mod execute;
+mod dispatch;
+mod flow;
+mod form;
 mod frame;
+mod general;
 mod in_loop;
 mod machine;
+mod numeric;
 mod object;
 mod rows;
 mod slots;
 mod throw;
+mod translate;
 
 pub(crate) use call::run;
+pub(crate) use dispatch::{HAS_JUMPS, by_loop};
+pub(crate) use form::Form;
 pub(crate) use frame::InterpState;
+pub(crate) use translate::{FormOptions, translate};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -13,7 +13,7 @@ use aura_host_abi::{
 };
 use aura_validator::code::{Inst, Operand, Slot};
 
-use super::execute::is_null;
+use super::general::is_null;
 use super::machine::{Cursor, Machine};
 use super::slots::Regs;
 use crate::services;

@@ -1,8 +1,7 @@
-//! Numeric and lane operators, expanded from the operator table.
-//!
-//! Rows of scalars are matched where the loop can inline them, one function per number of operands;
-//! rows of vectors share one function out of line. An arm whose row has another shape than its
-//! function serves is an assertion: lowering takes the shape from the same table.
+//! Operators of vectors, wide ones and those of lanes, expanded from the operator table: one function for
+//! each group of rows, out of line. Scalar rows have handlers of their own in [`super::numeric`]. An arm
+//! whose row has another shape than its function serves is an assertion: lowering takes the shape from
+//! the same table.
 //!
 //! # Safety
 //! Trusts: as [`super::slots`]. Everything computed here is safe code of the table.
@@ -44,9 +43,21 @@ macro_rules! result {
     }};
 }
 
-/// The arm of one row in the function for rows of a shape.
+/// The arm of one row: read the operands, compute, write the result. Scalar rows have handlers
+/// (see [`super::numeric`]), so that they are an assertion here.
 macro_rules! arm {
-    // A row of this shape: read the operands, compute, write the result.
+    ($g:ident $op:ident ($p:ident: v128) $r:ident $eval:block ($nans:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident)) => {
+        arm!(@compute $g $nans $regs $dst $op ($a $p: v128) $r $eval)
+    };
+    ($g:ident $op:ident ($p:ident: $t:ident) v128 $eval:block ($nans:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident)) => {
+        arm!(@compute $g $nans $regs $dst $op ($a $p: $t) v128 $eval)
+    };
+    ($g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident) $r:ident $eval:block ($nans:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident)) => {
+        arm!(@compute $g $nans $regs $dst $op ($a $p: v128, $b $q: $u) $r $eval)
+    };
+    ($g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident, $s:ident: $v:ident) $r:ident $eval:block ($nans:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident)) => {
+        arm!(@compute $g $nans $regs $dst $op ($a $p: v128, $b $q: $u, $c $s: $v) $r $eval)
+    };
     (@compute $group:ident $nans:ident $regs:ident $dst:ident $op:ident ($($slot:ident $p:ident: $t:ident),*) $r:ident $eval:block) => {{
         // SAFETY: said by the caller.
         $(let $p = unsafe { $regs.get::<$t>($slot) };)*
@@ -54,44 +65,9 @@ macro_rules! arm {
         // SAFETY: said by the caller.
         unsafe { $regs.set($dst, value) };
     }};
-    (unary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128) $r:ident $eval:block) => {
-        out_of_line!($n $regs $op $dst $a $a $a)
-    };
-    (unary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident) v128 $eval:block) => {
-        out_of_line!($n $regs $op $dst $a $a $a)
-    };
-    (unary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident) $r:ident $eval:block) => {
-        arm!(@compute $g $n $regs $dst $op ($a $p: $t) $r $eval)
-    };
-    (binary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident) $r:ident $eval:block) => {
-        out_of_line!($n $regs $op $dst $a $b $b)
-    };
-    (binary ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident, $q:ident: $u:ident) $r:ident $eval:block) => {
-        arm!(@compute $g $n $regs $dst $op ($a $p: $t, $b $q: $u) $r $eval)
-    };
-    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128) $r:ident $eval:block) => {
-        arm!(@compute $g $n $regs $dst $op ($a $p: v128) $r $eval)
-    };
-    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: $t:ident) v128 $eval:block) => {
-        arm!(@compute $g $n $regs $dst $op ($a $p: $t) v128 $eval)
-    };
-    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident) $r:ident $eval:block) => {
-        arm!(@compute $g $n $regs $dst $op ($a $p: v128, $b $q: $u) $r $eval)
-    };
-    (vector ($n:ident $regs:ident $dst:ident $a:ident $b:ident $c:ident) $g:ident $op:ident ($p:ident: v128, $q:ident: $u:ident, $s:ident: $v:ident) $r:ident $eval:block) => {
-        arm!(@compute $g $n $regs $dst $op ($a $p: v128, $b $q: $u, $c $s: $v) $r $eval)
-    };
-    // A row of another shape.
-    ($shape:ident ($($env:ident)*) $g:ident $op:ident $params:tt $r:ident $eval:block) => {
+    ($g:ident $op:ident $params:tt $r:ident $eval:block $env:tt) => {
         not_a_row(Op::$op)
     };
-}
-
-macro_rules! out_of_line {
-    ($nans:ident $regs:ident $op:ident $dst:ident $a:ident $b:ident $c:ident) => {{
-        // SAFETY: said by the caller.
-        return unsafe { vector($regs, Op::$op, $dst, [$a, $b, $c], $nans) };
-    }};
 }
 
 /// Collects the rows of the three groups, then writes the functions over all of them.
@@ -107,33 +83,23 @@ macro_rules! with_all_rows_2 {
 }
 
 macro_rules! functions {
-    ($numeric:tt $float:tt $($trapping:tt)*) => {
-        shape! { unary, cfg_attr(not(debug_assertions), inline(always)), $numeric $float { $($trapping)* } }
-        shape! { binary, cfg_attr(not(debug_assertions), inline(always)), $numeric $float { $($trapping)* } }
-        shape! { vector, inline(never), $numeric $float { $($trapping)* } }
-    };
-}
-
-macro_rules! shape {
     (
-        $shape:ident, $inline:meta,
         { $($nop:ident $nparams:tt -> $nr:ident $neval:block clif |$ne:ident| $nclif:block;)* }
         { $($fop:ident $fparams:tt -> $fr:ident $feval:block clif |$fe:ident| $fclif:block;)* }
-        { $($top:ident $tparams:tt -> $tr:ident $teval:block clif |$te:ident| $tclif:block;)* }
+        $($top:ident $tparams:tt -> $tr:ident $teval:block clif |$te:ident| $tclif:block;)*
     ) => {
-        /// Runs a row of this shape.
+        /// Runs a row of vectors.
         ///
         /// # Safety
         /// `regs` are those of the running function, and the slots are its code's.
-        #[$inline]
-        pub(super) unsafe fn $shape(
+        #[inline(never)]
+        pub(super) unsafe fn vector(
             regs: Regs, op: Op, dst: Slot, [a, b, c]: [Slot; 3], nans: Nans,
         ) -> Result<(), TrapCode> {
-            let _ = (b, c);
             match op {
-                $(Op::$nop => arm!($shape (nans regs dst a b c) numeric $nop $nparams $nr $neval),)*
-                $(Op::$fop => arm!($shape (nans regs dst a b c) float $fop $fparams $fr $feval),)*
-                $(Op::$top => arm!($shape (nans regs dst a b c) trapping $top $tparams $tr $teval),)*
+                $(Op::$nop => arm!(numeric $nop $nparams $nr $neval (nans regs dst a b c)),)*
+                $(Op::$fop => arm!(float $fop $fparams $fr $feval (nans regs dst a b c)),)*
+                $(Op::$top => arm!(trapping $top $tparams $tr $teval (nans regs dst a b c)),)*
                 _ => not_a_row(op),
             }
             Ok(())

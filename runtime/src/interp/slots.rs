@@ -10,7 +10,8 @@ use aura_validator::code::{Operand, Slot};
 use aura_validator::ops::v128;
 
 /// The slots of a frame, by their base.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub(super) struct Regs(*mut u64);
 
 /// A value as it lies in a slot.
@@ -42,6 +43,12 @@ impl Regs {
     #[inline(always)]
     pub(super) fn at(self, slot: Slot) -> *mut u64 {
         self.0.wrapping_offset(slot.0 as isize)
+    }
+
+    /// The address of a slot, by its distance from the base in bytes.
+    #[inline(always)]
+    pub(super) fn at_byte(self, bytes: i32) -> *mut u64 {
+        self.0.wrapping_byte_offset(bytes as isize)
     }
 
     /// Reads a slot.

@@ -67,13 +67,13 @@ impl Machine {
         loop {
             let frame = *self.state().current();
             let cursor = self.resume(&frame);
-            if let Some(handler) = self.handler(cursor, frame.pc - 1, exn)? {
+            if let Some(handler) = self.handler(cursor, frame.inst(), exn)? {
                 self.forget_depth(cursor.regs);
                 // SAFETY: the handler is the running code's, and takes the exception's tag.
                 unsafe { self.deliver(cursor.regs, handler, exn) };
                 return Ok(Cursor { next: self.target(handler.target), ..cursor });
             }
-            if self.state().depth() == self.mark.depth + 1 {
+            if frame.run != 0 {
                 exception::set_pending(self.store, exn);
                 return Err(Status::Exception);
             }

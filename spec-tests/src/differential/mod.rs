@@ -128,6 +128,8 @@ fn engine((name, strategy, opt_level): (&str, Strategy, OptLevel), bounds: Bound
     config.gc_stress(opt_level == OptLevel::None && strategy == Strategy::Jit);
     config.tier_up_threshold(if name == SECOND_PASSES { 2 } else { 1 }).compile_threads(0);
     config.odd_functions_interpreted(name == CHANGING);
+    // The interpreter is run one way with each mode of bounds, as in the official suite.
+    config.interpreter_jumps(bounds == Bounds::Guard);
     Engine::new(&config)
 }
 

@@ -1,0 +1,316 @@
+//! Handlers of branches, copies, constants, selections and globals; and the cells that functions
+//! outside of the handlers carry out.
+//!
+//! # Safety
+//! As [`super::dispatch`].
+
+use aura_host_abi::TrapCode;
+use aura_host_abi::trap::Status;
+use aura_validator::code::Inst;
+
+use super::dispatch::{At, Handler, Step, handler};
+use super::machine::{Cursor, Machine};
+use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Sink, Source, To, ToAccumulator, ToSlot};
+
+/// Words of a loop header's cell.
+pub(super) const HEADER_WORDS: usize = 2;
+
+/// Which way a branch goes.
+pub(super) trait Direction {
+    /// Goes to the cell at a distance in bytes.
+    fn take(at: At, bytes: i32) -> u32;
+}
+
+/// To any label.
+#[derive(Debug)]
+pub(super) struct Plain;
+
+/// Back to a loop's header, whose work it does in passing: the header itself runs only if there is
+/// something to be done.
+#[derive(Debug)]
+pub(super) struct Back;
+
+impl Direction for Plain {
+    #[inline(always)]
+    fn take(at: At, bytes: i32) -> u32 {
+        at.jump(bytes)
+    }
+}
+
+impl Direction for Back {
+    #[inline(always)]
+    fn take(mut at: At, bytes: i32) -> u32 {
+        at.ip = at.ip.wrapping_byte_offset(bytes as isize);
+        if at.machine().is_interrupted() { at.go() } else { at.next(HEADER_WORDS) }
+    }
+}
+
+/// Goes the distance in the cell's first operand if so, else behind the cell.
+#[inline(always)]
+pub(super) fn branch_if<D: Direction>(at: At, taken: bool, words: usize) -> u32 {
+    if taken { D::take(at, at.operand(0)) } else { at.next(words) }
+}
+
+handler! {
+    /// distance
+    fn branch[D: Direction](at) {
+        D::take(at, at.operand(0))
+    }
+}
+
+handler! {
+    /// distance, condition
+    fn branch_on[A: Source, D: Direction, const IF: bool](at) {
+        let condition: u32 = A::get(&at, 1, 2);
+        branch_if::<D>(at, (condition != 0) == IF, 2)
+    }
+}
+
+/// A branch on a value.
+pub(super) fn conditional<D: Direction>(condition: From, if_not_zero: bool) -> Handler {
+    match (condition, if_not_zero) {
+        (From::Accumulator, true) => branch_on::<FromAccumulator, D, true>,
+        (From::Accumulator, false) => branch_on::<FromAccumulator, D, false>,
+        (_, true) => branch_on::<FromSlot, D, true>,
+        (_, false) => branch_on::<FromSlot, D, false>,
+    }
+}
+
+handler! {
+    /// count, index │ distances, two to a word; the last is the default's
+    fn branch_table[A: Source](at) {
+        let index: u32 = A::get(&at, 1, 2);
+        let last = at.operand(0).cast_unsigned() - 1;
+        at.jump(at.operand(2 + index.min(last) as usize))
+    }
+}
+
+handler! {
+    /// (nothing)
+    fn loop_header[](at) {
+        if at.machine().is_interrupted() {
+            return at.outside::<Interrupt>();
+        }
+        at.next(HEADER_WORDS)
+    }
+}
+
+handler! {
+    /// (nothing); counts
+    fn counted_header[](at) {
+        if at.machine().is_interrupted() {
+            return at.outside::<Interrupt>();
+        }
+        if at.machine().is_loop_due() {
+            return at.outside::<Due>();
+        }
+        at.next(HEADER_WORDS)
+    }
+}
+
+handler! {
+    /// cost
+    fn fuel[](at) {
+        if !at.machine().charge(at.operand(0).cast_unsigned()) {
+            return at.trap(TrapCode::OutOfFuel);
+        }
+        at.next(2)
+    }
+}
+
+handler! {
+    /// code of a trap
+    fn end[](at) {
+        let code = TrapCode::from_u8(at.operand(0) as u8).expect("the code of an instruction");
+        at.trap(code)
+    }
+}
+
+handler! {
+    /// dst, src
+    fn copy[](at) {
+        at.set(at.place(0), at.get::<u64>(at.place(1)));
+        at.next(2)
+    }
+}
+
+handler! {
+    /// dst, src │ dst, src: one copy after the other
+    fn copy_twice[](at) {
+        at.set(at.place(0), at.get::<u64>(at.place(1)));
+        at.set(at.place(2), at.get::<u64>(at.place(3)));
+        at.next(3)
+    }
+}
+
+handler! {
+    /// dst
+    fn keep[T: Scalar](at) {
+        at.set(at.place(0), T::from_accumulator(&at));
+        at.next(2)
+    }
+}
+
+handler! {
+    /// dst │ bits
+    fn constant[](at) {
+        at.set(at.place(0), at.word(2));
+        at.next(3)
+    }
+}
+
+/// Writes an accumulator to a slot. Of a float of 32 bits, the upper half of the slot is zero.
+pub(super) fn keeping(class: Class) -> Handler {
+    match class {
+        Class::Int => keep::<u64>,
+        Class::Single => keep::<f32>,
+        Class::Double => keep::<f64>,
+    }
+}
+
+handler! {
+    /// dst, condition │ a, b
+    fn select[T: Scalar, C: Source, O: Sink](at) {
+        let condition: u32 = C::get(&at, 1, 2);
+        let (a, b): (T, T) = (at.get(at.place(2)), at.get(at.place(3)));
+        O::put(&mut at, 0, if condition != 0 { a } else { b });
+        at.next(3)
+    }
+}
+
+/// A choice between two scalars in slots.
+pub(super) fn selecting(class: Class, condition: From, to: To) -> Handler {
+    fn of<T: Scalar>(condition: From, to: To) -> Handler {
+        match (condition, to) {
+            (From::Accumulator, To::Slot) => select::<T, FromAccumulator, ToSlot>,
+            (From::Accumulator, To::Accumulator) => select::<T, FromAccumulator, ToAccumulator>,
+            (_, To::Slot) => select::<T, FromSlot, ToSlot>,
+            (_, To::Accumulator) => select::<T, FromSlot, ToAccumulator>,
+        }
+    }
+    match class {
+        Class::Int => of::<u64>(condition, to),
+        Class::Single => of::<f32>(condition, to),
+        Class::Double => of::<f64>(condition, to),
+    }
+}
+
+/// Where a global is.
+pub(super) trait Whose {
+    const IS_OWN: bool;
+}
+
+#[derive(Debug)]
+pub(super) struct Own;
+#[derive(Debug)]
+pub(super) struct Imported;
+
+impl Whose for Own {
+    const IS_OWN: bool = true;
+}
+
+impl Whose for Imported {
+    const IS_OWN: bool = false;
+}
+
+handler! {
+    /// dst, place in the instance
+    fn global_get[T: Scalar, W: Whose, O: Sink](at) {
+        let place = at.machine().global_at(at.operand(1), W::IS_OWN);
+        // SAFETY: a global holds a value of its class in the form of a slot.
+        let value = unsafe { T::read(place) };
+        O::put(&mut at, 0, value);
+        at.next(2)
+    }
+}
+
+handler! {
+    /// place in the instance, src
+    fn global_set[T: Scalar, W: Whose, A: Source](at) {
+        let value: T = A::get(&at, 1, 2);
+        let place = at.machine().global_at(at.operand(0), W::IS_OWN);
+        // SAFETY: a global has room for a value of its class.
+        unsafe { value.write(place) };
+        at.next(2)
+    }
+}
+
+/// `global.get` of a scalar.
+pub(super) fn getting(class: Class, is_own: bool, to: To) -> Handler {
+    fn of<T: Scalar>(is_own: bool, to: To) -> Handler {
+        match (is_own, to) {
+            (true, To::Slot) => global_get::<T, Own, ToSlot>,
+            (true, To::Accumulator) => global_get::<T, Own, ToAccumulator>,
+            (false, To::Slot) => global_get::<T, Imported, ToSlot>,
+            (false, To::Accumulator) => global_get::<T, Imported, ToAccumulator>,
+        }
+    }
+    match class {
+        Class::Int => of::<u64>(is_own, to),
+        Class::Single => of::<f32>(is_own, to),
+        Class::Double => of::<f64>(is_own, to),
+    }
+}
+
+/// `global.set` of a scalar.
+pub(super) fn setting(class: Class, is_own: bool, from: From) -> Handler {
+    fn of<T: Scalar>(is_own: bool, from: From) -> Handler {
+        match (is_own, from) {
+            (true, From::Accumulator) => global_set::<T, Own, FromAccumulator>,
+            (true, _) => global_set::<T, Own, FromSlot>,
+            (false, From::Accumulator) => global_set::<T, Imported, FromAccumulator>,
+            (false, _) => global_set::<T, Imported, FromSlot>,
+        }
+    }
+    match class {
+        Class::Int => of::<u64>(is_own, from),
+        Class::Single => of::<f32>(is_own, from),
+        Class::Double => of::<f64>(is_own, from),
+    }
+}
+
+handler! {
+    /// (a word) the instruction
+    fn general[const WORDS: usize](at) {
+        at.outside::<General<WORDS>>()
+    }
+}
+
+/// The instruction in word [`INST_WORD`] of a cell of `WORDS`, carried out by [`Machine::general`].
+#[derive(Debug)]
+pub(super) struct General<const WORDS: usize>;
+
+/// The word of a cell that holds its instruction, where it is carried out outside of the handlers.
+pub(super) const INST_WORD: usize = 1;
+
+impl<const WORDS: usize> Step for General<WORDS> {
+    unsafe fn run(machine: &mut Machine, at: At) -> Result<Cursor, Status> {
+        let inst: *const Inst = std::ptr::with_exposed_provenance(at.word(INST_WORD) as usize);
+        // SAFETY: such a cell holds an instruction of the running code, which lives as long as its module.
+        let inst = unsafe { &*inst };
+        // SAFETY: as above.
+        unsafe { machine.general(at.behind(WORDS), inst) }
+    }
+}
+
+/// A loop header at which there is an interrupt.
+#[derive(Debug)]
+pub(super) struct Interrupt;
+
+impl Step for Interrupt {
+    unsafe fn run(machine: &mut Machine, at: At) -> Result<Cursor, Status> {
+        // SAFETY: the cursor is in the running code.
+        unsafe { machine.interrupt(at.behind(HEADER_WORDS)) }
+    }
+}
+
+/// A loop header at which compiled code is asked for.
+#[derive(Debug)]
+pub(super) struct Due;
+
+impl Step for Due {
+    unsafe fn run(machine: &mut Machine, at: At) -> Result<Cursor, Status> {
+        // SAFETY: the cursor is behind a loop header of the running code.
+        unsafe { machine.at_loop(at.behind(HEADER_WORDS)) }
+    }
+}

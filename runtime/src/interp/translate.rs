@@ -1,0 +1,611 @@
+//! `Code` to [`Form`]: one pass over the instructions, each looked at once or twice.
+//!
+//! On the way it knows what the accumulators hold, and which constants were not written to their
+//! slots because whoever reads them may have them in its cell. A result that the next instruction
+//! takes off the operand stack stays in its accumulator alone. That is right because of what lowering
+//! gives: an operand's slot (one that is no local's) is read once, by what takes it off the stack, but for
+//! copies; and at a label everything is in its slot.
+//!
+//! Comparisons and the branches on them are one cell, and so are two copies. Nothing else is fused.
+//!
+//! # Safety
+//! Trusts: `Code` is what lowering made of a validated body. Gives: each cell has the operands that its
+//! handler reads, of the slots and classes that the instruction has; handlers rely on it.
+
+use std::mem;
+
+use aura_host_abi::vm::{VmCtxLayout, VmFuncEntry};
+use aura_host_abi::{SlotType, TrapCode};
+use aura_validator::code::{CallId, Inst, LabelId, MemArg, MemArgId, Operand, Operands, Slot};
+use aura_validator::ops::Op;
+use aura_validator::{Code, Module};
+
+use super::address;
+use super::call::{CallCell, calling, calling_slowly, returning};
+use super::dispatch::Handler;
+use super::flow::{self, Back, Plain};
+use super::form::{Form, Word};
+use super::numeric::{self, Class, From, To};
+
+/// What forms of a module depend on besides its code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FormOptions {
+    /// Whether NaNs that are computed are canonical.
+    pub(crate) canonical_nans: bool,
+    /// Whether calls and loops count for the tiers.
+    pub(crate) counted: bool,
+}
+
+/// Constants that wait for their reader, at most.
+const PENDING_MAX: usize = 8;
+
+/// Makes the form of a lowered function of a module, whose types have these numbers in the engine.
+pub(crate) fn translate(module: &Module, type_ids: &[u32], code: &Code, options: FormOptions) -> Form {
+    let is_plain = module.memories().first().is_some_and(|memory| !memory.memory64 && !memory.shared);
+    let mut is_target = vec![false; code.insts.len() + 1];
+    for label in code.labels.iter().filter(|label| label.pc != u32::MAX) {
+        is_target[label.pc as usize] = true;
+    }
+    let mut form = Form::measured(code);
+    let mut translation = Translation {
+        module,
+        layout: module.layout(),
+        type_ids,
+        code,
+        options,
+        is_plain,
+        is_target,
+        at: 0,
+        cells: Vec::with_capacity(3 * code.insts.len()),
+        starts: Vec::with_capacity(code.insts.len()),
+        accumulators: [None; 3],
+        pending: Vec::with_capacity(PENDING_MAX),
+        copied: None,
+        distances: Vec::new(),
+        top: form.frame_bytes - form.base_bytes,
+        head: form.base_bytes,
+    };
+    translation.all();
+    form.starts = mem::take(&mut translation.starts).into();
+    form.words = mem::take(&mut translation.cells).into();
+    form
+}
+
+struct Translation<'a> {
+    module: &'a Module,
+    layout: VmCtxLayout,
+    type_ids: &'a [u32],
+    code: &'a Code,
+    options: FormOptions,
+    /// Whether the first memory is one that handlers access.
+    is_plain: bool,
+    /// For each instruction, whether a label stands at it.
+    is_target: Vec<bool>,
+    /// Index of the instruction being translated.
+    at: usize,
+    cells: Vec<Word>,
+    starts: Vec<u32>,
+    /// The slot whose value each accumulator holds.
+    accumulators: [Option<Slot>; 3],
+    /// Operands that are constants and were not written to their slots.
+    pending: Vec<(Slot, u64)>,
+    /// Where the cells end if the last one is a copy alone.
+    copied: Option<usize>,
+    /// Distances to labels, to be written at the end.
+    distances: Vec<Distance>,
+    /// Bytes from a frame's base to its end, and from its beginning to its base.
+    top: u32,
+    head: u32,
+}
+
+/// A distance in a cell: 32 bits.
+struct Distance {
+    /// The word where the cell begins.
+    cell: u32,
+    /// The operand.
+    operand: u32,
+    target: LabelId,
+}
+
+fn bytes(slot: Slot) -> i32 {
+    slot.0 * 8
+}
+
+fn pair(low: i32, high: i32) -> u64 {
+    u64::from(low.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32
+}
+
+/// The accumulator for values of a class, if one holds them.
+fn class_of(ty: SlotType) -> Option<Class> {
+    match ty {
+        SlotType::I32 | SlotType::I64 => Some(Class::Int),
+        SlotType::F32 => Some(Class::Single),
+        SlotType::F64 => Some(Class::Double),
+        SlotType::V128 | SlotType::Ref | SlotType::Func => None,
+    }
+}
+
+impl Translation<'_> {
+    fn all(&mut self) {
+        while let Some(inst) = self.code.insts.get(self.at) {
+            if self.is_target[self.at] {
+                self.settle();
+                self.accumulators = [None; 3];
+            }
+            self.start();
+            self.one(inst);
+            self.at += 1;
+        }
+        for Distance { cell, operand, target } in mem::take(&mut self.distances) {
+            let to = self.starts[self.code.label(target).pc as usize];
+            let distance = (i64::from(to) - i64::from(cell)) * size_of::<Word>() as i64;
+            let distance = i32::try_from(distance).expect("limits keep a function's form below 2 GiB");
+            let word = (cell + 1 + operand / 2) as usize;
+            // SAFETY: words of operands are numbers.
+            let before = unsafe { self.cells[word].bits };
+            let (low, high) = (before as i32, (before >> 32) as i32);
+            self.cells[word].bits = if operand % 2 == 0 { pair(distance, high) } else { pair(low, distance) };
+        }
+    }
+
+    /// Notes that the instruction begins here.
+    fn start(&mut self) {
+        self.starts.push(self.cells.len() as u32);
+    }
+
+    fn cell(&mut self, handler: Handler, words: &[u64]) {
+        self.cells.push(Word { handler });
+        self.cells.extend(words.iter().map(|&bits| Word { bits }));
+    }
+
+    /// Notes that an operand of the cell that comes next is the distance to a label.
+    fn distance(&mut self, operand: u32, target: LabelId) {
+        self.distances.push(Distance { cell: self.cells.len() as u32, operand, target });
+    }
+
+    /// Writes the constants that wait to their slots.
+    fn settle(&mut self) {
+        for (slot, bits) in mem::take(&mut self.pending) {
+            self.write_constant(slot, bits);
+        }
+    }
+
+    fn settle_one(&mut self, slot: Slot) {
+        if let Some(index) = self.pending.iter().position(|(pending, _)| *pending == slot) {
+            let (slot, bits) = self.pending.swap_remove(index);
+            self.write_constant(slot, bits);
+        }
+    }
+
+    fn write_constant(&mut self, slot: Slot, bits: u64) {
+        self.cell(flow::constant, &[pair(bytes(slot), 0), bits]);
+        self.forget(slot);
+    }
+
+    /// A slot gets a value that no accumulator has.
+    fn forget(&mut self, slot: Slot) {
+        for held in &mut self.accumulators {
+            if *held == Some(slot) {
+                *held = None;
+            }
+        }
+    }
+
+    /// A slot gets a value that its accumulator has too.
+    fn made(&mut self, slot: Slot, class: Class) {
+        self.pending.retain(|(pending, _)| *pending != slot);
+        self.forget(slot);
+        self.accumulators[class as usize] = Some(slot);
+    }
+
+    /// A slot gets a value by other means.
+    fn written(&mut self, slot: Slot) {
+        self.pending.retain(|(pending, _)| *pending != slot);
+        self.forget(slot);
+    }
+
+    fn is_held(&self, slot: Slot) -> bool {
+        self.accumulators.contains(&Some(slot))
+    }
+
+    /// Where an operand is that may not be a constant.
+    fn variable(&mut self, slot: Slot) -> From {
+        self.settle_one(slot);
+        if self.is_held(slot) { From::Accumulator } else { From::Slot }
+    }
+
+    /// Where an operand is; if it is a constant, its bits.
+    fn operand(&mut self, slot: Slot) -> (From, u64) {
+        match self.pending.iter().find(|(pending, _)| *pending == slot) {
+            Some(&(_, bits)) => (From::Constant, bits),
+            None => (self.variable(slot), 0),
+        }
+    }
+
+    /// The operand was taken off the stack.
+    fn consumed(&mut self, slot: Slot) {
+        self.pending.retain(|(pending, _)| *pending != slot);
+    }
+
+    fn is_local(&self, slot: Slot) -> bool {
+        slot.0 < self.code.frame.local_slots as i32
+    }
+
+    /// The next instruction, if no label stands at it.
+    fn next(&self) -> Option<&Inst> {
+        if self.is_target[self.at + 1] { None } else { self.code.insts.get(self.at + 1) }
+    }
+
+    /// Whether a result need not be written, because what comes next takes it off the stack and its accumulator.
+    fn sink(&self, slot: Slot) -> To {
+        let taken = !self.is_local(slot) && self.next().is_some_and(|next| self.takes(next, slot));
+        if taken { To::Accumulator } else { To::Slot }
+    }
+
+    /// Whether an instruction has a cell that reads this operand from an accumulator.
+    fn takes(&self, inst: &Inst, slot: Slot) -> bool {
+        match *inst {
+            Inst::Unary { op, a, .. } => a == slot && numeric::shape(op).is_some(),
+            Inst::Binary { op, a, b, .. } => (a == slot) != (b == slot) && numeric::shape(op).is_some(),
+            Inst::Load { op, addr, mem, .. } => addr == slot && self.is_handled(mem) && address::loaded(op).is_some(),
+            Inst::Store { op, addr, value, mem } => {
+                (addr == slot) != (value == slot) && self.is_handled(mem) && address::is_scalar_store(op)
+            }
+            Inst::BrIf { cond, .. } | Inst::BrIfZero { cond, .. } => cond == slot,
+            Inst::Select { ty, cond, a, b, .. } => cond == slot && a != slot && b != slot && class_of(ty).is_some(),
+            Inst::GlobalSet { ty, src, .. } => src == slot && class_of(ty).is_some(),
+            _ => false,
+        }
+    }
+
+    fn is_handled(&self, mem: MemArgId) -> bool {
+        let MemArg { memory, offset } = self.code.memarg(mem);
+        self.is_plain && memory == 0 && offset <= u64::from(u32::MAX)
+    }
+
+    fn one(&mut self, inst: &Inst) {
+        match *inst {
+            Inst::Unary { op, dst, a } => self.unary(inst, op, dst, a),
+            Inst::Binary { op, dst, a, b } => self.binary(inst, op, dst, [a, b]),
+            Inst::Load { op, dst, addr, mem } => self.load(inst, op, dst, addr, mem),
+            Inst::Store { op, addr, value, mem } => self.store(inst, op, [addr, value], mem),
+            Inst::Const32 { dst, bits, .. } => self.constant(dst, bits.into()),
+            Inst::Const64 { dst, low, high, .. } => self.constant(dst, u64::from(high) << 32 | u64::from(low)),
+            Inst::Copy { ty, dst, src } => self.copy(inst, ty, dst, src),
+            Inst::Select { ty, dst, cond, a, b } => self.select(inst, ty, dst, cond, [a, b]),
+            Inst::GlobalGet { ty, dst, global } => self.global_get(inst, ty, dst, global),
+            Inst::GlobalSet { ty, global, src } => self.global_set(inst, ty, global, src),
+            Inst::Br { target } => self.branch(target),
+            Inst::BrIf { cond, target } => self.branch_if(cond, target, true),
+            Inst::BrIfZero { cond, target } => self.branch_if(cond, target, false),
+            Inst::BrTable { index, start, len } => self.branch_table(index, start, len),
+            Inst::LoopHeader { .. } if self.options.counted => self.cell(flow::counted_header, &[0]),
+            Inst::LoopHeader { .. } => self.cell(flow::loop_header, &[0]),
+            Inst::Fuel { cost } => self.cell(flow::fuel, &[pair(cost.cast_signed(), 0)]),
+            Inst::Trap { code } => self.trap(code),
+            Inst::Call { func, call } => self.call(inst, func, call),
+            Inst::CallIndirect { table, type_index, index, call } => {
+                self.call_indirect(inst, table, type_index, index, call);
+            }
+            Inst::CallRef { call, .. } => {
+                let cell = CallCell { call: call.0, ..CallCell::default() };
+                self.call_cell(calling_slowly(), inst, call, cell);
+            }
+            Inst::Return { values } => self.return_values(inst, values),
+            _ => self.general(inst),
+        }
+    }
+
+    /// An instruction that is carried out as it is, with every operand in its slot.
+    fn general(&mut self, inst: &Inst) {
+        self.settle();
+        self.accumulators = [None; 3];
+        self.cell(flow::general::<2>, &[address_of(inst)]);
+    }
+
+    fn unary(&mut self, inst: &Inst, op: Op, dst: Slot, a: Slot) {
+        let Some(shape) = numeric::shape(op) else { return self.general(inst) };
+        let from = self.variable(a);
+        if let Some((target, if_not_zero)) = self.decided(shape, dst) {
+            self.settle();
+            let from = if from == From::Accumulator && !self.is_held(a) { From::Slot } else { from };
+            let handler = if self.goes_back(target) {
+                numeric::branch1::<Back>(op, from, if_not_zero)
+            } else {
+                numeric::branch1::<Plain>(op, from, if_not_zero)
+            };
+            self.fused_branch(handler.expect("a row that decides"), target, &[pair(0, bytes(a))]);
+            return;
+        }
+        let to = self.sink(dst);
+        let handler = numeric::unary(op, from, to, self.options.canonical_nans).expect("a scalar row of one operand");
+        self.cell(handler, &[pair(bytes(dst), bytes(a))]);
+        self.made(dst, shape.result);
+    }
+
+    fn binary(&mut self, inst: &Inst, op: Op, dst: Slot, [a, b]: [Slot; 2]) {
+        let Some(shape) = numeric::shape(op) else { return self.general(inst) };
+        let decided = self.decided(shape, dst);
+        let (mut from_b, bits_b) = self.operand(b);
+        let (mut from_a, bits_a) =
+            if decided.is_some() || from_b == From::Constant { (self.variable(a), 0) } else { self.operand(a) };
+        // One cell reads one accumulator.
+        if from_a == From::Accumulator && from_b == From::Accumulator {
+            debug_assert_eq!(a, b, "operands of a class in its one accumulator");
+            from_b = From::Slot;
+        }
+        self.consumed(a);
+        self.consumed(b);
+        if let Some((target, if_not_zero)) = decided {
+            self.settle();
+            from_a = self.still(from_a, a);
+            from_b = self.still(from_b, b);
+            let handler = if self.goes_back(target) {
+                numeric::branch2::<Back>(op, from_a, from_b, if_not_zero)
+            } else {
+                numeric::branch2::<Plain>(op, from_a, from_b, if_not_zero)
+            };
+            let last = if from_b == From::Constant { bits_b } else { pair(bytes(b), 0) };
+            return self.fused_branch(handler.expect("a row that decides"), target, &[pair(0, bytes(a)), last]);
+        }
+        let to = self.sink(dst);
+        let handler = numeric::binary(op, from_a, from_b, to, self.options.canonical_nans);
+        let (first, last) = match (from_a, from_b) {
+            (From::Constant, _) => (b, bits_a),
+            (_, From::Constant) => (a, bits_b),
+            _ => (a, pair(bytes(b), 0)),
+        };
+        self.cell(handler.expect("a scalar row of two operands"), &[pair(bytes(dst), bytes(first)), last]);
+        self.made(dst, shape.result);
+    }
+
+    /// Where an operand is after constants were written, which touches no accumulator but what it says of their slots.
+    fn still(&self, from: From, slot: Slot) -> From {
+        if from == From::Accumulator && !self.is_held(slot) { From::Slot } else { from }
+    }
+
+    /// The branch that comes next and is on this result alone.
+    fn decided(&self, shape: numeric::Shape, dst: Slot) -> Option<(LabelId, bool)> {
+        if !shape.decides || self.is_local(dst) {
+            return None;
+        }
+        match *self.next()? {
+            Inst::BrIf { cond, target } if cond == dst => Some((target, true)),
+            Inst::BrIfZero { cond, target } if cond == dst => Some((target, false)),
+            _ => None,
+        }
+    }
+
+    /// Whether a branch to a label does the work of a loop header in passing.
+    fn goes_back(&self, target: LabelId) -> bool {
+        self.code.label(target).is_loop && !self.options.counted
+    }
+
+    /// A comparison and the branch on it, which is the next instruction.
+    fn fused_branch(&mut self, handler: Handler, target: LabelId, words: &[u64]) {
+        self.distance(0, target);
+        self.cell(handler, words);
+        self.at += 1;
+        // The branch begins where the comparison does.
+        let start = *self.starts.last().expect("the comparison has begun");
+        self.starts.push(start);
+    }
+
+    fn load(&mut self, inst: &Inst, op: Op, dst: Slot, addr: Slot, mem: MemArgId) {
+        let Some(class) = address::loaded(op).filter(|_| self.is_handled(mem)) else { return self.general(inst) };
+        let (from, bits) = self.operand(addr);
+        self.consumed(addr);
+        let to = self.sink(dst);
+        let offset = self.code.memarg(mem).offset + u64::from(bits as u32);
+        let handler = address::loading(op, from, to).expect("a load of a scalar");
+        self.cell(handler, &[pair(bytes(dst), bytes(addr)), offset]);
+        self.made(dst, class);
+    }
+
+    fn store(&mut self, inst: &Inst, op: Op, [addr, value]: [Slot; 2], mem: MemArgId) {
+        if !address::is_scalar_store(op) || !self.is_handled(mem) {
+            return self.general(inst);
+        }
+        let ((from, bits), (from_value, constant)) = (self.operand(addr), self.operand(value));
+        self.consumed(addr);
+        self.consumed(value);
+        let offset = self.code.memarg(mem).offset + u64::from(bits as u32);
+        let words = [pair(bytes(addr), bytes(value)), offset, constant];
+        let count = address::store_words(from_value == From::Constant) - 1;
+        let handler = address::storing(op, from, from_value).expect("a store of a scalar");
+        self.cell(handler, &words[..count]);
+    }
+
+    fn constant(&mut self, dst: Slot, bits: u64) {
+        self.written(dst);
+        if self.is_local(dst) {
+            return self.write_constant(dst, bits);
+        }
+        if self.pending.len() == PENDING_MAX {
+            let (slot, bits) = self.pending.remove(0);
+            self.write_constant(slot, bits);
+        }
+        self.pending.push((dst, bits));
+    }
+
+    fn copy(&mut self, inst: &Inst, ty: SlotType, dst: Slot, src: Slot) {
+        if ty == SlotType::V128 {
+            return self.general(inst);
+        }
+        match (self.operand(src), class_of(ty)) {
+            ((From::Constant, bits), _) => {
+                self.written(dst);
+                self.write_constant(dst, bits);
+            }
+            ((From::Accumulator, _), Some(class)) => {
+                self.cell(flow::keeping(class), &[pair(bytes(dst), 0)]);
+                self.made(dst, class);
+            }
+            _ => {
+                self.copy_slot(dst, src);
+                self.written(dst);
+            }
+        }
+    }
+
+    /// Copies a slot, in one cell with the copy that came just before.
+    fn copy_slot(&mut self, dst: Slot, src: Slot) {
+        let operands = pair(bytes(dst), bytes(src));
+        let end = self.cells.len();
+        if self.copied == Some(end) && !self.is_target[self.at] {
+            self.cells[end - 2] = Word { handler: flow::copy_twice };
+            self.cells.push(Word { bits: operands });
+            // Both begin where the first does.
+            *self.starts.last_mut().expect("the copy has begun") = end as u32 - 2;
+        } else {
+            self.cell(flow::copy, &[operands]);
+            self.copied = Some(self.cells.len());
+        }
+    }
+
+    fn select(&mut self, inst: &Inst, ty: SlotType, dst: Slot, cond: Slot, [a, b]: [Slot; 2]) {
+        let Some(class) = class_of(ty) else { return self.general(inst) };
+        self.settle_one(a);
+        self.settle_one(b);
+        let from = self.variable(cond);
+        let to = self.sink(dst);
+        self.cell(flow::selecting(class, from, to), &[pair(bytes(dst), bytes(cond)), pair(bytes(a), bytes(b))]);
+        self.made(dst, class);
+    }
+
+    /// Where a global is in the instance, and whether it is the module's own.
+    fn global(&self, global: u32) -> (i32, bool) {
+        match global.checked_sub(self.layout.counts().imported_globals) {
+            Some(own) => (self.layout.own_globals(own), true),
+            None => (self.layout.globals(global), false),
+        }
+    }
+
+    fn global_get(&mut self, inst: &Inst, ty: SlotType, dst: Slot, global: u32) {
+        let Some(class) = class_of(ty) else { return self.general(inst) };
+        let (place, is_own) = self.global(global);
+        let to = self.sink(dst);
+        self.cell(flow::getting(class, is_own, to), &[pair(bytes(dst), place)]);
+        self.made(dst, class);
+    }
+
+    fn global_set(&mut self, inst: &Inst, ty: SlotType, global: u32, src: Slot) {
+        let Some(class) = class_of(ty) else { return self.general(inst) };
+        let (place, is_own) = self.global(global);
+        let from = self.variable(src);
+        self.cell(flow::setting(class, is_own, from), &[pair(place, bytes(src))]);
+    }
+
+    fn branch(&mut self, target: LabelId) {
+        self.settle();
+        self.distance(0, target);
+        let handler = if self.goes_back(target) { flow::branch::<Back> } else { flow::branch::<Plain> };
+        self.cell(handler, &[0]);
+    }
+
+    fn branch_if(&mut self, cond: Slot, target: LabelId, if_not_zero: bool) {
+        self.settle();
+        let from = self.variable(cond);
+        let handler = if self.goes_back(target) {
+            flow::conditional::<Back>(from, if_not_zero)
+        } else {
+            flow::conditional::<Plain>(from, if_not_zero)
+        };
+        self.distance(0, target);
+        self.cell(handler, &[pair(0, bytes(cond))]);
+    }
+
+    fn branch_table(&mut self, index: Slot, start: u32, len: u32) {
+        self.settle();
+        let handler = match self.variable(index) {
+            From::Accumulator => flow::branch_table::<numeric::FromAccumulator>,
+            _ => flow::branch_table::<numeric::FromSlot>,
+        };
+        for (operand, &target) in (2..).zip(&self.code.targets[start as usize..][..len as usize]) {
+            self.distance(operand, target);
+        }
+        let mut words = vec![0; 1 + (len as usize).div_ceil(2)];
+        words[0] = pair(len.cast_signed(), bytes(index));
+        self.cell(handler, &words);
+    }
+
+    fn trap(&mut self, code: TrapCode) {
+        self.cell(flow::end, &[pair(i32::from(code as u8), 0)]);
+    }
+
+    fn call(&mut self, inst: &Inst, func: u32, call: CallId) {
+        let own = func.checked_sub(self.module.num_imported_funcs());
+        let place = own.and_then(|own| i32::try_from(own as usize * size_of::<VmFuncEntry>()).ok());
+        let cell = CallCell { call: call.0, callee: place.unwrap_or_default(), ..CallCell::default() };
+        match (place, self.scalar_args(call)) {
+            (Some(_), Some(args)) => {
+                let handler = calling(true, self.options.counted, args.len());
+                self.call_cell(handler, inst, call, CallCell { args, ..cell });
+            }
+            _ => self.call_cell(calling_slowly(), inst, call, cell),
+        }
+    }
+
+    fn call_indirect(&mut self, inst: &Inst, table: u32, type_index: u32, index: Slot, call: CallId) {
+        let cell = CallCell {
+            call: call.0,
+            callee: bytes(index),
+            table: self.layout.tables(table),
+            type_id: self.type_ids[type_index as usize],
+            ..CallCell::default()
+        };
+        match self.scalar_args(call).filter(|_| !self.module.tables()[table as usize].ty.table64) {
+            Some(args) => {
+                let handler = calling(false, self.options.counted, args.len());
+                self.call_cell(handler, inst, call, CallCell { args, ..cell });
+            }
+            None => self.call_cell(calling_slowly(), inst, call, cell),
+        }
+    }
+
+    /// The slots of a call's arguments, if each of them is one scalar.
+    fn scalar_args(&self, call: CallId) -> Option<Vec<i32>> {
+        let (args, _) = self.code.call(call);
+        let is_scalar = |arg: &Operand| !matches!(arg.ty, SlotType::V128 | SlotType::Ref);
+        args.iter().all(is_scalar).then(|| args.iter().map(|arg| bytes(arg.slot)).collect())
+    }
+
+    fn call_cell(&mut self, handler: Handler, inst: &Inst, call: CallId, mut cell: CallCell) {
+        self.settle();
+        let (_, results) = self.code.call(call);
+        cell.top = self.top.cast_signed();
+        if let [result] = results {
+            cell.result = bytes(result.slot);
+        }
+        let operands: Vec<i32> = cell.operands().collect();
+        self.cell(handler, &[address_of(inst)]);
+        let words = operands.chunks_exact(2).map(|two| Word { bits: pair(two[0], two[1]) });
+        self.cells.extend(words);
+        self.cells.push(Word { bits: pair(cell.result, cell.call.cast_signed()) });
+        self.accumulators = [None; 3];
+        if let [result] = results
+            && let Some(class) = class_of(result.ty)
+        {
+            self.made(result.slot, class);
+        }
+    }
+
+    fn return_values(&mut self, inst: &Inst, values: Operands) {
+        self.settle();
+        let values = self.code.operands(values);
+        let (mut src, mut class) = (Slot(0), None);
+        if let [value] = values {
+            src = value.slot;
+            let from = self.variable(src);
+            // A function reference is a word like any other; references lie elsewhere and are shorter.
+            let of = if value.ty == SlotType::Func { Some(Class::Int) } else { class_of(value.ty) };
+            class = of.map(|class| (class, from));
+        }
+        self.cell(returning(values, class), &[pair(self.head.cast_signed(), bytes(src)), address_of(inst)]);
+    }
+}
+
+/// An instruction as a cell has it.
+fn address_of(inst: &Inst) -> u64 {
+    std::ptr::from_ref(inst).expose_provenance() as u64
+}
