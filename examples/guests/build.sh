@@ -20,6 +20,17 @@ clang_flags=(-Wall -Wextra -Werror -ffile-prefix-map="$PWD=." -Wl,--strip-debug 
 "${rust[@]}" --target wasm32-wasip1 loglens.rs -o loglens.wasm
 "${rust[@]}" --target wasm32-unknown-unknown --crate-type cdylib wordcount.rs -o wordcount.wasm
 
+# Skills over the interface of guest/.
+skills=$(mktemp -d)
+skill=(rustc --edition 2024 -C opt-level=3 -C panic=abort -C codegen-units=1 --remap-path-prefix "$PWD=."
+    --target wasm32-unknown-unknown -C target-feature=+simd128,+bulk-memory)
+"${skill[@]}" --crate-type rlib --crate-name aura_guest ../../guest/src/lib.rs --out-dir "$skills"
+skill+=(-C lto=fat -C link-arg=-zstack-size=65536 --crate-type cdylib --extern aura_guest="$skills/libaura_guest.rlib")
+for flag in "${link_names[@]}"; do skill+=(-C "link-arg=$flag"); done
+"${skill[@]}" logscan/logscan.rs -o logscan.wasm
+"${skill[@]}" logscan/linecount.rs -o linecount.wasm
+rm -r "$skills"
+
 for program in sha256sum fsprobe; do
     clang-19 --target=wasm32-wasi -Os "${clang_flags[@]}" "$program.c" -o "$program.wasm"
 done

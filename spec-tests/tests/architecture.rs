@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spec-tests", &["runtime", "wasi"]),
     ("cli", &["runtime", "wasi", "policy", "spec-tests"]),
     ("benches", &["runtime", "wasi"]),
+    ("guest", &[]),
     ("examples/embed", &["runtime", "wasi"]),
     ("fuzz", &["runtime", "wasi"]),
 ];
