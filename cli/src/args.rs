@@ -22,6 +22,14 @@ Examples:
   aura policy diff old.toml new.toml                      see what a new policy adds and removes
   aura wast --engine all --bounds all tests/              run WebAssembly test scripts";
 
+const PIPE_EXAMPLES: &str = "\
+Examples:
+  aura pipe examples/guests/logscan.wasm < access.log     a report on a log of any size
+  zcat logs.gz | aura pipe --window 4MiB skill.wasm       with more room for one record
+
+The program exports its memory and a function `aura_stream`; guest/README.md has the interface. It gets no grant:
+the stream lies in its memory, for as long as it runs.";
+
 /// The examples, and the grants as the table of actions has them.
 fn examples() -> String {
     format!(
@@ -43,6 +51,9 @@ pub(crate) enum Command {
     /// Run a program (the default: `aura FILE` is `aura run FILE`)
     #[command(after_help = examples())]
     Run(Box<RunArgs>),
+    /// Stream standard input through a program to standard output
+    #[command(after_help = PIPE_EXAMPLES)]
+    Pipe(PipeArgs),
     /// Run WebAssembly test scripts
     Wast(WastArgs),
     /// Show what a module is and what it would ask for
@@ -200,7 +211,8 @@ pub(crate) struct RunArgs {
     /// Short for --grant env=NAME[=VALUE]
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
     pub(crate) env: Vec<GrantSpec>,
-    /// Call this exported function with ARGS instead of starting the program
+    /// Call this exported function with ARGS instead of starting the program. Each file of a grant of map.read or
+    /// map.write, in order, adds an address and a length before ARGS
     #[arg(long, value_name = "NAME")]
     pub(crate) invoke: Option<String>,
     /// End the program after about this many operators
@@ -233,6 +245,36 @@ pub(crate) struct RunArgs {
     /// A module (.wasm or .wat), then the program's arguments
     #[arg(required = true, trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
     pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PipeArgs {
+    /// What runs the code
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) engine: EngineArg,
+    /// How accesses to memory are kept in bounds
+    #[arg(long, value_enum, default_value = "guard")]
+    pub(crate) bounds: BoundsArg,
+    #[command(flatten)]
+    pub(crate) features: FeatureArgs,
+    /// How much of the stream lies in the program's memory at a time, and as much of its output
+    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_window)]
+    pub(crate) window: u64,
+    /// End the program after this time, such as 2s or 500ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Let the program's memories grow to this size together, such as 64MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_memory: Option<u64>,
+    /// A module (.wasm or .wat)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+fn parse_window(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    let fits = (64 << 10..=256 << 20).contains(&bytes) && bytes.is_multiple_of(64 << 10);
+    if fits { Ok(bytes) } else { Err(format!("`{text}`: a window is 64KiB to 256MiB, in steps of 64KiB")) }
 }
 
 /// What one `--grant` says.

@@ -1,7 +1,7 @@
 //! The `aura` command.
 //!
 //! [`args`] says what can be asked; each subcommand is a file of its own: [`run`], [`wast`],
-//! [`inspect`], [`dump`], [`policy`], [`audit`]. [`load`] turns a path into a module, [`facts`] reads what a module says of
+//! [`pipe`], [`inspect`], [`dump`], [`policy`], [`audit`]. [`load`] turns a path into a module, [`mapped`] lends files to a program, [`facts`] reads what a module says of
 //! itself, [`report`] is the one style of every message. Exit codes: the program's own, 134 for a
 //! trap, 2 for a wrong command line, 1 for anything else.
 
@@ -15,6 +15,8 @@ mod facts;
 mod inspect;
 mod layout;
 mod load;
+mod mapped;
+mod pipe;
 mod policy;
 mod report;
 mod run;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(args::with_default_command(std::env::args_os()));
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Pipe(args) => pipe::pipe(&args),
         Command::Wast(args) => wast::wast(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Dump(args) => dump::dump(&args),

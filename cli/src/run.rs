@@ -18,6 +18,7 @@ use crate::args::{RunArgs, UnknownImports};
 use crate::denials::{self, Unseen};
 use crate::inspect::{extern_text, wasi_function};
 use crate::load::Source;
+use crate::mapped::{self, Mapped};
 use crate::report::{Failure, print, say};
 use crate::{policy, values};
 
@@ -99,6 +100,8 @@ struct Program<'a> {
     linker: Linker<WasiCtx>,
     plan: Plan,
     audit: Option<AuditLog>,
+    /// Files to lend once there is an instance.
+    mapped: Vec<Mapped>,
 }
 
 impl<'a> Program<'a> {
@@ -131,7 +134,7 @@ impl<'a> Program<'a> {
         store.data_mut().set_args(with_name).map_err(|e| Failure::usage(e.to_string()))?;
         let audit = args.audit.as_deref().map(|log| begin_audit(log, &plan)).transpose()?;
         store.set_audit(audit.as_ref().map(AuditLog::sink));
-        let mut program = Self { path, module, store, linker, plan, audit };
+        let mut program = Self { path, module, store, linker, plan, audit, mapped: Vec::new() };
         program.grant()?;
         program.plan.limits.start(&mut program.store);
         Ok(program)
@@ -151,7 +154,8 @@ impl<'a> Program<'a> {
                     .help(format!("it allows a program to {}", spec.action.describe()))
             };
             let terms = grant.terms().map_err(refused)?;
-            self.store.grant_with(Subject::Store, spec.clone(), terms).map_err(|e| refused(e.to_string()))?;
+            let grant = self.store.grant_with(Subject::Store, spec.clone(), terms);
+            self.mapped.extend(Mapped::open(&grant.map_err(|e| refused(e.to_string()))?)?);
         }
         Ok(())
     }
@@ -194,18 +198,26 @@ impl<'a> Program<'a> {
             None if self.exported_function(START).is_some() => None,
             None => return Err(self.nothing_to_start().into()),
         };
-        let instance = self.linker.instantiate(&mut self.store, self.module)?;
-        match call {
-            None => self.call_export(instance, START, &[]).map(|_| ()),
-            Some((name, values)) => {
-                if self.exported_function(START).is_none() && self.exported_function(INITIALIZE).is_some() {
-                    self.call_export(instance, INITIALIZE, &[])?;
-                }
-                let results = self.call_export(instance, name, &values)?;
-                let lines: Vec<_> = results.iter().map(|value| values::show(value) + "\n").collect();
-                Ok(print(&lines.concat())?)
-            }
+        if call.is_none() && !self.mapped.is_empty() {
+            return Err(Failure::usage("a mapped file has no place: map.read and map.write need --invoke")
+                .help("the function gets an address and a length for each file, before its other arguments")
+                .into());
         }
+        let instance = self.linker.instantiate(&mut self.store, self.module)?;
+        let Some((name, values)) = call else {
+            return self.call_export(instance, START, &[]).map(|_| ());
+        };
+        if self.exported_function(START).is_none() && self.exported_function(INITIALIZE).is_some() {
+            self.call_export(instance, INITIALIZE, &[])?;
+        }
+        // Once the program is initialised, so that what it allocates first lies before the window.
+        let memory = instance.get_memory(&self.store, "memory");
+        let loans = mapped::lend(&mut self.store, memory, &self.mapped, self.path)?;
+        let params = self.exported_function(name).expect("its arguments were parsed");
+        let values: Vec<_> = mapped::arguments(&loans, params.params())?.into_iter().chain(values).collect();
+        let results = self.call_export(instance, name, &values)?;
+        let lines: Vec<_> = results.iter().map(|value| values::show(value) + "\n").collect();
+        Ok(print(&lines.concat())?)
     }
 
     fn exported_function(&self, name: &str) -> Option<FuncType> {
@@ -222,14 +234,15 @@ impl<'a> Program<'a> {
                 .help(self.exported_functions_text()));
         };
         let signature = format!("`{name}` has the type {ty}");
-        if ty.params().len() != arguments.len() {
-            let (expected, given) = (ty.params().len(), arguments.len());
+        let of_files = 2 * self.mapped.len();
+        if ty.params().len() != of_files + arguments.len() {
+            let (expected, given) = (ty.params().len(), of_files + arguments.len());
             return Err(Failure::usage(format!(
                 "wrong number of arguments: {path}: {expected} expected, {given} given"
             ))
             .help(signature));
         }
-        let parsed = arguments.iter().zip(ty.params()).enumerate().map(|(index, (text, ty))| {
+        let parsed = arguments.iter().zip(&ty.params()[of_files..]).enumerate().map(|(index, (text, ty))| {
             values::parse(text, *ty).map_err(|why| {
                 Failure::usage(format!("wrong argument: {path}: argument {}: {why}", index + 1)).help(&signature)
             })

@@ -18,7 +18,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -258,7 +258,27 @@ impl SharedBuffer {
             }
             let error = std::io::Error::last_os_error();
             if error.kind() != std::io::ErrorKind::Interrupted {
-                return Err(Error::resource(format!("cannot read into a shared buffer: {error}")));
+                return Err(Error::host(error));
+            }
+        }
+    }
+
+    /// Writes a part of the buffer by one write, without a copy in between; how many bytes were written.
+    ///
+    /// # Errors
+    /// If the part is not inside, or writing fails.
+    pub fn drain_to(&self, sink: &mut (impl Write + AsFd), part: std::ops::Range<u64>) -> Result<u64> {
+        let len = part.end.saturating_sub(part.start) as usize;
+        let from = self.place(part.start, len)?;
+        loop {
+            // SAFETY: the system reads `len` bytes inside the mapping, and makes no reference to them.
+            let count = unsafe { libc::write(sink.as_fd().as_raw_fd(), from.cast(), len) };
+            if count >= 0 {
+                return Ok(count as u64);
+            }
+            let error = std::io::Error::last_os_error();
+            if error.kind() != std::io::ErrorKind::Interrupted {
+                return Err(Error::host(error));
             }
         }
     }
@@ -275,9 +295,14 @@ impl SharedBuffer {
         access != Access::Write || self.check_writable().is_ok()
     }
 
-    /// Whether the bytes between the end and the end of its page are the buffer's own, and so nobody's secret.
-    pub(crate) fn owns_tail(&self) -> bool {
-        matches!(self.inner.kind, Kind::Own | Kind::Frozen)
+    /// Whether the bytes between the end and the end of its page may be seen with the rest: they are the buffer's own,
+    /// or of a file that is lent for writing as a whole (zeros, until the file grows there).
+    pub(crate) fn owns_tail(&self, access: Access) -> bool {
+        match self.inner.kind {
+            Kind::Own | Kind::Frozen => true,
+            Kind::File => false,
+            Kind::FileToWrite => access == Access::Write,
+        }
     }
 
     pub(crate) fn file(&self) -> BorrowedFd<'_> {

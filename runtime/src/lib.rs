@@ -22,7 +22,7 @@
 //! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
 //! | `instance`, `constant`, `linker`, `externs`, `shared`, `value`, `refs`, `typed` | linking; handles; values |
 //! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
-//! | `buffer`, `loan` | memory that hosts and guests share: buffers, windows, loans |
+//! | `buffer`, `loan`, `ring` | memory that hosts and guests share: buffers, windows, loans, streams |
 //! | `limiter` | limits of the host's own, and of tenants |
 //! | `call`, `tier`, `tail`, `exception`, `arch`, `thunks`, `stack` | entry, crossings between tiers, exit |
 //! | `interp` | the interpreter |
@@ -57,6 +57,7 @@ mod linker;
 mod loan;
 mod module;
 mod refs;
+mod ring;
 mod services;
 mod shared;
 mod signals;
@@ -97,6 +98,7 @@ pub use linker::Linker;
 pub use loan::{Loan, View, Window};
 pub use module::{ExportType, ImportType, Module};
 pub use refs::{AnyRef, ArrayRef, EqRef, I31Ref, Kind, OwnedRooted, RootScope, Rooted, StructRef};
+pub use ring::Ring;
 pub use shared::{SharedMemory, WaitResult};
 pub use store::{AsContext, AsContextMut, Caller, Store, StoreContext, StoreContextMut, StoreLimits};
 pub use trap::{Frame, Trap};

@@ -178,11 +178,11 @@ impl Window {
         let held = Arc::new(Held { lending: lending.clone(), id: lending.next_id() });
         let weak = Arc::downgrade(&held);
         capability.hold(weak);
-        let name = spec.resource.to_string().trim_start_matches('=').into();
+        let name: Arc<str> = spec.resource.to_string().trim_start_matches('=').into();
         let at = self.start.checked_add(at).ok_or_else(|| refused("the address wraps"))?;
         let address = lending
-            .lend(held.id, &Offer { buffer, bytes, access, name, at })
-            .map_err(|why| Error::usage(format!("cannot lend `{}`: {why}", spec.resource)))?;
+            .lend(held.id, &Offer { buffer, bytes, access, name: name.clone(), at })
+            .map_err(|why| Error::usage(format!("cannot lend `{name}`: {why}")))?;
         if !capability.is_live() {
             held.withdraw();
             return Err(refused("it does not stand"));

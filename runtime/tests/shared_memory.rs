@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aura_runtime::{
     Access, AuditEvent, AuditOutcome, AuditSink, Caller, Config, Engine, Error, Features, Grant, GrantSpec, Instance,
-    Linker, Loan, Memory, Module, SharedBuffer, Store, Strategy, Subject, Terms, TrapCode, Window,
+    Linker, Loan, Memory, Module, Ring, SharedBuffer, Store, Strategy, Subject, Terms, TrapCode, Window,
 };
 use common::{engines, everywhere_with};
 
@@ -617,4 +617,53 @@ fn loans_end_with_grant_and_store_and_do_not_overlap() {
     let memory = instance.get_memory(&store, "memory").expect("exported");
     let error = memory.add_window(&mut store, 1).expect_err("the maximum is one page");
     assert!(error.to_string().contains("maximum"), "{error}");
+}
+
+/// A stream of many times the ring's size goes through it, whole and in order, in pieces of any length; what a guest
+/// claims beyond what there is is refused.
+#[test]
+fn a_ring_passes_a_stream_in_one_piece_each() {
+    let engine = engine(Strategy::Auto);
+    let mut guest = Fixture::new(&engine, 4 * PAGE);
+    let capacity = 2 * HOST_PAGE;
+    let mut ring = Ring::new(&mut guest.store, &guest.window, &guest.read, 0, capacity, Access::Read).expect("a ring");
+    let bytes = pattern(10 * capacity + 77);
+    let mut source = temporary(&bytes);
+    std::io::Seek::rewind(&mut source).expect("rewinds");
+    let mut seen = Vec::new();
+    loop {
+        let count = ring.fill_from(&mut source).expect("reads");
+        let (at, pending) = ring.pending();
+        if count == 0 && pending == 0 {
+            break;
+        }
+        let take = pending.min(1 + seen.len() as u64 * 7 % 5000);
+        let view = guest.memory.view::<u8, _>(&guest.store, at, take).expect("inside");
+        let piece = view.to_vec().expect("lent");
+        assert_eq!(guest.read("load8", at + take - 1).expect("lent"), i64::from(piece[piece.len() - 1]));
+        seen.extend(piece);
+        assert!(ring.consume(pending + 1).is_err());
+        ring.consume(take).expect("as many");
+    }
+    assert_eq!(seen, bytes);
+    assert!(Ring::new(&mut guest.store, &guest.window, &guest.read, 0, 100, Access::Read).is_err());
+    let mut out =
+        Ring::new(&mut guest.store, &guest.window, &guest.write, PAGE, capacity, Access::Write).expect("a ring");
+    let mut sink = temporary(&[]);
+    for round in 0..20 {
+        let (at, free) = out.free();
+        assert_eq!(free, capacity);
+        guest.write("store64", at).expect("lent for writing");
+        guest.write("store64", at + 3000 + round).expect("lent for writing");
+        assert!(out.produce(free + 1).is_err());
+        out.produce(3008 + round).expect("room");
+        out.drain_to(&mut sink).expect("writes");
+    }
+    let mut content = vec![0; 20 * 3008 + 190];
+    rustix::io::pread(&sink, &mut content, 0).expect("reads");
+    let mut start = 0;
+    for round in 0..20 {
+        assert_eq!((content[start], content[start + 3000 + round]), (7, 7), "{round}");
+        start += 3008 + round;
+    }
 }

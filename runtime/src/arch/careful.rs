@@ -170,26 +170,30 @@ mod tests {
         // SAFETY: as above.
         unsafe { region::protect(at(2 * page), page, Protection::NONE) }.expect("protects");
         let faulted = |offset: usize| Faulted { address: at(offset).addr(), is_cut_off: false };
-        let bytes = *b"twelve bytes";
-        // SAFETY: every address is inside the allocation or of a local array.
-        unsafe {
-            assert_eq!(copy(at(page - 12), bytes.as_ptr(), 12), Ok(()));
-            assert_eq!(copy(at(page - 4), bytes.as_ptr(), 12), Err(faulted(page)));
-            let mut into = [0; 12];
-            assert_eq!(copy(into.as_mut_ptr(), at(page - 8), 12), Ok(()));
-            assert_eq!(&into[..4], b"ve b");
-            assert_eq!(copy(into.as_mut_ptr(), at(2 * page - 4), 12), Err(faulted(2 * page)));
-            for size in [1, 2, 4, 8] {
-                assert_eq!(exchange(at(0), size, 0, 0xff07), Ok(0), "{size}");
-                assert_eq!(load(at(0), size), Ok(if size == 1 { 7 } else { 0xff07 }), "{size}");
-                assert_eq!(exchange(at(0), size, 1, 2).map(|old| old as u8), Ok(7), "{size}");
-                assert_eq!(exchange(at(0), size, load(at(0), size).expect("there"), 0).map(|old| old as u8), Ok(7));
-                assert_eq!(load(at(page), size), Ok(0), "{size}");
-                assert_eq!(exchange(at(page), size, 0, 1), Err(faulted(page)), "{size}");
-                assert_eq!(load(at(2 * page), size), Err(faulted(2 * page)), "{size}");
-                assert_eq!(exchange(at(2 * page), size, 0, 1), Err(faulted(2 * page)), "{size}");
-            }
-            assert_eq!(load(at(0), 8), Ok(0));
+        // SAFETY: every address below is inside the allocation, and so is what `copy` gets beside a local array.
+        let load = |offset: usize, size: usize| unsafe { load(at(offset), size) };
+        // SAFETY: as above.
+        let exchange = |offset: usize, size: usize, old: u64, new: u64| unsafe { exchange(at(offset), size, old, new) };
+        // SAFETY: as above.
+        let put = |offset: usize, bytes: &[u8]| unsafe { copy(at(offset), bytes.as_ptr(), bytes.len()) };
+        // SAFETY: as above.
+        let get = |offset: usize, into: &mut [u8]| unsafe { copy(into.as_mut_ptr(), at(offset), into.len()) };
+        assert_eq!(put(page - 12, b"twelve bytes"), Ok(()));
+        assert_eq!(put(page - 4, b"twelve bytes"), Err(faulted(page)));
+        let mut into = [0; 12];
+        assert_eq!(get(page - 8, &mut into), Ok(()));
+        assert_eq!(&into[..4], b"ve b");
+        assert_eq!(get(2 * page - 4, &mut into), Err(faulted(2 * page)));
+        for size in [1, 2, 4, 8] {
+            assert_eq!(exchange(0, size, 0, 0xff07), Ok(0), "{size}");
+            assert_eq!(load(0, size), Ok(if size == 1 { 7 } else { 0xff07 }), "{size}");
+            assert_eq!(exchange(0, size, 1, 2).map(|old| old as u8), Ok(7), "{size}");
+            assert_eq!(exchange(0, size, load(0, size).expect("there"), 0).map(|old| old as u8), Ok(7), "{size}");
+            assert_eq!(load(page, size), Ok(0), "{size}");
+            assert_eq!(exchange(page, size, 0, 1), Err(faulted(page)), "{size}");
+            assert_eq!(load(2 * page, size), Err(faulted(2 * page)), "{size}");
+            assert_eq!(exchange(2 * page, size, 0, 1), Err(faulted(2 * page)), "{size}");
         }
+        assert_eq!(load(0, 8), Ok(0));
     }
 }

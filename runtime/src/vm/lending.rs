@@ -159,12 +159,6 @@ impl Lending {
         self.lock().loans.iter().any(|lent| lent.id == id)
     }
 
-    /// How many loans there are.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.lock().loans.len()
-    }
-
     /// The memory goes: its reservation is unmapped with all that is in it.
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
@@ -211,7 +205,7 @@ fn map(base: usize, pages: &Range<u64>, first: u64, offer: &Offer<'_>) -> Result
     let Range { start, end } = offer.bytes;
     // A page that holds anything but what is lent is not the buffer's own but a copy.
     let head = if start == first { 0 } else { page };
-    let is_whole_tail = end.is_multiple_of(page) || (end == offer.buffer.len() && offer.buffer.owns_tail());
+    let is_whole_tail = end.is_multiple_of(page) || (end == offer.buffer.len() && offer.buffer.owns_tail(offer.access));
     let tail = if is_whole_tail { 0 } else { page };
     let len = pages.end - pages.start;
     let (head, tail) = if len <= page && head + tail > 0 { (len, 0) } else { (head, tail) };

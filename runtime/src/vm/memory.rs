@@ -225,13 +225,14 @@ impl LinearMemory {
             unsafe { raced::copy_out(at, into) };
             return Ok(());
         }
-        let copied = match into.len() {
+        let size = into.len();
+        let copied = if matches!(size, 1 | 2 | 4 | 8) {
             // SAFETY: said by the caller; windows need the handler of faults to be there.
-            size @ (1 | 2 | 4 | 8) => {
-                unsafe { careful::load(at, size) }.map(|word| into.copy_from_slice(&word.to_ne_bytes()[..size]))
-            }
+            let word = unsafe { careful::load(at, size) };
+            word.map(|word| into.copy_from_slice(&word.to_ne_bytes()[..size]))
+        } else {
             // SAFETY: as above.
-            len => unsafe { careful::copy(into.as_mut_ptr(), at, len) },
+            unsafe { careful::copy(into.as_mut_ptr(), at, size) }
         };
         copied.map_err(|fault| self.failed(fault))
     }
