@@ -15,7 +15,7 @@ const ROUNDS: usize = 60;
 fn main() {
     // `cargo bench` passes `--bench`.
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default();
-    for group in [crossings] {
+    for group in [crossings, cycles, many_skills, faults] {
         if let Err(error) = group(&filter) {
             eprintln!("instantiate: {error}");
             std::process::exit(1);
@@ -109,4 +109,189 @@ fn wasmtime_calls(text: &str, function: &str, argument: i32) -> Fallible<Contend
         Ok(())
     };
     Ok(Contender { name: "wasmtime", run: Box::new(run) })
+}
+
+/// Skills whose instances are made, called once and dropped; the call stores to as many host pages as the name says.
+const SKILLS: [(&str, &str); 3] = [
+    (
+        "without memory",
+        "(module (func (export \"go\") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))",
+    ),
+    (
+        "one wasm page, one host page written",
+        "(module (memory 1) (func (export \"go\") (param i32) (result i32)
+            (i32.store (i32.const 64) (local.get 0)) (i32.load (i32.const 64))))",
+    ),
+    (
+        "one wasm page, two host pages written",
+        "(module (memory 1) (func (export \"go\") (param i32) (result i32)
+            (i32.store (i32.const 64) (local.get 0)) (i32.store (i32.const 8192) (local.get 0))
+            (i32.load (i32.const 64))))",
+    ),
+];
+
+/// Instantiate, call, drop.
+fn cycles(filter: &str) -> Fallible<()> {
+    if !"cycles".contains(filter) {
+        return Ok(());
+    }
+    println!("\n| instantiate + call + drop | engine | ns, median of {ROUNDS} rounds | of ours |\n|---|---|--:|--:|");
+    for (what, text) in SKILLS {
+        compare(what, 20_000, vec![aura_cycle(text)?, wasmtime_cycle(text)?])?;
+    }
+    println!(
+        "\n| one cycle at a time, the clock included | engine | median ns | p99 ns | p99.9 ns |\n|---|---|--:|--:|--:|"
+    );
+    for (what, text) in SKILLS {
+        for mut contender in [aura_cycle(text)?, wasmtime_cycle(text)?] {
+            (contender.run)(2000)?;
+            let mut times = Vec::with_capacity(100_000);
+            for _ in 0..100_000 {
+                let start = Instant::now();
+                (contender.run)(1)?;
+                times.push(start.elapsed().as_nanos() as f64);
+            }
+            times.sort_by(f64::total_cmp);
+            let at = |part: usize| times[times.len() * part / 1000];
+            println!("| {what} | {} | {:.0} | {:.0} | {:.0} |", contender.name, at(500), at(990), at(999));
+        }
+    }
+    Ok(())
+}
+
+fn aura_image(text: &str) -> Fallible<(aura_runtime::Image<()>, aura_runtime::ImageFunc<i32, i32>)> {
+    use aura_runtime::{Config, Engine, Image, ImageConfig, Linker, Module, Strategy};
+    let engine = Engine::new(Config::new().strategy(Strategy::Jit))?;
+    let module = Module::new(&engine, text)?;
+    let image = Image::new(&Linker::new(&engine), &module, &ImageConfig::new())?;
+    let func = image.typed_func::<i32, i32>("go")?;
+    Ok((image, func))
+}
+
+fn aura_cycle(text: &str) -> Fallible<Contender> {
+    let (image, func) = aura_image(text)?;
+    let run = move |iterations: u64| {
+        for _ in 0..iterations {
+            black_box(image.instantiate(())?.call(&func, black_box(1))?);
+        }
+        Ok(())
+    };
+    Ok(Contender { name: "aura", run: Box::new(run) })
+}
+
+/// Its best: pooled, memory kept resident, imports and the export resolved before.
+fn wasmtime_cycle(text: &str) -> Fallible<Contender> {
+    use wasmtime::{Config, Engine, InstanceAllocationStrategy, Linker, Module, PoolingAllocationConfig, Store};
+    let mut pool = PoolingAllocationConfig::default();
+    pool.linear_memory_keep_resident(64 << 10).table_keep_resident(64 << 10);
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let engine = Engine::new(&config)?;
+    let module = Module::from_binary(&engine, &guests::of_text(text))?;
+    let pre = Linker::<()>::new(&engine).instantiate_pre(&module)?;
+    let export = module.get_export_index("go").ok_or("no export `go`")?;
+    let run = move |iterations: u64| {
+        for _ in 0..iterations {
+            let mut store = Store::new(&engine, ());
+            let instance = pre.instantiate(&mut store)?;
+            let Some(wasmtime::Extern::Func(func)) = instance.get_module_export(&mut store, &export) else {
+                return Err("`go` is no function".into());
+            };
+            let func = func.typed::<i32, i32>(&store)?;
+            black_box(func.call(&mut store, black_box(1))?);
+        }
+        Ok(())
+    };
+    Ok(Contender { name: "wasmtime, pooled", run: Box::new(run) })
+}
+
+/// Skills that are called in turn, by two threads.
+const MANY: usize = 1000;
+
+/// Calls different skills in turn on two threads, each call timed.
+fn many_skills(filter: &str) -> Fallible<()> {
+    use aura_runtime::{Config, Engine, Image, ImageConfig, Linker, Module, Strategy};
+    if !"many_skills".contains(filter) {
+        return Ok(());
+    }
+    let engine = Engine::new(Config::new().strategy(Strategy::Jit))?;
+    let mut skills = Vec::new();
+    for number in 0..MANY {
+        let text = format!(
+            "(module (memory 1) (func (export \"go\") (param i32) (result i32)
+                (i32.store (i32.const 64) (local.get 0)) (i32.add (i32.load (i32.const 64)) (i32.const {number}))))"
+        );
+        let image = Image::<()>::new(&Linker::new(&engine), &Module::new(&engine, text)?, &ImageConfig::new())?;
+        let func = image.typed_func::<i32, i32>("go")?;
+        skills.push((image, func));
+    }
+    let timed = || -> Fallible<Vec<f64>> {
+        let mut times = Vec::with_capacity(100 * MANY);
+        for round in 0..110 {
+            for (image, func) in &skills {
+                let start = Instant::now();
+                black_box(image.instantiate(())?.call(func, 1)?);
+                if round >= 10 {
+                    times.push(start.elapsed().as_nanos() as f64);
+                }
+            }
+        }
+        Ok(times)
+    };
+    let mut times = std::thread::scope(|scope| {
+        let threads = [scope.spawn(timed), scope.spawn(timed)];
+        threads.map(|thread| thread.join().expect("no panic")).into_iter().collect::<Fallible<Vec<_>>>()
+    })?
+    .concat();
+    times.sort_by(f64::total_cmp);
+    let at = |part: usize| times[times.len() * part / 1000];
+    println!(
+        "\n{MANY} skills in turn on two threads, one host page written, the clock included: median {:.0} ns, p99 {:.0} ns, p99.9 {:.0} ns.",
+        at(500),
+        at(990),
+        at(999)
+    );
+    Ok(())
+}
+
+/// Counts faults and what the system was asked for on the warm path, and how many instances a second makes.
+fn faults(filter: &str) -> Fallible<()> {
+    if !"faults".contains(filter) {
+        return Ok(());
+    }
+    println!(
+        "\n| a million warm cycles | page faults | of them from disk | context switches asked for | system ms | instances per second |\n|---|--:|--:|--:|--:|--:|"
+    );
+    for (what, text) in SKILLS {
+        let (image, func) = aura_image(text)?;
+        let cycles = |count: u32| -> Fallible<()> {
+            for _ in 0..count {
+                black_box(image.instantiate(())?.call(&func, 1)?);
+            }
+            Ok(())
+        };
+        cycles(10_000)?;
+        let (before, start) = (used(), Instant::now());
+        cycles(1_000_000)?;
+        let (took, after) = (start.elapsed(), used());
+        println!(
+            "| {what} | {} | {} | {} | {} | {:.1} million |",
+            after.ru_minflt - before.ru_minflt,
+            after.ru_majflt - before.ru_majflt,
+            after.ru_nvcsw - before.ru_nvcsw,
+            (after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000
+                + (after.ru_stime.tv_usec - before.ru_stime.tv_usec) / 1000,
+            1.0 / took.as_secs_f64(),
+        );
+    }
+    Ok(())
+}
+
+/// What this thread has used so far.
+fn used() -> libc::rusage {
+    // SAFETY: all zeros is a valid value to be filled.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the out-pointer is valid.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) }, 0, "this thread can be asked for");
+    usage
 }

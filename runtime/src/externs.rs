@@ -36,10 +36,12 @@ macro_rules! handles {
         unsafe impl Sync for $name {}
 
         impl $name {
+            #[inline]
             pub(crate) fn new_raw(store: StoreId, ptr: *const $ptr $(, $field: $ty)?) -> Self {
                 Self { store, ptr $(, $field)? }
             }
 
+            #[inline]
             pub(crate) fn raw(&self) -> *mut $ptr {
                 self.ptr.cast_mut()
             }
@@ -299,6 +301,7 @@ impl Memory {
     pub fn data_mut<'a, T: 'static>(&self, store: impl Into<crate::store::StoreContextMut<'a, T>>) -> &'a mut [u8] {
         let memory = self.data_of(&store.into().0.data).expect("Memory::data_mut");
         let (base, len) = (memory.base(), memory.plain_len() as usize);
+        memory.make_writable(0, len as u64);
         // SAFETY: as in `data`; the store is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(base, len) }
     }
@@ -319,7 +322,9 @@ impl Memory {
     /// If the range is out of bounds or the memory belongs to another store.
     pub fn write(&self, mut store: impl AsContextMut, offset: usize, from: &[u8]) -> Result<()> {
         let context = store.as_context_mut();
-        let mut view = self.data_of(&context.0.data)?.view();
+        let memory = self.data_of(&context.0.data)?;
+        memory.make_writable(offset as u64, from.len() as u64);
+        let mut view = memory.view();
         view.write(offset as u64, from).map_err(|error| Error::usage(error.to_string()))
     }
 

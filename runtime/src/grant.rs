@@ -23,7 +23,7 @@ use aura_host_abi::{Action, Capability, GrantSpec, GrantState, Terms};
 use crate::error::{Error, Result};
 use crate::host::{HostFunc, HostRecord};
 use crate::instance::Instance;
-use crate::store::{AsContextMut, Caller, Store, StoreData, StoreId, StoreInner};
+use crate::store::{AsContext, AsContextMut, Caller, Store, StoreData, StoreId, StoreInner};
 use crate::watchdog;
 
 /// Whom a grant is for.
@@ -144,15 +144,14 @@ impl fmt::Debug for Attach {
 /// Grants made by other threads, until the store's thread takes them in.
 #[derive(Debug)]
 pub(crate) struct Injections {
-    store: StoreId,
     flight: Arc<Flight>,
     next_slot: AtomicU32,
     queue: Mutex<Vec<Standing>>,
 }
 
 impl Injections {
-    pub(crate) fn new(store: StoreId, flight: Arc<Flight>) -> Self {
-        Self { store, flight, next_slot: AtomicU32::new(0), queue: Mutex::default() }
+    pub(crate) fn new(flight: Arc<Flight>) -> Self {
+        Self { flight, next_slot: AtomicU32::new(0), queue: Mutex::default() }
     }
 
     fn make(&self, spec: GrantSpec, terms: Terms) -> Arc<Capability> {
@@ -179,6 +178,7 @@ impl Injections {
 #[derive(Clone, Debug)]
 pub struct Granter {
     injections: Arc<Injections>,
+    store: StoreId,
 }
 
 impl Granter {
@@ -187,7 +187,7 @@ impl Granter {
     /// # Errors
     /// If the subject is an instance of another store.
     pub fn grant(&self, subject: Subject, spec: GrantSpec, terms: Terms) -> Result<Grant> {
-        let instance = subject.instance(self.injections.store)?;
+        let instance = subject.instance(self.store)?;
         Ok(self.injections.push(instance, &self.injections.make(spec, terms)))
     }
 
@@ -196,7 +196,7 @@ impl Granter {
     /// # Errors
     /// As [`Granter::grant`].
     pub fn accept(&self, subject: Subject, grant: &Grant) -> Result<Grant> {
-        let instance = subject.instance(self.injections.store)?;
+        let instance = subject.instance(self.store)?;
         Ok(self.injections.push(instance, &self.injections.derive(grant)))
     }
 }
@@ -265,22 +265,40 @@ macro_rules! granting {
 granting! { impl<T: 'static> Store<T> }
 granting! { impl<T: 'static> Caller<'_, T> }
 
+/// Says how the host's data of a store of `T` is told of each grant.
+pub(crate) fn set_attach<T: 'static>(store: &mut StoreData, attach: fn(&mut T, &Arc<Capability>) -> Result<()>) {
+    let erased = move |store: *mut StoreData, capability: &Arc<Capability>| {
+        // SAFETY: the store is one of `T`, since it was set there, and runs on this thread; its data and the host's
+        // are disjoint fields, and nobody borrows the latter while a grant is made.
+        let user = unsafe { &mut (*store.cast::<StoreInner<T>>()).user };
+        attach(user, capability)
+    };
+    store.attach = Some(Attach(Box::new(erased)));
+}
+
+/// Ends all grants of a store and forgets them. What is derived from them, and handles to them, find them expired.
+#[cold]
+pub(crate) fn forget(store: &mut StoreData) {
+    for standing in store.grants.drain(..).flatten() {
+        standing.capability.expire();
+    }
+    store.injections.next_slot.store(0, Relaxed);
+}
+
 impl<T: 'static> Store<T> {
     /// Says how the host's data is told of each grant; one that it refuses is not made.
     pub fn on_grant(&mut self, attach: fn(&mut T, &Arc<Capability>) -> Result<()>) {
-        let erased = move |store: *mut StoreData, capability: &Arc<Capability>| {
-            // SAFETY: the store is one of `T`, since it was set there, and runs on this thread; its data and the host's
-            // are disjoint fields, and nobody borrows the latter while a grant is made.
-            let user = unsafe { &mut (*store.cast::<StoreInner<T>>()).user };
-            attach(user, capability)
-        };
-        self.as_context_mut().0.data.attach = Some(Attach(Box::new(erased)));
+        let data = &mut self.as_context_mut().0.data;
+        data.expose();
+        set_attach(data, attach);
     }
 
     /// A handle by which other threads grant into this store.
     #[must_use]
     pub fn granter(&self) -> Granter {
-        Granter { injections: self.injections().clone() }
+        let data = &self.as_context().0.data;
+        data.expose();
+        Granter { injections: data.injections.clone(), store: data.id }
     }
 }
 

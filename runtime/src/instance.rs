@@ -160,6 +160,34 @@ impl Instance {
 /// # Safety
 /// `store` is live, runs on this thread, and nothing of it is borrowed.
 pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports: Vec<Resolved>) -> Result<Instance> {
+    // SAFETY: said by the caller.
+    let handle = unsafe { link(store, module, imports, Beginning::Segments) }?;
+    if let Some(start) = module.validated().start() {
+        // SAFETY: said by the caller.
+        unsafe { run_start(store, handle.index as usize, start) }?;
+    }
+    Ok(handle)
+}
+
+/// What an instance has before its start function runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// Its active segments, which are dropped.
+    Segments,
+    /// All segments as they are: whoever links it gives it another state.
+    Bare,
+}
+
+/// Links an instance of a module, and runs nothing of it.
+///
+/// # Safety
+/// As [`instantiate`].
+pub(crate) unsafe fn link(
+    store: *mut StoreData,
+    module: &Module,
+    imports: Vec<Resolved>,
+    beginning: Beginning,
+) -> Result<Instance> {
     // SAFETY: nothing of the store is borrowed, by the contract of this function.
     let data = unsafe { &mut *store };
     if !data.engine.same(module.engine()) {
@@ -187,16 +215,15 @@ pub(crate) unsafe fn instantiate(store: *mut StoreData, module: &Module, imports
     unsafe { init_globals(module, vmctx) }?;
     // SAFETY: as above.
     unsafe { evaluate_elements(module, vmctx) }?;
+    if beginning == Beginning::Bare {
+        return Ok(handle);
+    }
     if checked_first {
         // SAFETY: as above.
         unsafe { check_segments(module, vmctx) }?;
     }
     // SAFETY: as above.
     unsafe { run_segments(store, module, vmctx) }?;
-    if let Some(start) = module.validated().start() {
-        // SAFETY: as above.
-        unsafe { run_start(store, index as usize, start) }?;
-    }
     Ok(handle)
 }
 
@@ -509,7 +536,7 @@ unsafe fn succeed(store: *mut StoreData, status: Status) -> Result<()> {
 ///
 /// # Safety
 /// As [`instantiate`].
-unsafe fn run_start(store: *mut StoreData, instance: usize, start: u32) -> Result<()> {
+pub(crate) unsafe fn run_start(store: *mut StoreData, instance: usize, start: u32) -> Result<()> {
     // SAFETY: nothing of the store is borrowed exclusively.
     let data = unsafe { &*store };
     let instance = &data.instances[instance];

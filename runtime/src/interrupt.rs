@@ -108,9 +108,13 @@ impl StoreShared {
     }
 
     pub(crate) fn interrupt(&self) {
+        self.interrupt_with(&self.lock_asleep());
+    }
+
+    fn interrupt_with(&self, asleep: &Option<Thread>) {
         self.interrupted.store(true, SeqCst);
         self.vm.stack_limit.store(usize::MAX, SeqCst);
-        if let Some(thread) = &*self.lock_asleep() {
+        if let Some(thread) = asleep {
             thread.unpark();
         }
     }
@@ -141,14 +145,17 @@ impl StoreShared {
         self.watch.fetch_add(1, SeqCst) + 1
     }
 
+    /// After this returns, no deadline set before interrupts.
     pub(crate) fn cancel_watch(&self) {
+        let _asleep = self.lock_asleep();
         self.next_watch();
     }
 
     /// Interrupts if the deadline with this number still stands.
     pub(crate) fn deadline_passed(&self, watch: u64) {
+        let asleep = self.lock_asleep();
         if self.watch.load(SeqCst) == watch {
-            self.interrupt();
+            self.interrupt_with(&asleep);
         }
     }
 
@@ -190,6 +197,17 @@ impl StoreShared {
         // SAFETY: as in `fuel`.
         let address = unsafe { *self.vm.fault_address.get() };
         (address != 0).then_some(address)
+    }
+
+    /// Forgets the trap and the exception on their way.
+    #[inline]
+    pub(crate) fn forget_trap(&self) {
+        // SAFETY: as in `fuel`.
+        unsafe { *self.vm.trap.get() = 0 };
+        // SAFETY: as in `fuel`.
+        unsafe { *self.vm.fault_address.get() = 0 };
+        // SAFETY: as in `fuel`.
+        unsafe { *self.vm.exception.get() = 0 };
     }
 
     pub(crate) fn take_fault_address(&self) -> Option<usize> {

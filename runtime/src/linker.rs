@@ -250,12 +250,20 @@ impl<T: 'static> Linker<T> {
         Ok(self)
     }
 
-    /// Instantiates a module with the names it imports.
-    ///
-    /// # Errors
-    /// If a name is not defined or of another type, or as [`Instance::new`].
-    pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
-        let data: *mut StoreData = &raw mut store.as_context_mut().0.data;
+    /// What a module imports, if all of it is functions of no store.
+    pub(crate) fn functions(&self, module: &Module) -> Result<Vec<Resolved>> {
+        let imports = self.resolve(module)?;
+        match imports.iter().zip(module.imports()).find(|(item, _)| matches!(item, Resolved::Extern(_))) {
+            None => Ok(imports),
+            Some((_, import)) => Err(Error::usage(format!(
+                "`{}.{}` is something of a store; an image imports functions of the linker's own",
+                import.module(),
+                import.name()
+            ))),
+        }
+    }
+
+    fn resolve(&self, module: &Module) -> Result<Vec<Resolved>> {
         if !self.engine.same(module.engine()) {
             return Err(Error::usage("the module was made for another engine than the linker"));
         }
@@ -263,7 +271,16 @@ impl<T: 'static> Linker<T> {
             let found = self.names.get(&(import.module().into(), import.name().into()));
             found.cloned().ok_or_else(|| unknown(import.module(), import.name(), import.ty()))
         };
-        let imports = module.imports().map(resolve).collect::<Result<Vec<_>>>()?;
+        module.imports().map(resolve).collect()
+    }
+
+    /// Instantiates a module with the names it imports.
+    ///
+    /// # Errors
+    /// If a name is not defined or of another type, or as [`Instance::new`].
+    pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
+        let data: *mut StoreData = &raw mut store.as_context_mut().0.data;
+        let imports = self.resolve(module)?;
         // SAFETY: the store is borrowed by this call and used through `data` alone.
         unsafe { instantiate(data, module, imports) }
     }

@@ -246,6 +246,12 @@ impl Module {
         }
     }
 
+    /// Whether both are the same module, made once.
+    #[inline]
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     pub(crate) fn type_id(&self, type_index: u32) -> u32 {
         self.inner.type_ids[type_index as usize]
     }

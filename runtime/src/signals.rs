@@ -1,5 +1,6 @@
 //! Memory faults of compiled code.
 //!
+//! A write to a page that a slot tracks ([`crate::vm::reset`]) makes the page writable and goes on.
 //! A fault of one of the careful accesses of Rust code ([`careful`]) goes on behind the access. Beside those
 //! the handler claims a fault only if all of this holds: this thread runs guest code, the program
 //! counter is exactly that of an access that may fault, and the address lies in a memory of the
@@ -70,9 +71,21 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     let info_ref = unsafe { &*info };
     // SAFETY: faults carry an address.
     let address = unsafe { info_ref.si_addr() }.addr();
-    if !careful::recover(machine, signal, address) && !claim(signal, address, machine) {
+    if !opened(address) && !careful::recover(machine, signal, address) && !claim(signal, address, machine) {
         pass_on(signal, info, context);
     }
+}
+
+/// Whether the fault was a write to a page that is tracked, which is writable now: whoever wrote, guest code, the
+/// interpreter or a host function, goes on.
+fn opened(address: usize) -> bool {
+    let store = thread::running();
+    if store.is_null() {
+        return false;
+    }
+    // SAFETY: this thread runs the store and stands in an access to memory, not in a change of the store.
+    let data = unsafe { &*StoreData::from_vm(store) };
+    data.memory_at(address).is_some_and(|memory| memory.fault(address))
 }
 
 /// Turns a fault of guest code into a trap; false if it is none.

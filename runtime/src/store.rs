@@ -9,7 +9,7 @@
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aura_host_abi::flight::Flight;
@@ -30,6 +30,8 @@ use crate::interp::{self, InterpState};
 use crate::interrupt::{InterruptHandle, StoreShared};
 use crate::limiter::{Ask, Limited, Tenant, Usage};
 use crate::shared::SharedMemory;
+use crate::slot::{self, Slot};
+use crate::thread;
 use crate::trap::Pending;
 use crate::vm::instance::InstanceData;
 use crate::vm::lending::Failed;
@@ -111,6 +113,10 @@ pub(crate) struct StoreData {
     pub(crate) audit: Audit,
     pub(crate) limiter: Option<Ask>,
     tenant: Option<Arc<Tenant>>,
+    /// If the store is a slot, how it goes back to what it was.
+    pub(crate) slot: Option<Box<Slot>>,
+    /// Somebody else may act on the store, or something was set that no reset puts back.
+    exposed: AtomicBool,
 }
 
 /// Names a store for its handles; never used twice in a process.
@@ -118,9 +124,23 @@ pub(crate) struct StoreData {
 pub(crate) struct StoreId(u64);
 
 impl StoreId {
-    fn next() -> Self {
+    /// A thread takes numbers from all by the thousand.
+    const PER_THREAD: u64 = 1 << 12;
+
+    #[inline]
+    pub(crate) fn next() -> Self {
+        let ids = thread::here().ids();
+        let (next, end) = ids.get();
+        let (next, end) = if next == end { Self::more() } else { (next, end) };
+        ids.set((next + 1, end));
+        Self(next)
+    }
+
+    #[cold]
+    fn more() -> (u64, u64) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        let next = NEXT.fetch_add(Self::PER_THREAD, Ordering::Relaxed);
+        (next, next + Self::PER_THREAD)
     }
 }
 
@@ -147,12 +167,14 @@ impl StoreData {
             heap: Heap::new(&shared, engine, StoreLimits::default().gc_heap_bytes),
             shared,
             id,
-            injections: Arc::new(Injections::new(id, flight.clone())),
+            injections: Arc::new(Injections::new(flight.clone())),
             flight,
             attach: None,
             audit: Audit::default(),
             limiter: None,
             tenant: None,
+            slot: None,
+            exposed: AtomicBool::new(false),
             engine: engine.clone(),
             consume_fuel: config.consume_fuel,
             interp,
@@ -240,6 +262,54 @@ impl StoreData {
         if let Some(tenant) = self.tenant.take() {
             tenant.give_back(self.usage());
         }
+    }
+
+    /// Notes that the store is not to be used again after it was dropped.
+    pub(crate) fn expose(&self) {
+        self.exposed.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.exposed.load(Ordering::Relaxed) || self.tenant.is_some() || self.limiter.is_some()
+    }
+
+    pub(crate) fn limit(&mut self, limits: StoreLimits) {
+        self.limits = limits;
+        self.heap.set_limit(limits.gc_heap_bytes);
+    }
+
+    /// Bytes of memories and elements of tables that count.
+    pub(crate) fn usage_now(&self) -> (u64, u64) {
+        (self.memory_bytes, self.table_elements)
+    }
+
+    #[inline]
+    pub(crate) fn set_usage(&mut self, memory_bytes: u64, table_elements: u64) {
+        (self.memory_bytes, self.table_elements) = (memory_bytes, table_elements);
+    }
+
+    /// Ends what a life has left behind in the store itself.
+    #[inline]
+    pub(crate) fn end_pending(&mut self) {
+        if self.deadline.take().is_some() {
+            self.shared.cancel_watch();
+        }
+        if self.shared.interrupted().load(Ordering::Relaxed) {
+            self.shared.withdraw_interrupt();
+        }
+        self.shared.forget_trap();
+        if !self.pending.is_empty() {
+            self.pending = Pending::default();
+        }
+        self.pending_exception = 0;
+        self.roots.get_mut().forget();
+        if !self.grants.is_empty() {
+            grant::forget(self);
+        }
+        self.denied.clear();
+        self.quietly_denied.clear();
+        self.audit.denials_without_slot = 0;
     }
 
     fn usage(&self) -> Usage {
@@ -353,6 +423,20 @@ impl<T: 'static> Store<T> {
         Self { inner }
     }
 
+    /// Where a store lies that is, or becomes, a slot.
+    pub(crate) fn pointer(&self) -> NonNull<StoreInner<T>> {
+        self.inner
+    }
+
+    /// The store at a place.
+    ///
+    /// # Safety
+    /// [`Store::new`] made it there, for `T` or what lies as a `T` does; nobody else owns it, and its host data is a `T`.
+    #[inline]
+    pub(crate) unsafe fn of_slot(inner: NonNull<StoreInner<T>>) -> Self {
+        Self { inner }
+    }
+
     #[inline]
     fn get(&self) -> &StoreInner<T> {
         // SAFETY: the box lives until the store is dropped, and `self` is borrowed.
@@ -380,6 +464,13 @@ impl<T: 'static> Store<T> {
     #[must_use]
     pub fn into_data(self) -> T {
         let this = std::mem::ManuallyDrop::new(self);
+        if this.get().data.slot.is_some() {
+            // SAFETY: the host's data is read once: `this` is never dropped, and a slot without a life has none.
+            let user = unsafe { (&raw const (*this.inner.as_ptr()).user).read() };
+            // SAFETY: nobody uses the store any more.
+            unsafe { slot::end_life(this.inner.as_ptr().cast()) };
+            return user;
+        }
         // SAFETY: `new` leaked this box, and `this` is never dropped.
         let mut inner = unsafe { Box::from_raw(this.inner.as_ptr()) };
         inner.data.leave_tenant();
@@ -432,14 +523,16 @@ impl<T: 'static> Store<T> {
     /// A handle by which other threads stop this store's guests.
     #[must_use]
     pub fn interrupt_handle(&self) -> InterruptHandle {
-        InterruptHandle::new(self.get().data.shared.clone())
+        let data = &self.get().data;
+        data.expose();
+        InterruptHandle::new(data.shared.clone())
     }
 
     /// Bounds what the store's instances may take from now on.
     pub fn set_limits(&mut self, limits: StoreLimits) {
         let data = &mut self.get_mut().data;
-        data.limits = limits;
-        data.heap.set_limit(limits.gc_heap_bytes);
+        data.expose();
+        data.limit(limits);
     }
 
     #[cfg(test)]
@@ -507,12 +600,9 @@ impl<T: 'static> Store<T> {
     /// Tells a sink of every call that needs a grant from now on; returns the one that was told before.
     pub fn set_audit(&mut self, sink: Option<Box<dyn AuditSink>>) -> Option<Box<dyn AuditSink>> {
         let data = &mut self.get_mut().data;
+        data.expose();
         data.flight.tell_each(sink.is_some());
         std::mem::replace(&mut data.audit.sink, sink)
-    }
-
-    pub(crate) fn injections(&self) -> &Arc<Injections> {
-        &self.get().data.injections
     }
 
     /// Imports that guests called without a grant, each once.
@@ -530,7 +620,21 @@ impl<T: 'static> Store<T> {
 }
 
 impl<T> Drop for Store<T> {
+    #[inline]
     fn drop(&mut self) {
+        if self.get().data.slot.is_some() {
+            // SAFETY: the host's data is live and dropped once: a slot without a life has none.
+            unsafe { (&raw mut (*self.inner.as_ptr()).user).drop_in_place() };
+            // SAFETY: nobody uses the store any more.
+            return unsafe { slot::end_life(self.inner.as_ptr().cast()) };
+        }
+        self.free();
+    }
+}
+
+impl<T> Store<T> {
+    /// Frees a store that is no slot.
+    fn free(&mut self) {
         // SAFETY: `new` leaked this box; `into_data` does not drop the store.
         let mut inner = unsafe { Box::from_raw(self.inner.as_ptr()) };
         inner.data.shared.cancel_watch();

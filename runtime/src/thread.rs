@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use aura_host_abi::vm::VmStore;
 
+use crate::slot::Lists;
 use crate::stack;
 
 /// A thread as the engine knows it.
@@ -16,11 +17,21 @@ pub(crate) struct ThisThread {
     running: Cell<*mut VmStore>,
     /// The lowest address to which guest code may use this thread's stack; the maximum as long as nobody asked.
     lowest: Cell<usize>,
+    /// Slots that wait; null until there are some.
+    lists: Cell<*mut Lists>,
+    /// Numbers of stores that are this thread's to give: the next, and the end.
+    ids: Cell<(u64, u64)>,
 }
 
 thread_local! {
-    static HERE: ThisThread =
-        const { ThisThread { running: Cell::new(std::ptr::null_mut()), lowest: Cell::new(usize::MAX) } };
+    static HERE: ThisThread = const {
+        ThisThread {
+            running: Cell::new(std::ptr::null_mut()),
+            lowest: Cell::new(usize::MAX),
+            lists: Cell::new(std::ptr::null_mut()),
+            ids: Cell::new((0, 0)),
+        }
+    };
 }
 
 /// The store whose guest code this thread runs, or null.
@@ -58,6 +69,18 @@ impl ThisThread {
             self.lowest.set(stack::find_lowest_usable());
         }
         self.lowest.get()
+    }
+
+    /// Where this thread's slots wait.
+    #[inline(always)]
+    pub(crate) fn lists(&self) -> &Cell<*mut Lists> {
+        &self.lists
+    }
+
+    /// The numbers of stores that this thread gives next.
+    #[inline(always)]
+    pub(crate) fn ids(&self) -> &Cell<(u64, u64)> {
+        &self.ids
     }
 
     /// Runs `body` as guest code of a store.

@@ -127,6 +127,13 @@ pub(crate) struct Pending {
     pub(crate) error: Option<crate::Error>,
 }
 
+impl Pending {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.error.is_none() && self.fault_address.is_none()
+    }
+}
+
 /// Records a trap of compiled code; called by the thunks of `arch` while the frames still stand.
 pub(crate) extern "C" fn record_raised(store: *mut VmStore, code: u32) {
     let code = TrapCode::from_u8(code as u8).expect("compiled code raises codes of the table");

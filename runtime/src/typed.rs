@@ -504,6 +504,12 @@ impl<P, R> fmt::Debug for TypedFunc<P, R> {
 const TYPED_SLOTS: usize = 32;
 
 impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
+    /// A function that is known to have this type.
+    #[inline]
+    pub(crate) fn of_checked(func: Func) -> Self {
+        Self { func, types: PhantomData }
+    }
+
     /// The function.
     #[must_use]
     pub fn func(&self) -> &Func {
@@ -514,6 +520,7 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     ///
     /// # Errors
     /// If it traps, a host function fails, or a handle belongs to another store.
+    #[inline]
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
         let data = std::ptr::from_mut(&mut store.as_context_mut().0.data);
         // SAFETY: the store is borrowed by this call and used through `data` alone.

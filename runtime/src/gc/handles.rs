@@ -108,6 +108,14 @@ pub(crate) struct ScopeStart {
 }
 
 impl Roots {
+    /// Forgets all places. Their names are of a store that is no more.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        if !self.places.is_empty() || !self.kept.is_empty() || self.depth != 0 {
+            *self = Self::default();
+        }
+    }
+
     /// Gives a place to a reference until the innermost scope ends.
     fn push(&mut self, reference: u32) -> RootId {
         let index = u32::try_from(self.places.len()).expect("fewer than 2^32 handles in open scopes");

@@ -36,6 +36,12 @@ impl HostValues {
         Ok(self.entries.len() as u32 - 1)
     }
 
+    /// Whether there was never one.
+    #[inline]
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()

@@ -189,6 +189,12 @@ impl Heap {
         self.parts = Some(Parts { space, young, halves, current: 0, full_from: FULL_AFTER });
     }
 
+    /// Whether no object was ever made.
+    #[inline]
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.collections == Collections::default() && self.used() == 0
+    }
+
     /// Bytes of objects, dead ones that were not collected yet included.
     pub(crate) fn used(&self) -> u64 {
         self.parts.as_ref().map_or(0, |parts| parts.old().used() + self.young_used(parts))

@@ -8,10 +8,12 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use aura_host_abi::SlotType;
 use aura_host_abi::vm::{VmCtx, VmCtxLayout, VmFuncRef, VmGlobal, VmHostFunc, VmMemory, VmMemoryRef, VmTable, VmTag};
 use aura_validator::module::ExternIndex;
 
 use crate::externs::{Extern, Func, Global, Memory, Table, Tag};
+use crate::image::FuncPlace;
 use crate::module::Module;
 use crate::shared::SharedMemory;
 use crate::store::StoreId;
@@ -34,6 +36,14 @@ pub(crate) struct InstanceData {
 }
 
 const _: () = assert!(std::mem::offset_of!(VmHostFunc, store) == std::mem::offset_of!(VmCtx, store));
+
+/// An instance as it was, to come back to.
+#[derive(Debug)]
+pub(crate) struct Template {
+    block: Box<[u128]>,
+    dropped_data: Vec<bool>,
+    elements: Vec<Option<Box<[u64]>>>,
+}
 
 impl InstanceData {
     /// Makes an instance whose parts are not linked yet.
@@ -88,6 +98,88 @@ impl InstanceData {
     pub(crate) fn is_poisoned(&self) -> bool {
         // SAFETY: the block begins with the head, which lives as long as this.
         unsafe { &(*self.vmctx()).poisoned }.get()
+    }
+
+    pub(crate) fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Where the reference to a function of the module's function space is found.
+    pub(crate) fn func_place(&self, func: u32) -> FuncPlace {
+        let imported = self.layout.counts().imported_funcs;
+        match func.checked_sub(imported) {
+            None => FuncPlace::Import(func),
+            Some(own) => {
+                let place = self.module.validated().escaping().binary_search(&own);
+                FuncPlace::Own(place.expect("only escaping functions are referred to"))
+            }
+        }
+    }
+
+    /// The reference that is found at a place.
+    #[inline]
+    pub(crate) fn func_at(&self, place: FuncPlace) -> *const VmFuncRef {
+        match place {
+            FuncPlace::Own(place) => &raw const self.func_refs[place],
+            // SAFETY: the instance is linked and laid out by its own layout.
+            FuncPlace::Import(import) => unsafe { access::import(self.vmctx(), &self.layout, import) },
+        }
+    }
+
+    /// The place of a reference, if it is one of this instance's.
+    pub(crate) fn place_of(&self, func: *const VmFuncRef) -> Option<FuncPlace> {
+        let own = (func.addr().wrapping_sub(self.func_refs.as_ptr().addr())) / size_of::<VmFuncRef>();
+        if self.func_refs.get(own).is_some_and(|at| std::ptr::eq(at, func)) {
+            return Some(FuncPlace::Own(own));
+        }
+        let is_it = |&import: &u32| std::ptr::eq(self.func_at(FuncPlace::Import(import)), func);
+        (0..self.layout.counts().imported_funcs).find(is_it).map(FuncPlace::Import)
+    }
+
+    /// Class and bits of each global that the module defines.
+    pub(crate) fn own_globals(&self) -> impl Iterator<Item = (SlotType, [u64; 2])> + '_ {
+        let imported = self.layout.counts().imported_globals;
+        (imported..).zip(&self.module.validated().globals()[imported as usize..]).map(|(index, ty)| {
+            // SAFETY: the instance is linked, and nothing of it runs.
+            (ty.content.slot_type(), unsafe { self.global(index).cast::<[u64; 2]>().read() })
+        })
+    }
+
+    /// Sets a global that the module defines.
+    pub(crate) fn set_own_global(&self, own: u32, bits: [u64; 2]) {
+        // SAFETY: as in `own_globals`.
+        unsafe { self.global(self.layout.counts().imported_globals + own).cast::<[u64; 2]>().write(bits) };
+    }
+
+    /// How the instance is now, to come back to; its tables' and memories' contents apart.
+    pub(crate) fn template(&self) -> Template {
+        Template { block: self.block.clone(), dropped_data: self.dropped_data.clone(), elements: self.elements.clone() }
+    }
+
+    /// A table that the module defines has moved.
+    #[cold]
+    pub(crate) fn note_table(&self, own: u32, template: &mut Template) {
+        let (from, to) = (self.own_table(own), self.layout.own_tables(own) as usize);
+        let to = template.block.as_mut_ptr().cast::<u8>().wrapping_add(to).cast::<VmTable>();
+        // SAFETY: the layout put a table at the offset, in both blocks; nothing of the instance runs.
+        unsafe { from.as_ptr().copy_to_nonoverlapping(to, 1) };
+    }
+
+    /// Takes the instance back to a template that was made of it.
+    #[inline]
+    pub(crate) fn restore(&mut self, template: &Template) {
+        let (to, from) = (self.vmctx().cast::<u128>(), &template.block);
+        assert!(from.len() == self.block.len(), "the template is of this instance");
+        // SAFETY: both have the length; nothing of the instance runs, and nobody has a reference into the block.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+        if self.dropped_data != template.dropped_data {
+            self.dropped_data.clone_from(&template.dropped_data);
+        }
+        for (now, then) in self.elements.iter_mut().zip(&template.elements) {
+            if now.is_none() && then.is_some() {
+                now.clone_from(then);
+            }
+        }
     }
 
     fn at<T>(&self, offset: i32) -> *mut T {

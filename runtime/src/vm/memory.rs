@@ -17,6 +17,7 @@
 //! whose base and length may be read by compiled code for as long as the [`LinearMemory`] lives.
 //! Rust references to guest bytes are never made here.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,7 @@ use crate::arch::careful;
 use crate::vm::lending::{Failed, Lending};
 use crate::vm::parking::Parking;
 use crate::vm::placed::Placed;
+use crate::vm::reset::Tracking;
 
 const GIB: u64 = 1 << 30;
 
@@ -52,6 +54,8 @@ pub struct LinearMemory {
     sharing: Option<Sharing>,
     /// Windows and loans, once there is a window.
     lending: OnceLock<Arc<Lending>>,
+    /// How it goes back to what it was, if it is a slot's.
+    tracking: OnceCell<Tracking>,
 }
 
 /// What a memory has that instances of several stores use.
@@ -118,8 +122,9 @@ impl LinearMemory {
         let [length, plain_length] = [const { AtomicU64::new(0) }; 2];
         let vm = VmMemory { base, length, plain_length, host: memory.as_mut_ptr().cast() };
         let sharing = ty.shared.then(Sharing::default);
-        let (vm, lending) = (Placed::new(vm), OnceLock::new());
-        let memory = Box::write(memory, Self { vm, base, reservation, capacity, ty, bounds, sharing, lending });
+        let (vm, lending, tracking) = (Placed::new(vm), OnceLock::new(), OnceCell::new());
+        let memory =
+            Box::write(memory, Self { vm, base, reservation, capacity, ty, bounds, sharing, lending, tracking });
         memory.set_length(initial).map_err(|source| MemoryError::System { bytes: initial, source })?;
         Ok(memory)
     }
@@ -333,6 +338,47 @@ impl LinearMemory {
         }
         self.set_length(new).ok()?;
         Some(old >> self.ty.page_size_log2)
+    }
+
+    /// Makes it shorter: what is behind `length` is zero, and inaccessible as far as whole pages go. False if the system
+    /// refuses.
+    pub(crate) fn shrink(&self, length: u64) -> bool {
+        let page = region::page::size() as u64;
+        let (from, to) = (length.next_multiple_of(page), self.byte_len().next_multiple_of(page));
+        self.vm.length.store(length, Ordering::SeqCst);
+        self.vm.plain_length.store(length, Ordering::SeqCst);
+        if from >= to {
+            return true;
+        }
+        let (at, bytes) = (self.base().wrapping_add(from as usize).cast(), (to - from) as usize);
+        // SAFETY: the range lies inside the reservation; nobody refers to it, since no guest runs.
+        let forgotten = unsafe { rustix::mm::madvise(at, bytes, rustix::mm::Advice::LinuxDontNeed) };
+        // SAFETY: as above.
+        let closed = unsafe { rustix::mm::mprotect(at, bytes, rustix::mm::MprotectFlags::empty()) };
+        forgotten.is_ok() && closed.is_ok()
+    }
+
+    /// Begins to track which pages are written.
+    pub(crate) fn track(&self, tracking: Tracking) {
+        assert!(self.sharing.is_none(), "a memory that other threads use cannot go back");
+        assert!(self.tracking.set(tracking).is_ok(), "a memory is tracked once");
+    }
+
+    pub(crate) fn tracking(&self) -> Option<&Tracking> {
+        self.tracking.get()
+    }
+
+    /// Makes a range writable for a writer outside of guest code and its host functions. All else faults, and goes on.
+    pub(crate) fn make_writable(&self, offset: u64, len: u64) {
+        if let Some(tracking) = self.tracking.get() {
+            tracking.make_writable(self, offset, len);
+        }
+    }
+
+    /// A write to this host address faulted; says whether it may go on now. The signal handler calls this.
+    pub(crate) fn fault(&self, address: usize) -> bool {
+        let offset = address.wrapping_sub(self.base.addr());
+        self.tracking.get().is_some_and(|tracking| tracking.fault(self, offset))
     }
 
     /// Makes bytes up to `new` accessible and publishes the length.

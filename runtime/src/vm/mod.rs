@@ -7,4 +7,5 @@ pub(crate) mod memory;
 pub(crate) mod object;
 pub(crate) mod parking;
 pub(crate) mod placed;
+pub(crate) mod reset;
 pub(crate) mod table;

@@ -141,6 +141,40 @@ impl TableData {
         Ok(())
     }
 
+    /// A copy of the elements.
+    pub(crate) fn elements(&self) -> Box<[u64]> {
+        (0..self.len()).map(|index| self.get(index).expect("an index below the length")).collect()
+    }
+
+    /// Takes the table back to elements it had, of which there may be more now. Says whether there were: what machine
+    /// code sees of the table has changed then.
+    #[inline]
+    pub(crate) fn restore(&self, elements: &[u64]) -> bool {
+        let has_grown = self.len() != elements.len() as u64;
+        if has_grown {
+            self.truncate(elements.len());
+        }
+        if !elements.is_empty() {
+            let to = self.range(0, elements.len() as u64).expect("tables never get shorter");
+            // SAFETY: `range` put the elements inside the storage, which is not the copy's.
+            unsafe { std::ptr::copy_nonoverlapping(elements.as_ptr(), to, elements.len()) };
+        }
+        has_grown
+    }
+
+    /// Forgets elements from `len` on.
+    #[cold]
+    fn truncate(&self, len: usize) {
+        // SAFETY: as in `extend`.
+        let storage = unsafe { &mut *self.storage.get() };
+        storage.truncate(len);
+        let base = storage.as_mut_ptr();
+        // SAFETY: one thread at a time works with the store; no reference to the words exists.
+        unsafe { *self.vm.base.get() = base };
+        // SAFETY: as above.
+        unsafe { *self.vm.length.get() = len as u64 };
+    }
+
     /// Passes every element through `change`.
     pub(crate) fn each(&self, mut change: impl FnMut(u64) -> u64) {
         for index in 0..self.len() {
