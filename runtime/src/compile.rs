@@ -168,7 +168,7 @@ impl Batch {
 fn compile(module: &module::Inner, unit: Unit) -> Option<Compiled> {
     let engine = module.engine();
     let compiler = engine.compiler()?;
-    let code = module.code(unit.func);
+    let code = module.code(unit.func).ok()?;
     let type_id = module.entries()[unit.func as usize].type_id;
     let (validated, types) = (module.validated(), module.type_ids());
     let (function, stub) = match unit.header {

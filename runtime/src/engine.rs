@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use aura_host_abi::vm::VmFuncEntry;
 use aura_host_abi::{FuncType, ValType};
 use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
-use aura_validator::{Features, Limits};
+use aura_validator::{Features, Limits, Validation};
 
 use crate::compile::Workers;
 use crate::error::{Error, Result};
@@ -42,6 +42,7 @@ pub struct Config {
     pub(crate) opt_level: OptLevel,
     pub(crate) features: Features,
     pub(crate) limits: Limits,
+    pub(crate) validation: Validation,
     pub(crate) consume_fuel: bool,
     pub(crate) canonicalize_nans: bool,
     pub(crate) deterministic: bool,
@@ -64,6 +65,7 @@ impl Default for Config {
             opt_level: OptLevel::default(),
             features: Features::NEWEST,
             limits: Limits::default(),
+            validation: Validation::default(),
             consume_fuel: false,
             canonicalize_nans: false,
             deterministic: false,
@@ -120,6 +122,15 @@ impl Config {
     /// How large modules may be.
     pub fn limits(&mut self, limits: Limits) -> &mut Self {
         self.limits = limits;
+        self
+    }
+
+    /// When function bodies are validated; all before the module exists, unless set.
+    ///
+    /// With [`Validation::Lazy`], a module with an invalid function is a module like others, and the first call of that
+    /// function fails with [`crate::ErrorKind::Invalid`] or [`crate::ErrorKind::Limit`]. What ran until then has run.
+    pub fn validation(&mut self, validation: Validation) -> &mut Self {
+        self.validation = validation;
         self
     }
 

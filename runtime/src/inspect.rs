@@ -44,7 +44,7 @@ pub fn sections(module: &Module) -> String {
 /// If the module has no such function.
 pub fn code_text(module: &Module, own_func: u32) -> Result<String> {
     check(module, own_func)?;
-    Ok(module.inner().code(own_func).to_string())
+    Ok(module.inner().code(own_func)?.to_string())
 }
 
 /// The function as the compiler sees it before optimisation.
@@ -53,7 +53,7 @@ pub fn code_text(module: &Module, own_func: u32) -> Result<String> {
 /// If the module has no such function, or the engine has no compiler, or it refuses the function.
 pub fn clif_text(module: &Module, own_func: u32) -> Result<String> {
     check(module, own_func)?;
-    let (validated, code) = (module.validated(), module.inner().code(own_func));
+    let (validated, code) = (module.validated(), module.inner().code(own_func)?);
     compiler(module)?.clif_text(validated, own_func, code, module.type_ids()).map_err(refused)
 }
 
@@ -63,7 +63,7 @@ pub fn clif_text(module: &Module, own_func: u32) -> Result<String> {
 /// As [`clif_text`].
 pub fn asm_text(module: &Module, own_func: u32) -> Result<String> {
     check(module, own_func)?;
-    let (validated, code) = (module.validated(), module.inner().code(own_func));
+    let (validated, code) = (module.validated(), module.inner().code(own_func)?);
     let compiled = compiler(module)?.compile(validated, own_func, code, module.type_ids()).map_err(refused)?;
     Ok(aura_jit::disassemble(&compiled))
 }

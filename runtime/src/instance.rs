@@ -201,7 +201,9 @@ pub(crate) unsafe fn link(
         return Err(Error::resource("the store's limiter or tenant has no room for another instance"));
     }
     check_imports(data, module, &imports)?;
-    data.heap.reserve();
+    if module.meets_objects() {
+        data.heap.reserve();
+    }
     let index = u32::try_from(data.instances.len()).expect("limits keep instances below 2^32");
     let mut instance = InstanceData::new(module, data.vm());
     let vmctx = instance.vmctx();

@@ -84,7 +84,7 @@ pub use aura_host_abi::{
 };
 pub use aura_jit::{Bounds, OptLevel};
 pub use aura_validator::module::ExternType;
-pub use aura_validator::{Features, Limits};
+pub use aura_validator::{Features, Limits, Validation};
 
 pub use audit::{AuditEvent, AuditOutcome, AuditSink};
 pub use buffer::{Access, SharedBuffer};

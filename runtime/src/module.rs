@@ -4,18 +4,19 @@
 //! Entries point to their module by `owner`; a module is kept alive by every store that has an
 //! instance of it, and entries are reached through instances only.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use aura_host_abi::vm::VmFuncEntry;
-use aura_host_abi::{StructType, TypeIndex};
+use aura_host_abi::{SlotType, StructType, SubType, TypeIndex, ValType};
 use aura_validator::module::{ExternIndex, ExternType};
-use aura_validator::{Code, LowerOptions};
+use aura_validator::{Bytes, Code, LowerOptions};
 
 use crate::compile::ModuleTiers;
-use crate::engine::{Engine, Strategy};
+use crate::engine::{Config, Engine, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interp::{self, Form, FormOptions};
 use crate::{arch, tier};
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     codes: Box<[OnceLock<Box<Code>>]>,
     /// What the interpreter made of them; their addresses are in the entries.
     forms: Box<[OnceLock<Box<Form>>]>,
+    meets_objects: bool,
     pub(crate) tiers: ModuleTiers,
     this: Weak<Inner>,
 }
@@ -110,7 +112,8 @@ impl Module {
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         let bytes = bytes.as_ref();
         match wat::parse_bytes(bytes) {
-            Ok(binary) => Self::from_binary(engine, &binary),
+            Ok(Cow::Borrowed(binary)) => Self::from_binary(engine, binary),
+            Ok(Cow::Owned(binary)) => Self::from_owned(engine, binary),
             // Bytes that are neither: the binary reader explains them better.
             Err(_) if std::str::from_utf8(bytes).is_err() => Self::from_binary(engine, bytes),
             Err(error) => Err(Error::new(ErrorKind::Malformed, error.to_string())),
@@ -122,9 +125,20 @@ impl Module {
     /// # Errors
     /// If it is malformed, invalid, uses proposals that are off, or passes a limit; if the engine has no room for its types.
     pub fn from_binary(engine: &Engine, bytes: &[u8]) -> Result<Self> {
-        let config = engine.config();
-        let validated = aura_validator::Module::new(Arc::<[u8]>::from(bytes), &config.features, &config.limits)?;
-        Self::from_validated(engine, validated)
+        Self::from_bytes(engine, bytes.into())
+    }
+
+    /// Makes a module from its binary form without copying it.
+    ///
+    /// # Errors
+    /// As [`Module::from_binary`].
+    pub fn from_owned(engine: &Engine, bytes: Vec<u8>) -> Result<Self> {
+        Self::from_bytes(engine, bytes.into())
+    }
+
+    fn from_bytes(engine: &Engine, bytes: Bytes) -> Result<Self> {
+        let Config { features, limits, validation, .. } = engine.config();
+        Self::from_validated(engine, aura_validator::Module::with(bytes, features, limits, *validation)?)
     }
 
     /// Reads a module from a `.wasm` or `.wat` file.
@@ -135,16 +149,19 @@ impl Module {
         let path = path.as_ref();
         let bytes = crate::files::read(path)
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {}: {error}", path.display())))?;
-        Self::new(engine, bytes)
+        match bytes.starts_with(b"\0asm") {
+            true => Self::from_owned(engine, bytes),
+            false => Self::new(engine, bytes),
+        }
     }
 
-    /// Says whether bytes are a module that the engine accepts.
+    /// Says whether bytes are a module that the engine accepts, all of it.
     ///
     /// # Errors
     /// As [`Module::from_binary`].
     pub fn validate(engine: &Engine, bytes: &[u8]) -> Result<()> {
         let config = engine.config();
-        aura_validator::Module::new(Arc::<[u8]>::from(bytes), &config.features, &config.limits)?;
+        aura_validator::Module::new(bytes, &config.features, &config.limits)?;
         Ok(())
     }
 
@@ -178,9 +195,15 @@ impl Module {
             this: this.clone(),
             exceptions,
             type_ids,
+            meets_objects: meets_objects(&validated),
             validated,
         });
         Ok(Self { inner })
+    }
+
+    /// Whether a reference to an object or to an exception may come to the module's code.
+    pub(crate) fn meets_objects(&self) -> bool {
+        self.inner.meets_objects
     }
 
     /// The engine the module was made for.
@@ -279,6 +302,20 @@ impl Module {
     }
 }
 
+/// Whether a module's code may have a reference to something in the heap: it makes such things itself, or is handed them
+/// by a function, a table or a global.
+fn meets_objects(module: &aura_validator::Module) -> bool {
+    let is_ref = |ty: &ValType| ty.slot_type() == SlotType::Ref;
+    let meets = |ty: &SubType| match ty.composite.as_func() {
+        Some(func) => func.params().iter().chain(func.results()).any(is_ref),
+        None => true,
+    };
+    module.types().iter().any(meets)
+        || !module.tags().is_empty()
+        || module.tables().iter().any(|table| table.ty.element.slot_type() == SlotType::Ref)
+        || module.globals().iter().any(|global| is_ref(&global.content))
+}
+
 impl Inner {
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
@@ -302,27 +339,39 @@ impl Inner {
     }
 
     /// The lowered body of an own function, made at first need.
-    pub(crate) fn code(&self, own_func: u32) -> &Code {
-        self.codes[own_func as usize].get_or_init(|| {
+    ///
+    /// # Errors
+    /// If its validation was left for now, and it is not valid.
+    pub(crate) fn code(&self, own_func: u32) -> Result<&Code> {
+        let place = &self.codes[own_func as usize];
+        if let Some(code) = place.get() {
+            return Ok(code);
+        }
+        self.validated.validate_body(own_func)?;
+        Ok(place.get_or_init(|| {
             let config = self.engine.config();
             let options = LowerOptions { fuel: config.consume_fuel, depth: config.deterministic };
             Box::new(self.validated.lower(own_func, &options))
-        })
+        }))
     }
 
     /// The form of an own function that the interpreter runs, made at first need.
+    ///
+    /// # Errors
+    /// As [`Inner::code`].
     #[cold]
-    pub(crate) fn form(&self, own_func: u32) -> &Form {
+    pub(crate) fn form(&self, own_func: u32) -> Result<&Form> {
+        let code = self.code(own_func)?;
         let form = self.forms[own_func as usize].get_or_init(|| {
             let config = self.engine.config();
             let options = FormOptions {
                 canonical_nans: config.canonical_nans(),
                 counted: config.strategy != Strategy::Interpreter,
             };
-            Box::new(interp::translate(&self.validated, &self.type_ids, self.code(own_func), options))
+            Box::new(interp::translate(&self.validated, &self.type_ids, code, options))
         });
         let word = &self.entries[own_func as usize].form;
         word.store(std::ptr::from_ref::<Form>(form).cast_mut().cast(), Ordering::Release);
-        form
+        Ok(form)
     }
 }

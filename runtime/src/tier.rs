@@ -122,20 +122,38 @@ pub(crate) unsafe fn enter(code: NonNull<()>, vmctx: *mut VmCtx, entry: *const V
     }
 }
 
-/// What the interpreter runs of a function.
+/// What the interpreter runs of a function. Without it, because the function turns out to be invalid, the status says that the
+/// call failed.
 ///
 /// # Safety
-/// `entry` belongs to a live module's own function.
-pub(crate) unsafe fn form_of(entry: *const VmFuncEntry) -> *const interp::Form {
+/// `entry` belongs to a live module's own function, `vmctx` to a live instance of it.
+pub(crate) unsafe fn form_of(vmctx: *mut VmCtx, entry: *const VmFuncEntry) -> Result<*const interp::Form, Status> {
     // SAFETY: the entry is live.
     let known = unsafe { &(*entry).form }.load(Ordering::Acquire);
     if !known.is_null() {
-        return known.cast();
+        return Ok(known.cast());
     }
     // SAFETY: as for this function.
     let module = unsafe { module_of(entry) };
     // SAFETY: the entry is live.
-    module.form(unsafe { (*entry).index })
+    match module.form(unsafe { (*entry).index }) {
+        Ok(form) => Ok(form),
+        // SAFETY: as for this function.
+        Err(error) => Err(unsafe { fail(vmctx, error) }),
+    }
+}
+
+/// Ends a call with an error of the engine's.
+///
+/// # Safety
+/// `vmctx` is of a live instance, or the context of a host function, whose store runs on this thread.
+#[cold]
+unsafe fn fail(vmctx: *mut VmCtx, error: crate::Error) -> Status {
+    // SAFETY: said by the caller; nothing else of the store is borrowed while a tier changes.
+    let data = unsafe { &mut *crate::store::StoreData::of(vmctx) };
+    data.pending.error = Some(error);
+    crate::trap::record(data, TrapCode::HostError);
+    Status::Trap
 }
 
 /// Counts an entry of the interpreter into a function. Says whether it is compiled now.
@@ -168,7 +186,9 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
     // SAFETY: the entry lives as long as its module.
     let entry = unsafe { &*entry };
     if entry.limit.load(Ordering::Relaxed) == 0 {
-        let limit = limit(module.engine().config(), module.code(entry.index));
+        // An invalid function is never hot: whoever enters it learns that.
+        let Ok(code) = module.code(entry.index) else { return false };
+        let limit = limit(module.engine().config(), code);
         // Another thread may have asked meanwhile.
         let _ = entry.limit.compare_exchange(0, limit, Ordering::Relaxed, Ordering::Relaxed);
         if heat < limit {
@@ -284,9 +304,7 @@ fn resolve_or(vmctx: *mut VmCtx, entry: *const VmFuncEntry, propagate: *const ()
         },
         Err(error) => {
             // SAFETY: the instance is live (host functions' contexts share its head).
-            let data = unsafe { &mut *crate::store::StoreData::of(vmctx) };
-            data.pending.error = Some(error);
-            crate::trap::record(data, TrapCode::HostError);
+            unsafe { fail(vmctx, error) };
             propagate
         }
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aura_runtime::{Bounds, Config, Engine, OptLevel, Strategy};
+use aura_runtime::{Bounds, Config, Engine, OptLevel, Strategy, Validation};
 use wast::Wast;
 use wast::parser::{self, ParseBuffer};
 
@@ -28,6 +28,7 @@ pub struct Options {
     pub opt_level: OptLevel,
     /// Collect the heap before every object that is made.
     pub gc_stress: bool,
+    pub validation: Validation,
     /// How long one script may take.
     pub time_limit: Duration,
 }
@@ -46,6 +47,7 @@ impl Options {
             tier_up_threshold: None,
             opt_level: OptLevel::default(),
             gc_stress: false,
+            validation: Validation::Eager,
             time_limit: Self::TIME_LIMIT,
         }
     }
@@ -85,7 +87,7 @@ impl Runner {
         // The interpreter checks accesses itself in either mode of bounds: with each, it is run another way.
         config.interpreter_jumps(options.bounds == Bounds::Guard);
         config.segments_checked_first(options.edition.checks_segments_first());
-        config.opt_level(options.opt_level).gc_stress(options.gc_stress);
+        config.opt_level(options.opt_level).gc_stress(options.gc_stress).validation(options.validation);
         if let Some(threshold) = options.tier_up_threshold {
             config.tier_up_threshold(threshold).compile_threads(0);
         }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use aura_runtime::{Bounds, OptLevel, Strategy};
+use aura_runtime::{Bounds, OptLevel, Strategy, Validation};
 
 use crate::report::FileOutcome;
 use crate::runner::{Options, Runner};
@@ -29,13 +29,22 @@ pub struct Mode {
     pub opt_level: OptLevel,
     /// Collect the heap before every object that is made.
     pub gc_stress: bool,
+    /// When bodies are validated.
+    pub validation: Validation,
 }
 
 impl Mode {
     /// A mode with the default threshold.
     #[must_use]
     pub const fn new(strategy: Strategy, bounds: Bounds) -> Self {
-        Self { strategy, bounds, tier_up_threshold: None, opt_level: OptLevel::Speed, gc_stress: false }
+        Self {
+            strategy,
+            bounds,
+            tier_up_threshold: None,
+            opt_level: OptLevel::Speed,
+            gc_stress: false,
+            validation: Validation::Eager,
+        }
     }
 
     /// All engines with all kinds of bounds checks.
@@ -61,6 +70,9 @@ impl fmt::Display for Mode {
         write!(f, "{engine}/{bounds}")?;
         if self.opt_level == OptLevel::None {
             f.write_str("/none")?;
+        }
+        if self.validation == Validation::Lazy {
+            f.write_str("/lazy")?;
         }
         f.write_str(if self.gc_stress { "/stress" } else { "" })
     }
@@ -201,6 +213,7 @@ impl Runners {
             options.tier_up_threshold = self.mode.tier_up_threshold;
             options.opt_level = self.mode.opt_level;
             options.gc_stress = self.mode.gc_stress;
+            options.validation = self.mode.validation;
             options.time_limit = self.time_limit;
             Runner::new(options)
         };

@@ -1,7 +1,7 @@
 //! The official suite: every directive of every version and of the proposals, on every engine and in
 //! every bounds mode. There is no list of exceptions.
 
-use aura_runtime::{Bounds, Strategy};
+use aura_runtime::{Bounds, Strategy, Validation};
 use aura_spec_tests::bundled::{self, Group};
 use aura_spec_tests::{FileOutcome, Mode, Suite, Tally, Version};
 
@@ -97,4 +97,24 @@ official! {
     Group::Beside => beside_interpreter_guard, beside_interpreter_explicit, Interpreter;
     Group::Beside => beside_jit_guard, beside_jit_explicit, Jit;
     Group::Beside => beside_mixed_guard, beside_mixed_explicit, Auto;
+}
+
+/// With bodies validated at their first call, all is as ever but what is invalid: it is refused later, or never if nobody
+/// calls it, as the specification allows.
+#[test]
+fn lazy_validation_changes_nothing_for_valid_modules() {
+    for strategy in [Strategy::Interpreter, Strategy::Auto] {
+        let mode = Mode { validation: Validation::Lazy, ..Mode::new(strategy, Bounds::Guard) };
+        let outcomes = Suite::new(
+            bundled::sets().into_iter().filter(|set| set.group() == Group::V3).flat_map(|set| set.scripts()).collect(),
+        )
+        .run(mode, |_| {});
+        let wrong = failures(&outcomes);
+        let wrong: Vec<_> = wrong
+            .iter()
+            .filter(|text| !text.contains(": assert_invalid: ") && !text.contains(": assert_malformed: "))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(tally(&outcomes).passed > directives(Group::V3) / 2, "most directives are about valid modules");
+    }
 }

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![forbid(unsafe_code)]
 
+mod bytes;
 pub mod code;
 mod code_text;
 pub mod fuel;
@@ -19,8 +20,9 @@ pub mod module;
 pub mod ops;
 pub mod parse;
 
+pub use bytes::Bytes;
 pub use code::Code;
 pub use limits::{Features, Limits};
 pub use lower::LowerOptions;
 pub use module::Module;
-pub use parse::{Error, ErrorKind};
+pub use parse::{Error, ErrorKind, Validation};

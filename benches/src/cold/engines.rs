@@ -157,7 +157,7 @@ mod aura {
         }
 
         fn load(&self, wasm: &mut Vec<u8>) -> Outcome<Box<dyn Running>> {
-            self.instance(&Module::from_binary(&self.engine, wasm)?)
+            self.instance(&Module::from_owned(&self.engine, std::mem::take(wasm))?)
         }
     }
 
@@ -257,7 +257,7 @@ mod wasmtime_modes {
         }
 
         fn load(&self, wasm: &mut Vec<u8>) -> Outcome<Box<dyn Running>> {
-            self.instance(&Module::from_binary(&self.engine, wasm)?)
+            self.instance(&Module::from_binary(&self.engine, &wasm[..])?)
         }
 
         fn precompile(&self, wasm: &[u8], to: &Path) -> Outcome<Option<()>> {

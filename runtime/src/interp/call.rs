@@ -88,7 +88,7 @@ impl Machine {
         if self.heat(callee) {
             return Ok(None);
         }
-        let form = self.form_of(callee);
+        let form = self.form_of(callee)?;
         let regs = match self.state().push(form, callee.vmctx, entry, native) {
             Ok(regs) => regs,
             // SAFETY: the instance is live; the frames below have their positions saved.
@@ -257,7 +257,7 @@ impl Machine {
             // SAFETY: said by the caller.
             unsafe { self.interrupt(cursor) }?;
         }
-        let form = self.form_of(callee);
+        let form = self.form_of(callee)?;
         let regs = match self.state().push(form, callee.vmctx, callee.entry, 0) {
             Ok(regs) => regs,
             Err(code) => return Err(self.trap(cursor, code)),
@@ -287,7 +287,7 @@ impl Machine {
             // SAFETY: said by the caller; the arguments are in the buffer.
             return unsafe { self.replace_out(callee, slots_of(args)) };
         }
-        let form = self.form_of(callee);
+        let form = self.form_of(callee)?;
         let regs = match self.state().replace(form, callee.vmctx, callee.entry) {
             Ok(regs) => regs,
             Err(code) => return Err(self.trap(cursor, code)),
@@ -405,9 +405,10 @@ impl Machine {
         self.state().auto_tier && unsafe { tier::heat(callee.entry) }
     }
 
-    fn form_of(&self, callee: Callee) -> *const Form {
-        // SAFETY: the entry of a callee is live, and the function is one of a module.
-        unsafe { tier::form_of(callee.entry) }
+    /// What the interpreter runs of a callee. Without it, because the function turns out to be invalid, the call fails.
+    fn form_of(&self, callee: Callee) -> Result<*const Form, Status> {
+        // SAFETY: a callee's entry and instance are live, and the function is one of a module.
+        unsafe { tier::form_of(callee.vmctx, callee.entry) }
     }
 }
 

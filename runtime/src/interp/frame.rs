@@ -21,6 +21,7 @@ use aura_validator::code::Slot;
 use super::dispatch;
 use super::form::{Form, Word};
 use super::slots::Regs;
+use super::stacks;
 use crate::vm::instance::InstanceData;
 
 /// How many times the bytes that guests' values may take the block is: frames' heads lie in it too.
@@ -152,7 +153,7 @@ impl InterpState {
     /// The end of the block, which is allocated at the first need.
     pub(super) fn limit(&mut self) -> *mut u64 {
         if self.stack.is_empty() {
-            self.stack = vec![0; self.stack_slots];
+            self.stack = stacks::take(self.stack_slots);
             self.top = self.stack.as_mut_ptr();
         }
         self.stack.as_mut_ptr_range().end
@@ -244,6 +245,12 @@ impl InterpState {
     pub(super) fn current(&mut self) -> &mut Frame {
         // SAFETY: a function that runs has a frame, which is open.
         unsafe { &mut *self.current }
+    }
+}
+
+impl Drop for InterpState {
+    fn drop(&mut self) {
+        stacks::give(std::mem::take(&mut self.stack));
     }
 }
 

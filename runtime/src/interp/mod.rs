@@ -15,6 +15,7 @@
 //! | [`flow`] | handlers of branches, copies, constants, globals |
 //! | [`call`] | calls and returns |
 //! | [`frame`] | the stack of frames, backtraces |
+//! | [`stacks`] | stacks that are kept for the next interpreter |
 //! | [`slots`] | reads and writes of frame slots |
 //! | [`machine`] | the function that runs now; positions, traps |
 //! | [`general`] | all other instructions, as `Code` says them |
@@ -43,6 +44,7 @@ mod numeric;
 mod object;
 mod rows;
 mod slots;
+mod stacks;
 mod throw;
 mod translate;
 

@@ -44,7 +44,7 @@ impl Module {
     /// Lowers the body of an own function (by definition order).
     ///
     /// # Panics
-    /// If the module defines no such function.
+    /// If the module defines no such function, or its body is not valid and [`Module::validate_body`] was to say so.
     #[must_use]
     pub fn lower(&self, own_func: u32, options: &LowerOptions) -> Code {
         let (mut lowering, mut reader) = Lowering::start(&self.inner, own_func, *options);

@@ -1,7 +1,7 @@
 //! What can be asked of a [`Module`].
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use aura_host_abi::vm::{VmCounts, VmCtxLayout};
 use aura_host_abi::{FuncType, GlobalType, MemoryType, SubType};
@@ -10,12 +10,12 @@ use super::{
     ConstExpr, CustomSection, DataSegment, ElementSegment, Export, ExternIndex, ExternType, Import, Module,
     ModuleInner, Table,
 };
-use crate::Features;
 use crate::parse::convert::Kinds;
+use crate::{Bytes, Features};
 
 impl ModuleInner {
     /// A module without parts.
-    pub(crate) fn empty(bytes: Arc<[u8]>, features: Features) -> Self {
+    pub(crate) fn empty(bytes: Bytes, features: Features) -> Self {
         Self {
             bytes,
             features,
@@ -39,6 +39,7 @@ impl ModuleInner {
             escaping: Vec::new(),
             custom_sections: Vec::new(),
             names: OnceLock::new(),
+            unvalidated: None,
         }
     }
 
@@ -59,7 +60,7 @@ impl ModuleInner {
 impl Module {
     /// The module's bytes.
     #[must_use]
-    pub fn bytes(&self) -> &Arc<[u8]> {
+    pub fn bytes(&self) -> &Bytes {
         &self.inner.bytes
     }
 

@@ -1,6 +1,6 @@
 //! `Module`: everything known of a validated module before any of it runs.
 //!
-//! Invariant: a `Module` was validated whole. Bodies are byte ranges of the module's own immutable
+//! Invariant: a `Module` was validated whole, or whole but for bodies, each of which is before it is lowered. Bodies are byte ranges of the module's own immutable
 //! bytes; nothing here is per function but its type and its range.
 
 mod access;
@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use aura_host_abi::vm::VmCounts;
 use aura_host_abi::{CompositeKind, FuncType, GlobalType, MemoryType, RefType, SubType, TableType, TypeIndex, ValType};
 
+use crate::Bytes;
 use crate::ops::Op;
 
 /// A validated module. Cheap to clone.
@@ -23,7 +24,7 @@ pub struct Module {
 /// The parts of a module, in the order of the specification's module syntax (2.5).
 #[derive(Debug)]
 pub(crate) struct ModuleInner {
-    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) bytes: Bytes,
     pub(crate) types: Vec<SubType>,
     /// What each of the types is a type of.
     pub(crate) kinds: Vec<CompositeKind>,
@@ -55,6 +56,8 @@ pub(crate) struct ModuleInner {
     /// Where the name section names functions: see [`names`].
     pub(crate) names: OnceLock<Box<[names::NameAt]>>,
     pub(crate) features: crate::Features,
+    /// What it takes to validate bodies, if that is left for later.
+    pub(crate) unvalidated: Option<crate::parse::Unvalidated>,
 }
 
 /// A table and, for own tables of non-nullable references, its initial value.

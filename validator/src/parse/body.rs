@@ -2,28 +2,64 @@
 //!
 //! Needs nothing of the other bodies, so that bodies can be validated on any thread.
 
+use aura_host_abi::SubType;
 use wasmparser::{
     BinaryReader, BlockType, Catch, FrameKind, FrameStack, FuncToValidate, FuncValidator, FuncValidatorAllocations,
-    FunctionBody, ModuleArity, Operator, ValType, ValidatorResources, WasmFeatures, WasmModuleResources,
+    FunctionBody, ModuleArity, Operator, ValType, WasmFeatures, WasmModuleResources,
 };
 
 use super::error::{Error, Stop};
 use crate::limits::{Limits, check};
+use crate::module::ModuleInner;
 
 /// Values that each byte of a body may carry besides [`Limits::carried_values`].
 const CARRIED_PER_BYTE: u64 = 4;
 
+/// What a block takes at least: its operator, its type, its end.
+const BYTES_PER_BLOCK: u64 = 3;
+
+/// What bounds a body besides validity.
+pub(super) struct Bounds<'l> {
+    limits: &'l Limits,
+    /// No operator but `br_table` carries more values, and `br_table` no more for each of its bytes.
+    carried_max: u64,
+}
+
+impl<'l> Bounds<'l> {
+    pub(super) fn new(module: &ModuleInner, limits: &'l Limits) -> Self {
+        let values = |ty: &SubType| ty.composite.as_func().map_or(0, |ty| ty.params().len() + ty.results().len());
+        let longest = module.types.iter().map(values).max().unwrap_or(0).max(1) as u64;
+        // A branch on a condition takes what its label takes, gives it back, and takes the condition; a call through a table
+        // or a reference takes that besides.
+        Self { limits, carried_max: 2 * longest + 2 }
+    }
+
+    /// Whether a body of so many bytes is too short to reach a limit that is counted by operators.
+    fn are_out_of_reach(&self, bytes: u64) -> bool {
+        let Limits { nesting, br_table_targets, carried_values, .. } = *self.limits;
+        bytes <= BYTES_PER_BLOCK * u64::from(nesting)
+            && bytes <= u64::from(br_table_targets)
+            && bytes.saturating_mul(self.carried_max) <= u64::from(carried_values)
+    }
+}
+
 /// Validates one body.
-pub(super) fn validate(
-    func: FuncToValidate<ValidatorResources>,
+pub(super) fn validate<R: WasmModuleResources>(
+    func: FuncToValidate<R>,
     body: &FunctionBody<'_>,
     bytes: &[u8],
-    limits: &Limits,
+    bounds: &Bounds<'_>,
     allocations: FuncValidatorAllocations,
 ) -> Result<FuncValidatorAllocations, Stop> {
+    let limits = bounds.limits;
     check_locals(body, limits)?;
     let features = func.features;
     let mut validator = func.into_validator(allocations);
+    let range = body.range();
+    if features.contains(WasmFeatures::WASM2) && bounds.are_out_of_reach(range.end - range.start) {
+        validator.validate(body)?;
+        return Ok(validator.into_allocations());
+    }
     let mut reader = body.get_binary_reader();
     validator.read_locals(&mut reader)?;
     reader.set_features(features);
@@ -71,7 +107,10 @@ const BR_TABLE: u8 = 0x0e;
 ///
 /// Version 1.0 says so (3.3.5.8). Version 2.0 asks only that the operands match each label, which
 /// differs in unreachable code; wasmparser knows only that rule.
-fn check_labels(reader: &BinaryReader<'_>, validator: &mut FuncValidator<ValidatorResources>) -> Result<(), Stop> {
+fn check_labels<R: WasmModuleResources>(
+    reader: &BinaryReader<'_>,
+    validator: &mut FuncValidator<R>,
+) -> Result<(), Stop> {
     let offset = reader.original_position();
     let Operator::BrTable { targets } = reader.peek_operator(&validator.visitor(offset))? else { return Ok(()) };
     let default = label_types(validator, targets.default());
@@ -84,7 +123,7 @@ fn check_labels(reader: &BinaryReader<'_>, validator: &mut FuncValidator<Validat
 }
 
 /// The types a branch to a label carries; none if there is no such label, which wasmparser reports.
-fn label_types(validator: &FuncValidator<ValidatorResources>, depth: u32) -> Option<Vec<ValType>> {
+fn label_types<R: WasmModuleResources>(validator: &FuncValidator<R>, depth: u32) -> Option<Vec<ValType>> {
     let frame = validator.get_control_frame(depth as usize)?;
     let of_func = |index| {
         let ty = validator.resources().sub_type_at(index)?.unwrap_func();

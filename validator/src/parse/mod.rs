@@ -1,9 +1,11 @@
 //! Bytes to [`Module`]: one pass of wasmparser's reader and validator.
 //!
 //! Invariant: a `Module` exists only if the whole of its bytes validated under the features asked
-//! for and stayed within the limits. Nothing recurses over the input, and what is kept is
-//! proportional to it.
+//! for and stayed within the limits; with [`Validation::Lazy`], all but its bodies, each of which
+//! is validated before it is lowered. Nothing recurses over the input, and what is kept is
+//! proportional to it: a body is a range of the bytes.
 
+mod bodies;
 mod body;
 pub(crate) mod convert;
 mod decode;
@@ -12,14 +14,28 @@ mod sections;
 
 use std::sync::Arc;
 
-use wasmparser::{FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
+use wasmparser::{Parser, Payload, Validator};
 
 pub use error::{Error, ErrorKind};
 
+use crate::Bytes;
 use crate::limits::{Features, Limits, check};
 use crate::module::{Module, ModuleInner};
 use error::{Stop, classify};
 use sections::Builder;
+
+pub(crate) use bodies::Unvalidated;
+
+/// When function bodies are validated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Validation {
+    /// All before the module exists: whatever is invalid is refused before a byte of it runs.
+    #[default]
+    Eager,
+    /// Each before it is lowered for the first time (specification, appendix "Implementation Limitations" allows it): an
+    /// invalid function is refused when it is called. All else is validated before the module exists.
+    Lazy,
+}
 
 impl Module {
     /// Parses and validates a module in the binary format.
@@ -27,7 +43,20 @@ impl Module {
     /// # Errors
     /// If the bytes are not a module, the module is not valid, it needs a feature that is off, or
     /// it passes a limit.
-    pub fn new(bytes: impl Into<Arc<[u8]>>, features: &Features, limits: &Limits) -> Result<Self, Error> {
+    pub fn new(bytes: impl Into<Bytes>, features: &Features, limits: &Limits) -> Result<Self, Error> {
+        Self::with(bytes, features, limits, Validation::Eager)
+    }
+
+    /// As [`Module::new`]; says when bodies are validated.
+    ///
+    /// # Errors
+    /// As [`Module::new`], where bodies count only if they are validated now.
+    pub fn with(
+        bytes: impl Into<Bytes>,
+        features: &Features,
+        limits: &Limits,
+        validation: Validation,
+    ) -> Result<Self, Error> {
         let bytes = bytes.into();
         let limits = limits.clamped();
         check("module_bytes", bytes.len() as u64, limits.module_bytes, 0)?;
@@ -36,7 +65,7 @@ impl Module {
             let message = format!("the proposal `{proposal}` is switched on, but it is not implemented");
             return Err(Error::unsupported(proposal, message, 0));
         }
-        match read(&bytes, *features, &limits) {
+        match read(&bytes, *features, &limits, validation) {
             Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
             Err(Stop::Refused(error)) => Err(error.or_malformed(&bytes, features.wasmparser())),
             Err(Stop::Wasmparser(error)) => Err(classify(&bytes, features.wasmparser(), &error)),
@@ -76,23 +105,56 @@ fn describe_foreign(bytes: &[u8]) -> String {
     format!("magic header not found: this is not a WebAssembly module, it begins with {}{hint}", shown.join(" "))
 }
 
-fn read(bytes: &Arc<[u8]>, features: Features, limits: &Limits) -> Result<ModuleInner, Stop> {
+fn read(bytes: &Bytes, features: Features, limits: &Limits, validation: Validation) -> Result<ModuleInner, Stop> {
     let mut validator = Validator::new_with_features(features.wasmparser());
     let mut parser = Parser::new(0);
     parser.set_features(features.wasmparser());
     let mut builder = Builder::new(bytes.clone(), features, limits);
-    let mut allocations = FuncValidatorAllocations::default();
+    // What bodies are validated with: of the first body, since it is the same for all.
+    let mut resources = None;
+    let mut in_code = false;
     for payload in parser.parse_all(bytes) {
         let payload = payload?;
-        builder.check_limits(&payload)?;
-        match validator.payload(&payload)? {
-            ValidPayload::Func(func, body) => allocations = body::validate(func, &body, bytes, limits, allocations)?,
-            ValidPayload::Ok | ValidPayload::Parser(_) | ValidPayload::End(_) => {}
+        if let Payload::CodeSectionEntry(body) = &payload {
+            builder.check_limits(&payload)?;
+            let func = validator.code_section_entry(body)?;
+            resources.get_or_insert(func.resources);
+            in_code = true;
+            builder.add(payload)?;
+            continue;
         }
+        if in_code && let (Some(resources), Validation::Eager) = (&resources, validation) {
+            in_code = false;
+            bodies::validate_all(builder.module(), resources, limits)?;
+        }
+        builder.check_limits(&payload)?;
+        validator.payload(&payload)?;
         // The section is valid: what follows converts it.
         if !matches!(payload, Payload::End(_)) {
             builder.add(payload)?;
         }
     }
-    Ok(builder.finish())
+    let mut module = builder.finish();
+    if let (Some(resources), Validation::Lazy) = (resources, validation) {
+        module.unvalidated = Some(Unvalidated::new(resources, limits));
+    }
+    Ok(module)
+}
+
+impl Module {
+    /// Validates the body of an own function, if that was left for later.
+    ///
+    /// # Errors
+    /// If it is not valid, or passes a limit.
+    ///
+    /// # Panics
+    /// If the module defines no such function.
+    pub fn validate_body(&self, own_func: u32) -> Result<(), Error> {
+        let module = &*self.inner;
+        let Some(unvalidated) = &module.unvalidated else { return Ok(()) };
+        bodies::validate_one(module, unvalidated, own_func).map_err(|stop| match stop {
+            Stop::Refused(error) => error,
+            Stop::Wasmparser(error) => Error::invalid(error.message(), error.offset()),
+        })
+    }
 }

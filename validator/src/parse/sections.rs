@@ -4,13 +4,13 @@
 //! after it did: conversion meets only what is valid.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use aura_host_abi::vm::VmCounts;
 use wasmparser::{DataKind, ElementKind, ExternalKind, Operator, Payload, SectionLimited, TableInit, TypeRef};
 
 use super::convert;
 use super::error::{Error, Stop};
+use crate::Bytes;
 use crate::limits::{Features, Limits, check};
 use crate::module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, ExternType,
@@ -27,8 +27,13 @@ pub(super) struct Builder<'l> {
 }
 
 impl<'l> Builder<'l> {
-    pub(super) fn new(bytes: Arc<[u8]>, features: Features, limits: &'l Limits) -> Self {
+    pub(super) fn new(bytes: Bytes, features: Features, limits: &'l Limits) -> Self {
         Self { module: ModuleInner::empty(bytes, features), limits, referred: Vec::new() }
+    }
+
+    /// What is known so far.
+    pub(super) fn module(&self) -> &ModuleInner {
+        &self.module
     }
 
     /// Compares the counts of a section with the limits.
