@@ -30,6 +30,20 @@ Examples:
 The program exports its memory and a function `aura_stream`; guest/README.md has the interface. It gets no grant:
 the stream lies in its memory, for as long as it runs.";
 
+const COMPILE_EXAMPLES: &str = "\
+Examples:
+  aura compile tool.wasm                    write tool.aura
+  aura compile tool.wasm -o /opt/tool.aura  write it there
+  aura --grant stdio tool.aura              run it; refused if anybody changed it
+
+An artifact is for this version of the command and for whoever has the key: artifact.key in the
+configuration directory, made at first use, readable by its owner only.";
+
+const HOSTILE_EXAMPLES: &str = "\
+Examples:
+  aura hostile                          all shapes on the interpreter and on the compiler
+  aura hostile --engine jit deep loops  those with one of these words in their names";
+
 /// The examples, and the grants as the table of actions has them.
 fn examples() -> String {
     format!(
@@ -66,6 +80,15 @@ pub(crate) enum Command {
     /// Prove that an audit log is whole
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Write a module down as validated, so that it starts without being validated again
+    #[command(after_help = COMPILE_EXAMPLES)]
+    Compile(CompileArgs),
+    /// Show or empty the cache of what `run` validated
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Run modules that are made to cost, and show what they cost; exit code 1 if one passes the limits
+    #[command(after_help = HOSTILE_EXAMPLES)]
+    Hostile(HostileArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -242,7 +265,16 @@ pub(crate) struct RunArgs {
     /// What becomes of imports that nothing provides
     #[arg(long, value_enum, default_value = "refuse")]
     pub(crate) unknown_imports: UnknownImports,
-    /// A module (.wasm or .wat), then the program's arguments
+    /// Neither look for the module in the cache nor put it there
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Validate each function when it is first called, not all before the program starts
+    #[arg(long)]
+    pub(crate) lazy: bool,
+    /// Believe artifacts made with the key in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// A module (.wasm or .wat) or an artifact (.aura), then the program's arguments
     #[arg(required = true, trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
     pub(crate) program: Vec<OsString>,
 }
@@ -443,6 +475,44 @@ pub(crate) struct DumpArgs {
     pub(crate) features: FeatureArgs,
     /// A module (.wasm or .wat)
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompileArgs {
+    /// Where the artifact goes; without it, beside the module, with the ending .aura
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Make it with the key in this file, which is made if there is none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Compile to machine code too: not possible yet, and refused
+    #[arg(long)]
+    pub(crate) native: bool,
+    #[command(flatten)]
+    pub(crate) features: FeatureArgs,
+    /// A module (.wasm or .wat)
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Show what is kept, what was used last first
+    List,
+    /// Remove all of it
+    Clear,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HostileArgs {
+    /// Only this engine
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<EngineArg>,
+    /// Run one shape in this process and say what it took
+    #[arg(long, value_name = "SHAPE", hide = true)]
+    pub(crate) one: Option<String>,
+    /// Words of which one is in the names of the shapes to run; all without any
+    #[arg(value_name = "WORD")]
+    pub(crate) shapes: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -1,9 +1,10 @@
 //! A path to a module: every way in which a file is no module, told apart.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use aura_runtime::{Engine, Error, ErrorKind, Module};
+use aura_runtime::{ARTIFACT_MAGIC, Engine, Error, ErrorKind, Module};
 
 use crate::report::Failure;
 
@@ -43,6 +44,20 @@ impl Source {
     pub(crate) fn module(&self, engine: &Engine) -> Result<Module, Failure> {
         Module::from_binary(engine, &self.wasm).map_err(|e| refused(&self.path, &e))
     }
+
+    /// As [`Source::module`], without copying the bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn into_module(self, engine: &Engine) -> Result<Module, Failure> {
+        Module::from_owned(engine, self.wasm).map_err(|e| refused(&self.path, &e))
+    }
+}
+
+/// Whether a file begins as artifacts do. What cannot be read is none: whoever reads it next says why.
+pub(crate) fn is_artifact(path: &Path) -> bool {
+    let mut begin = [0; ARTIFACT_MAGIC.len()];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin == *ARTIFACT_MAGIC
 }
 
 fn assemble(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {

@@ -1,7 +1,8 @@
 //! The `aura` command.
 //!
 //! [`args`] says what can be asked; each subcommand is a file of its own: [`run`], [`wast`],
-//! [`pipe`], [`inspect`], [`dump`], [`policy`], [`audit`]. [`load`] turns a path into a module, [`mapped`] lends files to a program, [`facts`] reads what a module says of
+//! [`pipe`], [`inspect`], [`dump`], [`policy`], [`audit`], [`compile`], [`cache`], [`hostile`]. [`load`] turns a path into a module,
+//! [`mapped`] lends files to a program, [`facts`] reads what a module says of
 //! itself, [`report`] is the one style of every message. Exit codes: the program's own, 134 for a
 //! trap, 2 for a wrong command line, 1 for anything else.
 
@@ -9,9 +10,12 @@
 
 mod args;
 mod audit;
+mod cache;
+mod compile;
 mod denials;
 mod dump;
 mod facts;
+mod hostile;
 mod inspect;
 mod layout;
 mod load;
@@ -39,6 +43,9 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::dump(&args),
         Command::Policy(command) => policy::policy(&command),
         Command::Audit(command) => audit::audit(&command),
+        Command::Compile(args) => compile::compile(&args),
+        Command::Cache(command) => cache::cache(&command),
+        Command::Hostile(args) => hostile::hostile(&args),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "aura", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

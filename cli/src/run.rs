@@ -9,15 +9,16 @@ use std::process::ExitCode;
 
 use aura_policy::{AuditLog, Digest, Limits, Policy, PolicyGrant, digest};
 use aura_runtime::{
-    Action, Config, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Instance, Linker, Module, Store,
-    Subject, TrapCode, Val,
+    Action, Artifact, Config, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Instance, Linker, Module,
+    Store, Subject, TrapCode, Val, Validation,
 };
 use aura_wasi::WasiCtx;
 
 use crate::args::{RunArgs, UnknownImports};
+use crate::cache::{self, Entry};
 use crate::denials::{self, Unseen};
 use crate::inspect::{extern_text, wasi_function};
-use crate::load::Source;
+use crate::load::{self, Source};
 use crate::mapped::{self, Mapped};
 use crate::report::{Failure, print, say};
 use crate::{policy, values};
@@ -33,11 +34,12 @@ const INITIALIZE: &str = "_initialize";
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (file, arguments) = args.program.split_first().expect("the command line requires FILE");
     let arguments = unicode(arguments)?;
-    let source = Source::read(Path::new(file))?;
-    let plan = Plan::new(args, &source)?;
-    let engine = engine(args, &plan.limits)?;
-    let module = source.module(&engine)?;
-    let mut program = Program::new(args, &source.path, &module, &arguments, plan)?;
+    let path = Path::new(file);
+    let (plan, module) = match load::is_artifact(path) {
+        true => from_artifact(args, path)?,
+        false => from_module(args, path)?,
+    };
+    let mut program = Program::new(args, path, &module, &arguments, plan)?;
     let ended = program.run(args, &arguments);
     let unseen = Unseen {
         arguments: args.invoke.is_none() && !arguments.is_empty() && program.missed_arguments(),
@@ -46,6 +48,34 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     denials::report(program.store.denials(), program.store.data(), unseen);
     program.finish_audit()?;
     ended.map(ExitCode::from)
+}
+
+/// The program in a module's file: from the cache, if it was validated before.
+fn from_module(args: &RunArgs, path: &Path) -> Result<(Plan, Module), Failure> {
+    let source = Source::read(path)?;
+    let plan = Plan::new(args, path, digest(&source.wasm))?;
+    let engine = engine(args, &plan.limits)?;
+    let entry = if args.no_cache || args.lazy { None } else { Entry::of(&engine, &source.wasm, plan.content) };
+    if let Some(module) = entry.as_ref().and_then(|entry| entry.load(&engine)) {
+        return Ok((plan, module));
+    }
+    let module = source.into_module(&engine)?;
+    if let Some(entry) = entry {
+        entry.keep(&module);
+    }
+    Ok((plan, module))
+}
+
+/// The program in an artifact, whose label is the digest of its module.
+fn from_artifact(args: &RunArgs, path: &Path) -> Result<(Plan, Module), Failure> {
+    let key = cache::key(args.key.as_deref())?;
+    let refused = |error: Error| {
+        Failure::new(error.to_string()).help("make it again from the module: aura compile FILE.wasm -o FILE.aura")
+    };
+    let artifact = Artifact::open(path, &key).map_err(refused)?;
+    let plan = Plan::new(args, path, Digest(artifact.label()))?;
+    let module = artifact.load(&engine(args, &plan.limits)?).map_err(refused)?;
+    Ok((plan, module))
 }
 
 /// What the program is to have: the policy's part for it and the command line's.
@@ -58,10 +88,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &RunArgs, source: &Source) -> Result<Self, Failure> {
-        let path = &source.path;
+    fn new(args: &RunArgs, path: &Path, content: Digest) -> Result<Self, Failure> {
         let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-        let content = digest(&source.wasm);
         let own = args.all_grants().map_err(Failure::usage)?;
         let policy = args.policy.as_deref().map(policy::read).transpose()?.unwrap_or_default();
         let granted = policy.grants_for(&name, &content).ok_or_else(|| not_its_policy(&policy, &name, &content))?;
@@ -87,6 +115,7 @@ fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
 fn engine(args: &RunArgs, limits: &Limits) -> Result<Engine, Failure> {
     let mut config = Config::new();
     config.strategy(args.engine.into()).bounds(args.bounds.into()).deterministic(args.deterministic);
+    config.validation(if args.lazy { Validation::Lazy } else { Validation::Eager });
     args.features.apply(&mut config);
     limits.configure(&mut config);
     Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))

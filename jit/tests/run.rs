@@ -150,6 +150,7 @@ fn the_exit_record_leads_through_the_frames_of_compiled_code() {
         let at = registry::lookup(pc - 1).expect("the caller is compiled code");
         assert_eq!((at.module, at.kind), (7, CodeKind::Function(0)));
         let bytes = instance.module.bytes();
+        let bytes = bytes.get(0..bytes.len()).expect("all bytes");
         let offset = at.module_offset.expect("a call comes from an operator") as usize;
         assert_eq!(bytes[offset..offset + 2], [0x10, 0], "the operator is `call 0`");
     });

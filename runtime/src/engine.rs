@@ -327,6 +327,13 @@ impl Engine {
         &self.inner.config
     }
 
+    /// What of the configuration decides whether a module is valid, as text: equal for engines that accept the same modules.
+    #[must_use]
+    pub fn validity(&self) -> String {
+        let Config { features, limits, .. } = self.config();
+        format!("{features:?} {limits:?}")
+    }
+
     /// Whether both are the same engine: handles and modules of one do not work with another.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {

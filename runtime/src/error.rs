@@ -47,6 +47,8 @@ pub enum ErrorKind {
     Usage,
     /// A file could not be read.
     Io,
+    /// An artifact is not the user's own, not for this engine, or was changed.
+    Artifact,
     /// The system or a configured limit refused memory, instances or another resource.
     Resource,
 }
@@ -202,6 +204,7 @@ impl From<aura_validator::Error> for Error {
             From::Invalid => ErrorKind::Invalid,
             From::Unsupported { .. } => ErrorKind::Unsupported,
             From::Limit { .. } => ErrorKind::Limit,
+            From::Changed => ErrorKind::Artifact,
         };
         Self::new(kind, error.to_string())
     }

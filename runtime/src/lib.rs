@@ -18,7 +18,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `engine`, `module` | configuration; a validated module with the state of its functions |
+//! | `engine`, `module`, `artifact` | configuration; a validated module with the state of its functions; modules on disk |
 //! | `store`, `interrupt`, `watchdog` | what a store owns; how other threads stop its guests |
 //! | `instance`, `constant`, `linker`, `externs`, `shared`, `value`, `refs`, `typed` | linking; handles; values |
 //! | `host`, `grant`, `audit` | host functions, gates and capabilities; who sees their use |
@@ -33,6 +33,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod arch;
+mod artifact;
 mod audit;
 pub mod backtrace;
 mod buffer;
@@ -86,6 +87,7 @@ pub use aura_jit::{Bounds, OptLevel};
 pub use aura_validator::module::ExternType;
 pub use aura_validator::{Features, Limits, Validation};
 
+pub use artifact::{ARTIFACT_MAGIC, Artifact, ArtifactKey};
 pub use audit::{AuditEvent, AuditOutcome, AuditSink};
 pub use buffer::{Access, SharedBuffer};
 pub use engine::{Config, Engine, Strategy};

@@ -165,7 +165,7 @@ impl Module {
         Ok(())
     }
 
-    fn from_validated(engine: &Engine, validated: aura_validator::Module) -> Result<Self> {
+    pub(crate) fn from_validated(engine: &Engine, validated: aura_validator::Module) -> Result<Self> {
         let type_ids = engine.types().intern_module(&validated)?;
         let own = validated.num_own_funcs();
         let imported = validated.num_imported_funcs();

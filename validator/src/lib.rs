@@ -20,9 +20,9 @@ pub mod module;
 pub mod ops;
 pub mod parse;
 
-pub use bytes::Bytes;
+pub use bytes::{Bytes, Pieces};
 pub use code::Code;
 pub use limits::{Features, Limits};
 pub use lower::LowerOptions;
 pub use module::Module;
-pub use parse::{Error, ErrorKind, Validation};
+pub use parse::{Error, ErrorKind, Parts, Validation};

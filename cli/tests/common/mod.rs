@@ -57,6 +57,8 @@ impl Folder {
         let output = Command::new(env!("CARGO_BIN_EXE_aura"))
             .args(args)
             .current_dir(self.path())
+            .env("XDG_CACHE_HOME", self.path().join(".cache"))
+            .env("XDG_CONFIG_HOME", self.path().join(".config"))
             .stdin(Stdio::null())
             .output()
             .expect("the command runs");

@@ -83,7 +83,7 @@ impl<'m> Lowering<'m> {
         let func = module.counts.imported_funcs + own_func;
         let ty = module.func_type_at(module.funcs[func as usize]);
         let body = &module.bodies[own_func as usize];
-        let bytes = &module.bytes[body.start as usize..body.end as usize];
+        let bytes = module.bytes.get(body.start as usize..body.end as usize).expect("`validate_body` found the bytes");
         let mut reader = BinaryReader::new_features(bytes, body.start.into(), module.features.wasmparser());
         let mut locals = Locals::read(ty, module.kinds(), &mut reader).expect("the body validated");
         let saved_depth = options.depth.then(|| locals.height.take(SlotType::I64));

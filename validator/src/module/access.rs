@@ -216,7 +216,7 @@ impl Module {
     /// If there is no such segment.
     #[must_use]
     pub fn data_bytes(&self, segment: u32) -> &[u8] {
-        self.slice(&self.inner.data[segment as usize].bytes)
+        self.slice(&self.inner.data[segment as usize].bytes).expect("data is there since the module was made")
     }
 
     /// Where the body of an own function is, from its locals' count to its end.
@@ -244,7 +244,7 @@ impl Module {
     #[must_use]
     pub fn custom_section(&self, name: &str) -> Option<&[u8]> {
         let section = self.inner.custom_sections.iter().find(|section| section.name == name)?;
-        Some(self.slice(&section.bytes))
+        self.slice(&section.bytes)
     }
 
     /// How many of each thing the module has.
@@ -271,7 +271,7 @@ impl Module {
         self.inner.escaping.binary_search(&own_func).is_ok()
     }
 
-    fn slice(&self, range: &Range<u32>) -> &[u8] {
-        &self.inner.bytes[range.start as usize..range.end as usize]
+    fn slice(&self, range: &Range<u32>) -> Option<&[u8]> {
+        self.inner.bytes.get(range.start as usize..range.end as usize).ok()
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use wasmparser::{BinaryReader, FuncToValidate, FuncValidatorAllocations, FunctionBody, ValidatorResources};
 
 use super::body::{self, Bounds};
-use super::error::Stop;
+use super::error::{Error, Stop};
 use crate::limits::Limits;
 use crate::module::ModuleInner;
 
@@ -79,10 +79,11 @@ impl Bodies<'_> {
         let features = module.features.wasmparser();
         let index = module.counts.imported_funcs + own;
         let range = &module.bodies[own as usize];
-        let bytes = &module.bytes[range.start as usize..range.end as usize];
+        let bytes = module.bytes.get(range.start as usize..range.end as usize);
+        let bytes = bytes.map_err(|why| Error::changed(why, range.start.into()))?;
         let body = FunctionBody::new(BinaryReader::new_features(bytes, range.start.into(), features));
         let func = FuncToValidate { resources: self.resources, index, ty: module.funcs[index as usize], features };
-        body::validate(func, &body, &module.bytes, &self.bounds, allocations)
+        body::validate(func, &body, bytes, &self.bounds, allocations)
     }
 
     /// Validates all bodies on so many threads, this one included.

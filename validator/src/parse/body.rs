@@ -66,9 +66,9 @@ pub(super) fn validate<R: WasmModuleResources>(
     let mut carried = Carried::new(body, limits);
     while !reader.eof() {
         let offset = reader.original_position();
-        if is_control(bytes[offset as usize]) {
+        if is_control(bytes[(offset - range.start) as usize]) {
             carried.add(&reader, &validator.visitor(offset), limits)?;
-            if !features.contains(WasmFeatures::WASM2) && bytes[offset as usize] == BR_TABLE {
+            if !features.contains(WasmFeatures::WASM2) && bytes[(offset - range.start) as usize] == BR_TABLE {
                 check_labels(&reader, &mut validator)?;
             }
         }

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Unsupported { proposal: &'static str },
     /// The module is bigger than a limit allows.
     Limit { name: &'static str, value: u64, bound: u64 },
+    /// Bytes that were validated before are not what they were, or cannot be had.
+    Changed,
 }
 
 impl Error {
@@ -57,6 +59,10 @@ impl Error {
 
     pub(crate) fn invalid(message: impl Into<String>, offset: u64) -> Self {
         Self { kind: ErrorKind::Invalid, message: message.into(), offset }
+    }
+
+    pub(crate) fn changed(message: impl Into<String>, offset: u64) -> Self {
+        Self { kind: ErrorKind::Changed, message: message.into(), offset }
     }
 
     /// The same error, unless it calls invalid what does not even decode.
@@ -87,6 +93,7 @@ impl fmt::Display for Error {
             ErrorKind::Invalid => f.write_str("invalid module: ")?,
             ErrorKind::Unsupported { .. } => f.write_str("unsupported module: ")?,
             ErrorKind::Limit { .. } => f.write_str("module too big: ")?,
+            ErrorKind::Changed => f.write_str("module changed: ")?,
         }
         write!(f, "{} (at offset 0x{:x})", self.message, self.offset)
     }

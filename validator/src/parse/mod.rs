@@ -10,13 +10,16 @@ mod body;
 pub(crate) mod convert;
 mod decode;
 mod error;
+mod parts;
 mod sections;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use wasmparser::{Parser, Payload, Validator};
 
 pub use error::{Error, ErrorKind};
+pub use parts::Parts;
 
 use crate::Bytes;
 use crate::limits::{Features, Limits, check};
@@ -60,15 +63,16 @@ impl Module {
         let bytes = bytes.into();
         let limits = limits.clamped();
         check("module_bytes", bytes.len() as u64, limits.module_bytes, 0)?;
-        check_header(&bytes)?;
+        let whole = bytes.get(0..bytes.len()).map_err(|why| Error::malformed(why, 0))?;
+        check_header(whole)?;
         if let Some(proposal) = features.unimplemented() {
             let message = format!("the proposal `{proposal}` is switched on, but it is not implemented");
             return Err(Error::unsupported(proposal, message, 0));
         }
-        match read(&bytes, *features, &limits, validation) {
+        match read(&bytes, whole, *features, &limits, validation) {
             Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
-            Err(Stop::Refused(error)) => Err(error.or_malformed(&bytes, features.wasmparser())),
-            Err(Stop::Wasmparser(error)) => Err(classify(&bytes, features.wasmparser(), &error)),
+            Err(Stop::Refused(error)) => Err(error.or_malformed(whole, features.wasmparser())),
+            Err(Stop::Wasmparser(error)) => Err(classify(whole, features.wasmparser(), &error)),
         }
     }
 }
@@ -105,7 +109,13 @@ fn describe_foreign(bytes: &[u8]) -> String {
     format!("magic header not found: this is not a WebAssembly module, it begins with {}{hint}", shown.join(" "))
 }
 
-fn read(bytes: &Bytes, features: Features, limits: &Limits, validation: Validation) -> Result<ModuleInner, Stop> {
+fn read(
+    bytes: &Bytes,
+    whole: &[u8],
+    features: Features,
+    limits: &Limits,
+    validation: Validation,
+) -> Result<ModuleInner, Stop> {
     let mut validator = Validator::new_with_features(features.wasmparser());
     let mut parser = Parser::new(0);
     parser.set_features(features.wasmparser());
@@ -113,7 +123,7 @@ fn read(bytes: &Bytes, features: Features, limits: &Limits, validation: Validati
     // What bodies are validated with: of the first body, since it is the same for all.
     let mut resources = None;
     let mut in_code = false;
-    for payload in parser.parse_all(bytes) {
+    for payload in parser.parse_all(whole) {
         let payload = payload?;
         if let Payload::CodeSectionEntry(body) = &payload {
             builder.check_limits(&payload)?;
@@ -142,15 +152,19 @@ fn read(bytes: &Bytes, features: Features, limits: &Limits, validation: Validati
 }
 
 impl Module {
-    /// Validates the body of an own function, if that was left for later.
+    /// Sees to it that the body of an own function can be lowered: validates it, if that was left for later; has its bytes
+    /// compared, if they come in pieces.
     ///
     /// # Errors
-    /// If it is not valid, or passes a limit.
+    /// If it is not valid, passes a limit, or was changed.
     ///
     /// # Panics
     /// If the module defines no such function.
     pub fn validate_body(&self, own_func: u32) -> Result<(), Error> {
         let module = &*self.inner;
+        let Range { start, end } = module.bodies[own_func as usize];
+        // What was validated before must be here, and be what it was.
+        module.bytes.get(start as usize..end as usize).map_err(|why| Error::changed(why, start.into()))?;
         let Some(unvalidated) = &module.unvalidated else { return Ok(()) };
         bodies::validate_one(module, unvalidated, own_func).map_err(|stop| match stop {
             Stop::Refused(error) => error,

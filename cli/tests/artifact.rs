@@ -1,0 +1,102 @@
+//! `aura compile`, artifacts in `aura run`, and `aura cache`.
+
+mod common;
+
+use std::fs;
+
+use common::Folder;
+
+const PROGRAM: &str =
+    r#"(module (func (export "twice") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))"#;
+
+#[test]
+fn an_artifact_runs_and_is_refused_once_it_was_changed() {
+    let folder = Folder::new();
+    folder.write("p.wat", PROGRAM);
+    let made = folder.aura(&["compile", "p.wat"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(made.stdout.starts_with("p.aura: "), "{made:?}");
+    folder.aura(&["--invoke", "twice", "p.aura", "21"]).prints("42\n");
+    let path = folder.path().join("p.aura");
+    let bytes = fs::read(&path).expect("the artifact");
+    for at in [8, 40, 120, bytes.len() - 1] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        fs::write(&path, changed).expect("a changed artifact");
+        folder.aura(&["--invoke", "twice", "p.aura", "21"]).fails(1, &["artifact", "p.aura", "changed"]);
+    }
+    fs::write(&path, &bytes[..100]).expect("a short artifact");
+    folder.aura(&["--invoke", "twice", "p.aura", "21"]).fails(1, &["it is cut off", "aura compile"]);
+}
+
+#[test]
+fn an_artifact_is_for_who_has_the_key() {
+    let folder = Folder::new();
+    folder.write("p.wat", PROGRAM);
+    assert_eq!(
+        folder.aura(&["compile", "--key", "mine.key", "-o", "x/../p.art", "p.wat"]).code,
+        1,
+        "there is no folder x"
+    );
+    assert_eq!(folder.aura(&["compile", "--key", "mine.key", "-o", "p.art", "p.wat"]).code, 0);
+    folder.aura(&["--key", "mine.key", "--invoke", "twice", "p.art", "4"]).prints("8\n");
+    folder.aura(&["--invoke", "twice", "p.art", "4"]).fails(1, &["not of this key"]);
+    folder
+        .aura(&["--key", "mine.key", "-W", "-simd", "--invoke", "twice", "p.art", "4"])
+        .fails(1, &["other proposals"]);
+    folder.aura(&["compile", "--native", "p.wat"]).fails(2, &["--native", "cannot"]);
+}
+
+/// A program large enough to be kept.
+fn large() -> String {
+    let filler = "(drop (i64.mul (i64.const 123456789012345) (i64.const 3)))".repeat(6000);
+    format!(r#"(module (func $unused {filler}) (func (export "one") (result i32) (i32.const 1)))"#)
+}
+
+#[test]
+fn a_second_run_finds_the_module_in_the_cache() {
+    let folder = Folder::new();
+    folder.write("p.wat", large()).write("small.wat", PROGRAM);
+    let count = |text: &str| text.lines().filter(|line| line.contains(".aura ")).count();
+    folder.aura(&["--no-cache", "--invoke", "one", "p.wat"]).prints("1\n");
+    folder.aura(&["--invoke", "twice", "small.wat", "1"]).prints("2\n");
+    assert_eq!(count(&folder.aura(&["cache", "list"]).stdout), 0);
+    for _ in 0..2 {
+        folder.aura(&["--invoke", "one", "p.wat"]).prints("1\n");
+        assert_eq!(count(&folder.aura(&["cache", "list"]).stdout), 1);
+    }
+    folder.aura(&["-W", "-simd", "--invoke", "one", "p.wat"]).prints("1\n");
+    assert_eq!(count(&folder.aura(&["cache", "list"]).stdout), 2, "other options, another entry");
+    // An entry that somebody spoilt is not believed, and made anew.
+    let entries = folder.path().join(".cache/aura/artifacts");
+    for entry in fs::read_dir(&entries).expect("the cache") {
+        fs::write(entry.expect("an entry").path(), b"spoilt").expect("a spoilt entry");
+    }
+    folder.aura(&["--invoke", "one", "p.wat"]).prints("1\n");
+    let whole = |entry: &fs::DirEntry| entry.metadata().expect("an entry").len() > 1000;
+    assert_eq!(fs::read_dir(&entries).expect("the cache").flatten().filter(whole).count(), 1);
+    assert!(folder.aura(&["cache", "clear"]).stdout.starts_with("removed 2 artifacts"));
+    assert_eq!(count(&folder.aura(&["cache", "list"]).stdout), 0);
+}
+
+#[test]
+fn a_run_may_validate_lazily() {
+    let folder = Folder::new();
+    folder.write(
+        "p.wat",
+        r#"(module (func (export "good") (result i32) (i32.const 1)) (func (export "bad") (result i32)))"#,
+    );
+    folder.aura(&["--invoke", "good", "p.wat"]).fails(1, &["invalid module"]);
+    folder.aura(&["--lazy", "--invoke", "good", "p.wat"]).prints("1\n");
+    let bad = folder.aura(&["--lazy", "--invoke", "bad", "p.wat"]);
+    assert!(bad.code != 0 && bad.stderr.contains("type mismatch"), "{bad:?}");
+}
+
+#[test]
+fn hostile_shapes_stay_within_their_limits() {
+    let ran = Folder::new().aura(&["hostile", "--engine", "interpreter", "locals", "long-table", "broken"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for part in ["locals-everywhere", "long-table", "broken-names", "beyond: 0"] {
+        assert!(ran.stdout.contains(part), "no {part:?} in {ran:?}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Artifacts: what was made with the key is loaded, whatever was changed is refused, when it is loaded or when it is needed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use aura_runtime::{
+    Artifact, ArtifactKey, Config, Engine, Error, ErrorKind, Instance, Limits, Module, Store, Strategy, Validation,
+};
+
+const KEY: ArtifactKey = ArtifactKey::new([7; ArtifactKey::LEN]);
+const LABEL: [u8; 32] = [9; 32];
+
+/// Functions whose bodies fill several pieces, data, a table, globals, names, a start function.
+fn text() -> String {
+    let filler = "(drop (i64.mul (i64.const 123456789012345) (i64.const 3)))".repeat(300);
+    let funcs: String = (0..6).map(|n| format!("(func $f{n} (result i32) {filler} (i32.const {n}))")).collect();
+    format!(
+        r#"(module $named (memory (export "memory") 1) (global $g (mut i32) (i32.const 40)) (table 2 funcref)
+            (elem (i32.const 0) $f0 $f1) (data (i32.const 8) "{}")
+            {funcs}
+            (func $start (global.set $g (i32.add (global.get $g) (i32.const 2))))
+            (func (export "run") (param i32) (result i32)
+                (i32.add (i32.add (global.get $g) (i32.load8_u (i32.add (i32.const 8) (local.get 0))))
+                    (i32.add (call $f1) (call_indirect (result i32) (i32.const 1)))))
+            (start $start))"#,
+        "abc".repeat(3000)
+    )
+}
+
+/// Folder, engine and the bytes of an artifact.
+struct Made {
+    folder: tempfile::TempDir,
+    engine: Engine,
+    artifact: Vec<u8>,
+}
+
+impl Made {
+    fn new() -> Self {
+        let engine = Engine::default();
+        let module = Module::new(&engine, text()).expect("a module");
+        let artifact = module.to_artifact(&KEY, LABEL).expect("an artifact");
+        Self { folder: tempfile::tempdir().expect("a folder"), engine, artifact }
+    }
+
+    fn file(&self, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join("it.aura");
+        fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    fn load(&self, bytes: &[u8]) -> Result<Module, Error> {
+        Artifact::open(self.file(bytes), &KEY)?.load(&self.engine)
+    }
+}
+
+fn run(module: &Module, argument: i32) -> Result<i32, Error> {
+    let mut store = Store::new(module.engine(), ());
+    let instance = Instance::new(&mut store, module, &[])?;
+    instance.get_typed_func::<i32, i32>(&store, "run")?.call(&mut store, argument)
+}
+
+/// What `run` gives for 1: the global, `b`, and twice what `f1` gives.
+const EXPECTED: i32 = 42 + 98 + 2;
+
+#[test]
+fn a_module_comes_back_as_it_was() {
+    let made = Made::new();
+    let module = made.load(&made.artifact).expect("an artifact of this key");
+    assert_eq!(run(&module, 1).expect("a result"), EXPECTED);
+    assert_eq!(module.name().as_deref(), Some("named"));
+    let names: Vec<_> = module.exports().map(|export| export.name().to_owned()).collect();
+    assert_eq!(names, ["memory", "run"]);
+    assert_eq!(Artifact::open(made.file(&made.artifact), &KEY).expect("open").label(), LABEL);
+    let again = module.to_artifact(&KEY, LABEL).expect("an artifact of an artifact");
+    assert_eq!(again, made.artifact, "artifacts depend on module, options, key and label alone");
+    for strategy in [Strategy::Interpreter, Strategy::Jit] {
+        let mut config = Config::new();
+        let engine = Engine::new(config.strategy(strategy)).expect("an engine");
+        let artifact = Artifact::open(made.file(&made.artifact), &KEY).expect("open");
+        let module = artifact.load(&engine).expect("tiers share artifacts");
+        assert_eq!(run(&module, 1).expect("a result"), EXPECTED);
+    }
+}
+
+/// Whatever byte is changed: refused at once, or when it is needed, or never needed.
+#[test]
+fn no_changed_byte_is_ever_used() {
+    let made = Made::new();
+    let mut refused = [0_usize; 2];
+    for at in (0..600).chain((600..made.artifact.len()).step_by(97)) {
+        let mut bytes = made.artifact.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let error = match made.load(&bytes) {
+            Err(error) => {
+                refused[0] += 1;
+                error
+            }
+            Ok(module) => match run(&module, 1) {
+                Err(error) => {
+                    refused[1] += 1;
+                    error
+                }
+                // The byte is of a function that was not called, or a name.
+                Ok(result) => {
+                    assert_eq!(result, EXPECTED, "byte {at}");
+                    continue;
+                }
+            },
+        };
+        assert_eq!(error.kind(), ErrorKind::Artifact, "byte {at}: {error}");
+    }
+    assert!(refused[0] > 300 && refused[1] > 10, "both happen: {refused:?}");
+}
+
+#[test]
+fn a_cut_off_file_is_refused() {
+    let made = Made::new();
+    for len in (0..300).chain((300..made.artifact.len()).step_by(1009)) {
+        let cut = made.load(&made.artifact[..len]).and_then(|module| run(&module, 1));
+        assert_eq!(cut.expect_err("cut off").kind(), ErrorKind::Artifact, "{len} bytes");
+    }
+}
+
+/// The file may change under a loaded module: what was looked at stays, what was not is refused.
+#[test]
+fn changes_after_loading_are_found_or_harmless() {
+    let made = Made::new();
+    let (early, late) = (made.load(&made.artifact).expect("load"), made.load(&made.artifact).expect("load"));
+    assert_eq!(run(&early, 1).expect("a result"), EXPECTED);
+    let mut file = fs::OpenOptions::new().write(true).open(made.folder.path().join("it.aura")).expect("open");
+    std::io::Write::write_all(&mut file, &vec![0xff; made.artifact.len()]).expect("overwrite");
+    assert_eq!(run(&early, 1).expect("it was looked at before"), EXPECTED);
+    assert_eq!(run(&late, 1).expect_err("it was not").kind(), ErrorKind::Artifact);
+    file.set_len(0).expect("truncate");
+    assert_eq!(run(&early, 1).expect("as before"), EXPECTED);
+    assert_eq!(run(&late, 1).expect_err("as before").kind(), ErrorKind::Artifact);
+}
+
+#[test]
+fn another_key_or_other_options_are_refused() {
+    let made = Made::new();
+    let path = made.file(&made.artifact);
+    let error = Artifact::open(&path, &ArtifactKey::new([8; ArtifactKey::LEN])).expect_err("another key");
+    assert!(error.to_string().contains("key"), "{error}");
+    let mut strict = Config::new();
+    strict.limits(Limits::strict());
+    let mut plain = Config::new();
+    plain.wasm_simd(false);
+    for config in [strict, plain] {
+        let engine = Engine::new(&config).expect("an engine");
+        let error = Artifact::open(&path, &KEY).expect("open").load(&engine).expect_err("other options");
+        assert!(error.to_string().contains("other proposals or limits"), "{error}");
+    }
+    let error = Artifact::open(made.file(b"\0asm\x01\0\0\0"), &KEY).expect_err("a module");
+    assert!(error.to_string().contains("it is no artifact"), "{error}");
+    assert_eq!(Artifact::open("/nowhere/at/all", &KEY).expect_err("no file").kind(), ErrorKind::Io);
+}
+
+#[test]
+fn what_is_not_validated_yet_is_no_artifact() {
+    let mut config = Config::new();
+    let engine = Engine::new(config.validation(Validation::Lazy)).expect("an engine");
+    let module = Module::new(&engine, text()).expect("a module");
+    assert!(module.to_artifact(&KEY, LABEL).is_err());
+}
+
+#[test]
+fn a_key_is_made_once_and_kept_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("aura/artifact.key");
+    let key = ArtifactKey::read_or_make(&path).expect("a new key");
+    assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    let made = Made::new();
+    let module = made.load(&made.artifact).expect("load");
+    let file = made.file(&module.to_artifact(&key, LABEL).expect("an artifact"));
+    Artifact::open(&file, &ArtifactKey::read_or_make(&path).expect("the same key")).expect("of this key");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
+    let error = ArtifactKey::read_or_make(&path).expect_err("a key that others may read");
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    fs::write(&path, b"short").expect("a short key");
+    assert!(ArtifactKey::read_or_make(&path).expect_err("a short key").to_string().contains("5 bytes"));
+}
+
+#[test]
+fn threads_load_pieces_together() {
+    let made = Made::new();
+    for _ in 0..20 {
+        let module = made.load(&made.artifact).expect("load");
+        std::thread::scope(|scope| {
+            (0..4).for_each(|n| {
+                drop(scope.spawn({
+                    let module = &module;
+                    move || assert_eq!(run(module, 1).expect("a result"), EXPECTED, "{n}")
+                }))
+            });
+        });
+    }
+}
