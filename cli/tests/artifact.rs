@@ -100,3 +100,10 @@ fn hostile_shapes_stay_within_their_limits() {
         assert!(ran.stdout.contains(part), "no {part:?} in {ran:?}");
     }
 }
+
+/// Shapes that once took the compiler many seconds.
+#[test]
+fn loops_in_loops_are_not_compiled_for_long() {
+    let ran = Folder::new().aura(&["hostile", "--engine", "jit", "branches", "deep-loops"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}

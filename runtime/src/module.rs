@@ -341,7 +341,7 @@ impl Inner {
     /// The lowered body of an own function, made at first need.
     ///
     /// # Errors
-    /// If its validation was left for now, and it is not valid.
+    /// If its validation was left for later, and it is not valid.
     pub(crate) fn code(&self, own_func: u32) -> Result<&Code> {
         let place = &self.codes[own_func as usize];
         if let Some(code) = place.get() {

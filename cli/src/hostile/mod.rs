@@ -22,6 +22,8 @@ const TIME_BASE: Duration = Duration::from_millis(400);
 const MEMORY_BASE: u64 = 48 << 20;
 /// What each byte of a module may take.
 const TIME_PER_BYTE: Duration = Duration::from_nanos(2_000);
+/// What compiling takes besides, which only functions that are called are.
+const COMPILE_TIME_PER_BYTE: Duration = Duration::from_nanos(18_000);
 const MEMORY_PER_BYTE: u64 = 120;
 /// How long the guest itself may run; a shape's call ends by this at the latest.
 const RUN_LIMIT: Duration = Duration::from_millis(300);
@@ -30,6 +32,7 @@ const GUEST_MEMORY: u64 = 16 << 20;
 
 /// What one shape did on one engine.
 struct Outcome {
+    compiles: bool,
     bytes: u64,
     taken: Duration,
     peak: u64,
@@ -38,7 +41,8 @@ struct Outcome {
 
 impl Outcome {
     fn time_allowed(&self) -> Duration {
-        TIME_BASE + RUN_LIMIT + TIME_PER_BYTE * self.bytes as u32
+        let per_byte = if self.compiles { TIME_PER_BYTE + COMPILE_TIME_PER_BYTE } else { TIME_PER_BYTE };
+        TIME_BASE + RUN_LIMIT + per_byte * self.bytes as u32
     }
 
     fn memory_allowed(&self) -> u64 {
@@ -82,16 +86,17 @@ pub(crate) fn hostile(args: &HostileArgs) -> Result<ExitCode, Failure> {
     );
     lines.iter().for_each(|line| println!("{line}"));
     println!(
-        "limits: {} ms + {} ns per byte; {} MiB + {MEMORY_PER_BYTE} bytes per byte; beyond: {beyond}",
+        "limits: {} ms + {} ns per byte, {} where functions are compiled; {} MiB + {MEMORY_PER_BYTE} bytes per byte; beyond: {beyond}",
         (TIME_BASE + RUN_LIMIT).as_millis(),
         TIME_PER_BYTE.as_nanos(),
+        (TIME_PER_BYTE + COMPILE_TIME_PER_BYTE).as_nanos(),
         (MEMORY_BASE + GUEST_MEMORY) >> 20
     );
     Ok(ExitCode::from(u8::from(beyond > 0)))
 }
 
 fn line(shape: &Shape, engine: EngineArg, outcome: &Outcome) -> String {
-    let Outcome { bytes, taken, peak, how } = outcome;
+    let Outcome { bytes, taken, peak, how, .. } = outcome;
     let per_byte = |value: u64| value as f64 / *bytes as f64;
     let mark = if outcome.is_within() { "" } else { "  BEYOND" };
     format!(
@@ -107,6 +112,7 @@ fn line(shape: &Shape, engine: EngineArg, outcome: &Outcome) -> String {
 
 /// Runs one shape in a process of its own.
 fn measure(shape: &Shape, engine: EngineArg) -> Result<Outcome, Failure> {
+    let compiles = engine != EngineArg::Interpreter;
     let failed = |what: &str| Failure::new(format!("cannot run a process for {}: {what}", shape.name));
     let program = std::env::current_exe().map_err(|error| failed(&error.to_string()))?;
     let output = Command::new(program)
@@ -123,9 +129,9 @@ fn measure(shape: &Shape, engine: EngineArg) -> Result<Outcome, Failure> {
     else {
         // A process that dies is what must not be: it is beyond every limit.
         let how = format!("DIED: {}", output.status);
-        return Ok(Outcome { bytes: (shape.make)().len() as u64, taken: Duration::MAX, peak: 0, how });
+        return Ok(Outcome { compiles, bytes: (shape.make)().len() as u64, taken: Duration::MAX, peak: 0, how });
     };
-    Ok(Outcome { bytes, taken: Duration::from_nanos(taken), peak, how: how.to_owned() })
+    Ok(Outcome { compiles, bytes, taken: Duration::from_nanos(taken), peak, how: how.to_owned() })
 }
 
 /// What such a process does: makes the shape, loads it, calls it, says what that took.
