@@ -1,4 +1,7 @@
 //! The engines of the comparison, each in each mode in which it can begin.
+//!
+//! # Safety
+//! Wasmtime believes its own files: what is loaded here was written by this process, or one that it started, into a folder of its own.
 
 use std::path::Path;
 
