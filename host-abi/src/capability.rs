@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::action::Usage;
-use crate::flight::{CallInFlight, Flight, Outcome, barrier};
+use crate::flight::{Flight, Outcome, barrier};
 use crate::spec::{GrantSpec, GrantSpecError};
 
 /// Bounds on what is done through a grant. The default has none.
@@ -90,6 +90,35 @@ const SPENT: u32 = 4;
 
 fn stands(state: u32) -> bool {
     matches!(state, LIVE | PLAIN)
+}
+
+/// A call in flight through a capability that there is no more to than its count. It ends when this is dropped, also by
+/// a panic; [`PlainCall::end`] counts it.
+#[derive(Debug)]
+#[must_use = "a call that began must end"]
+pub struct PlainCall<'a> {
+    capability: &'a Capability,
+}
+
+impl PlainCall<'_> {
+    /// Ends and counts the call; what it did if that was more than to pass, to be counted by the caller.
+    #[inline]
+    #[must_use]
+    pub fn end(self) -> Option<Outcome> {
+        let capability = std::mem::ManuallyDrop::new(self).capability;
+        let outcome = capability.flight.end_plain();
+        if outcome.is_none() {
+            // Plain words: one thread writes them.
+            capability.uses.store(capability.uses.load(Relaxed) + 1, Relaxed);
+        }
+        outcome
+    }
+}
+
+impl Drop for PlainCall<'_> {
+    fn drop(&mut self) {
+        self.capability.flight.end_outermost();
+    }
 }
 
 /// Whether a grant stands, and why not.
@@ -251,32 +280,16 @@ impl Capability {
     }
 
     /// Begins a call of a function that this opens, where there is no more to it than mark, state and count, and the
-    /// grant stands; to be ended by [`Capability::end_plain_call`]. `None` if it takes the long way.
+    /// grant stands. `None` if it takes the long way.
     #[inline]
     #[must_use]
-    pub fn begin_plain_call(&self) -> Option<CallInFlight> {
-        let call = self.flight.begin_plain(&self.mark)?;
-        if self.state.load(Acquire) == PLAIN {
-            return Some(call);
-        }
-        self.flight.end(&call);
-        None
-    }
-
-    /// Ends such a call without counting it, for one that panicked.
-    pub fn abandon_plain_call(&self, call: &CallInFlight) {
-        self.flight.end(call);
-    }
-
-    /// Ends such a call and counts it; what it did if that is more than a count, to be counted by the caller.
-    #[inline]
-    #[must_use]
-    pub fn end_plain_call(&self, call: &CallInFlight) -> Option<Outcome> {
-        if self.flight.end_plain(call) {
-            self.uses.store(self.uses.load(Relaxed) + 1, Relaxed);
+    pub fn begin_plain_call(&self) -> Option<PlainCall<'_>> {
+        if !self.flight.begin_plain(&self.mark) {
             return None;
         }
-        Some(self.flight.end(call))
+        // From here on the call ends, whatever comes.
+        let call = PlainCall { capability: self };
+        (self.state.load(Acquire) == PLAIN).then_some(call)
     }
 
     /// As [`Capability::is_live`]; from here on the running call counts as a use of this capability

@@ -11,7 +11,7 @@
 //! Numbers grow and are odd while a call is in flight, so that one word says both which call is the newest
 //! and whether one runs; "the mark is at least the number of the outermost call" never misses a call
 //! that is in flight. With host calls inside host calls it may take a finished one for one in flight.
-//! All other words are as they are between calls unless `touched` says so: a call that only passes pays
+//! All other words are as they are between calls unless `unusual` says so: a call that only passes pays
 //! two stores to `newest` and one to its mark.
 
 use std::cell::Cell;
@@ -26,11 +26,8 @@ pub struct Flight {
     newest: AtomicU64,
     /// The number of the outermost call in progress once there is one inside it, else 0.
     outermost: AtomicU64,
-    /// Whether any of the words below, or `outermost`, is not as it is between calls.
-    touched: AtomicBool,
-    /// Whether even a call that only passes is more than its mark and its count: something is told of each call, or
-    /// callers pay for the barrier.
-    heavy: AtomicBool,
+    /// What keeps calls from the short way: [`TOUCHED`], [`HEAVY`].
+    unusual: AtomicU32,
     /// One more than the slot of the capability that the running call acts on, 0 if it named none.
     acting: AtomicU32,
     /// Whether the running call was denied what it asked for inside a function that was granted.
@@ -50,6 +47,12 @@ pub struct Flight {
     /// Ends guest code that stands inside a host call that is to end.
     interrupt: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
+
+/// Any of the words of a [`Flight`] below `unusual`, or `outermost`, is not as it is between calls.
+const TOUCHED: u32 = 1;
+/// Even a call that only passes is more than its mark and its count: something is told of each call, or callers pay for the
+/// barrier.
+const HEAVY: u32 = 2;
 
 /// A call between [`Flight::begin`] and [`Flight::end`].
 #[derive(Debug)]
@@ -90,8 +93,7 @@ impl Default for Flight {
         Self {
             newest: AtomicU64::new(0),
             outermost: AtomicU64::new(0),
-            touched: AtomicBool::new(false),
-            heavy: AtomicBool::new(barrier::callers_pay()),
+            unusual: AtomicU32::new(if barrier::callers_pay() { HEAVY } else { 0 }),
             acting: AtomicU32::new(0),
             denied: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
@@ -116,34 +118,47 @@ impl fmt::Debug for Flight {
 
 impl Flight {
     /// A call begins that there is nothing else to than passing through one capability: its number is in the mark.
-    /// `None` if it is to begin by [`Flight::begin`]: something waits for the thread, a call is around this one, or
-    /// each is told to somebody.
+    /// False if it is to begin by [`Flight::begin`]: a call is around it, or each is told to somebody.
     #[inline]
-    pub(crate) fn begin_plain(&self, mark: &AtomicU64) -> Option<CallInFlight> {
+    pub(crate) fn begin_plain(&self, mark: &AtomicU64) -> bool {
         let newest = self.newest.load(Relaxed);
-        if newest % 2 == 1 || self.heavy.load(Relaxed) || self.attention.load(Relaxed) {
-            return None;
-        }
-        let number = newest + 1;
-        self.newest.store(number, Release);
-        mark.store(number, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        Some(CallInFlight { number })
-    }
-
-    /// Ends a call that did nothing but pass; false if it did more and is to end by [`Flight::end`].
-    #[inline]
-    pub(crate) fn end_plain(&self, call: &CallInFlight) -> bool {
-        if self.touched.load(Relaxed) || self.heavy.load(Relaxed) {
+        if newest % 2 == 1 || self.unusual.load(Relaxed) != 0 {
             return false;
         }
-        self.newest.store(call.number + 1, Release);
+        self.newest.store(newest + 1, Release);
+        mark.store(newest + 1, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
         true
+    }
+
+    /// Ends such a call; what it did, if that is more than to pass.
+    #[inline]
+    pub(crate) fn end_plain(&self) -> Option<Outcome> {
+        if self.unusual.load(Relaxed) != 0 {
+            return Some(self.end_outermost());
+        }
+        self.newest.store(self.newest.load(Relaxed) + 1, Release);
+        None
+    }
+
+    /// Ends the call that no other is around.
+    #[cold]
+    pub(crate) fn end_outermost(&self) -> Outcome {
+        let number = match self.outermost.load(Relaxed) {
+            0 => self.newest.load(Relaxed),
+            number => number,
+        };
+        self.end(&CallInFlight { number })
     }
 
     /// Says whether each call is told to somebody, so that none is passed over.
     pub fn tell_each(&self, told: bool) {
-        self.heavy.store(told || barrier::callers_pay(), Relaxed);
+        self.set_unusual(HEAVY, told || barrier::callers_pay());
+    }
+
+    fn set_unusual(&self, what: u32, holds: bool) {
+        let others = self.unusual.load(Relaxed) & !what;
+        self.unusual.store(if holds { others | what } else { others }, Relaxed);
     }
 
     /// A call begins, on the subject's thread.
@@ -161,7 +176,7 @@ impl Flight {
         if self.outermost.load(Relaxed) == 0 {
             self.outermost.store(newest, Relaxed);
         }
-        self.touched.store(true, Relaxed);
+        self.set_unusual(TOUCHED, true);
         let around = self.exchange(&Done::NOTHING);
         self.around().push(around);
         newest + 2
@@ -197,10 +212,10 @@ impl Flight {
     /// The call ends; says what it did. What it wrote happens before whoever waited for it goes on.
     #[inline]
     pub fn end(&self, call: &CallInFlight) -> Outcome {
-        if self.touched.load(Relaxed) {
+        if self.unusual.load(Relaxed) & TOUCHED != 0 {
             return self.end_touched(call);
         }
-        // Nothing began inside it, else `touched` would say so.
+        // Nothing began inside it, else `unusual` would say so.
         self.newest.store(call.number + 1, Release);
         Outcome { slot: None, denied: false, bytes: 0 }
     }
@@ -212,7 +227,7 @@ impl Flight {
         let around = if is_inner { self.around().pop() } else { None };
         let done = self.exchange(&around.unwrap_or(Done::NOTHING));
         if !is_inner {
-            self.touched.store(false, Relaxed);
+            self.set_unusual(TOUCHED, false);
             // Whoever sees this sees all that the call wrote.
             self.outermost.store(0, Release);
             self.newest.store(self.newest.load(Relaxed) + 1, Release);
@@ -234,20 +249,20 @@ impl Flight {
     pub(crate) fn act_on(&self, slot: u32) -> bool {
         let new = self.acting.load(Relaxed) != slot.wrapping_add(1);
         self.acting.store(slot.wrapping_add(1), Relaxed);
-        self.touched.store(true, Relaxed);
+        self.set_unusual(TOUCHED, true);
         new
     }
 
     /// The running call was denied what it asked for.
     pub fn deny(&self) {
         self.denied.store(true, Relaxed);
-        self.touched.store(true, Relaxed);
+        self.set_unusual(TOUCHED, true);
     }
 
     /// The running call moved bytes between host and guest.
     pub fn moved(&self, bytes: u64) {
         self.bytes.store(self.bytes.load(Relaxed).saturating_add(bytes), Relaxed);
-        self.touched.store(true, Relaxed);
+        self.set_unusual(TOUCHED, true);
     }
 
     /// Bytes that quotas let the running call still move.
@@ -259,7 +274,7 @@ impl Flight {
     /// Sets what quotas let the running call move.
     pub fn set_bytes_left(&self, bytes: u64) {
         self.bytes_left.store(bytes, Relaxed);
-        self.touched.store(true, Relaxed);
+        self.set_unusual(TOUCHED, true);
     }
 
     /// Whether the call with this number is to end because a grant that it goes through was taken back.

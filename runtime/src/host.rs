@@ -115,8 +115,12 @@ pub(crate) struct HostRecord {
     pub(crate) func: Arc<HostFunc>,
     /// What opens the gate; empty in the denial stub that a fresh import vector holds.
     capabilities: Vec<Arc<Capability>>,
+    /// The first of them, null if there is none: calls look here without following the list.
+    first: *const Capability,
     /// [`Direct::closure`], null if there is none.
     closure: *const (),
+    /// Whether the function is behind a gate.
+    is_gated: bool,
 }
 
 impl HostRecord {
@@ -128,12 +132,14 @@ impl HostRecord {
         capabilities: Vec<Arc<Capability>>,
     ) -> *const VmFuncRef {
         let type_id = store.engine.types().intern(&func.ty).expect("its type was checked when the function was made");
-        let direct = func.body.direct.filter(|_| func.gate.is_none());
+        let direct = func.body.direct;
         let entry = store.engine.host_entry(type_id, direct.is_some());
         let (code, closure) = direct.map_or((std::ptr::null(), std::ptr::null()), |d| (d.code, d.closure));
         let vm = VmHostFunc { store: store.vm(), entries: std::ptr::null(), direct: code, home };
         let func_ref = VmFuncRef { entry, vmctx: std::ptr::null_mut(), type_id, padding: 0 };
-        let mut record = Box::new(Self { vm, func_ref, func, capabilities, closure });
+        let is_gated = func.gate.is_some();
+        let first = capabilities.first().map_or(std::ptr::null(), Arc::as_ptr);
+        let mut record = Box::new(Self { vm, func_ref, func, capabilities, first, closure, is_gated });
         record.func_ref.vmctx = (&raw mut *record).cast();
         store.host_records.push(record);
         let record = store.host_records.last().expect("just pushed");
@@ -167,44 +173,61 @@ impl HostRecord {
 
     fn run(&self, store: *mut StoreData, slots: &mut [u64]) -> Result<()> {
         let context = HostContext { store, home: self.vm.home };
-        match &self.func.gate {
-            None => (self.func.body.slots)(context, slots),
-            Some(gate) => match self.run_plain(gate, context, slots) {
-                Some(result) => result,
-                None => self.run_gated(gate, context, slots),
-            },
+        match self.pass(context, |()| (self.func.body.slots)(context, slots), ()) {
+            Ok(result) => result,
+            Err(()) => self.run_gated(context, slots),
         }
     }
 
-    /// A call through a grant that stands and without terms, while nothing waits and nobody listens: the short way of
-    /// [`HostRecord::run_gated`]. `None` if it is to take the long one.
-    #[inline]
-    fn run_plain(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Option<Result<()>> {
-        let capability = &**self.capabilities.first()?;
-        let call = PlainCall { capability, call: capability.begin_plain_call()? };
-        let result = (self.func.body.slots)(context, slots);
+    /// Runs `body` on `args` if nothing more stands in the way than the state of a capability: the function needs no
+    /// grant, or there is a grant that stands and has no terms, and no audit listens. Hands
+    /// `args` back if the call is to take the long way, [`HostRecord::run_gated`].
+    ///
+    /// # Errors
+    /// The arguments; inside, the error of the body.
+    #[inline(always)]
+    pub(crate) fn pass<A, R>(
+        &self,
+        context: HostContext,
+        body: impl FnOnce(A) -> Result<R>,
+        args: A,
+    ) -> Result<Result<R>, A> {
+        if !self.is_gated {
+            return Ok(body(args));
+        }
+        if self.first.is_null() {
+            return Err(args);
+        }
+        // SAFETY: the capability is one that the record keeps.
+        let capability = unsafe { &*self.first };
+        let Some(call) = capability.begin_plain_call() else { return Err(args) };
+        let result = body(args);
         match call.end() {
-            None => Some(result),
-            Some(outcome) => Some(self.finish_gated(gate, context, capability, outcome, result)),
+            None => Ok(result),
+            Some(outcome) => Ok(self.finish_gated(context, capability, outcome, result)),
         }
     }
 
     /// Counts a call that did more than pass.
     #[cold]
-    fn finish_gated(
+    fn finish_gated<R>(
         &self,
-        gate: &Gate,
         context: HostContext,
         capability: &Capability,
         outcome: Outcome,
-        result: Result<()>,
-    ) -> Result<()> {
+        result: Result<R>,
+    ) -> Result<R> {
+        let gate = self.func.gate.as_ref().expect("only gated calls are counted");
         // SAFETY: the body has returned; nothing of the store is borrowed.
-        let audited = unsafe { &mut *context.store }.account(self, gate, capability, outcome, result.is_err());
-        audited.and(result)
+        unsafe { &mut *context.store }.account(self, gate, capability, outcome, result.is_err())?;
+        result
     }
 
-    fn run_gated(&self, gate: &Gate, context: HostContext, slots: &mut [u64]) -> Result<()> {
+    /// Calls a function behind a gate with its arguments in slots: what waits for the store is done first, any grant
+    /// that stands opens the gate, terms are charged, and the call is counted and told to the audit.
+    #[inline(never)]
+    pub(crate) fn run_gated(&self, context: HostContext, slots: &mut [u64]) -> Result<()> {
+        let gate = self.func.gate.as_ref().expect("a function without a gate always passes");
         let store = context.store;
         // SAFETY: the store runs on this thread, and nothing of it is borrowed exclusively.
         let flight = Arc::as_ptr(unsafe { &(*store).flight });
@@ -229,7 +252,7 @@ impl HostRecord {
             capability.count(outcome.denied, outcome.bytes);
             return result;
         }
-        self.finish_gated(gate, context, capability, outcome, result)
+        self.finish_gated(context, capability, outcome, result)
     }
 
     /// The first capability that stands, its state read now: of those that opened the import, or else one that was
@@ -266,26 +289,6 @@ impl HostRecord {
             Denial::Trap | Denial::Quiet(_) => return Err(Error::trap_code(TrapCode::CapabilityDenied)),
         }
         Ok(())
-    }
-}
-
-/// A call through a plain capability while it is in flight; ends when it is dropped, also by a panic.
-struct PlainCall<'a> {
-    capability: &'a Capability,
-    call: CallInFlight,
-}
-
-impl PlainCall<'_> {
-    #[inline]
-    fn end(self) -> Option<Outcome> {
-        let this = std::mem::ManuallyDrop::new(self);
-        this.capability.end_plain_call(&this.call)
-    }
-}
-
-impl Drop for PlainCall<'_> {
-    fn drop(&mut self) {
-        self.capability.abandon_plain_call(&self.call);
     }
 }
 

@@ -405,8 +405,14 @@ unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, 
     // SAFETY: said by the caller.
     let (record, closure, context) = unsafe { host::called::<F>(vm) };
     let result = record.guarded(context.store, || {
+        let call = |args| call_body::<T, P, R>(closure, context, |_| args);
+        // SAFETY: the store runs on this thread; the borrow ends with the line.
+        let args = P::take(StoreKey(unsafe { &*context.store }), &mut registers);
+        let results = match record.pass(context, call, args) {
+            Ok(results) => results?,
+            Err(args) => call_in_slots::<P, R::List>(record, context, args)?,
+        };
         let mut result = Registers::default();
-        let results = call_body::<T, P, R>(closure, context, |store| P::take(store, &mut registers))?;
         // SAFETY: the store runs on this thread; the borrow of the call has ended.
         results.put(StoreKey(unsafe { &*context.store }), &mut result)?;
         Ok(if R::List::PLACES.floats == 1 { result.floats[0] } else { result.ints[0] })
@@ -415,6 +421,17 @@ unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, 
         Ok(value) => Returned { value, status: Status::Ok as u64 },
         Err(status) => Returned { value: 0, status: status as u64 },
     }
+}
+
+/// Calls a host function the long way. Its values fit registers, and so these slots.
+#[cold]
+fn call_in_slots<P: WasmList, R: WasmList>(record: &HostRecord, context: HostContext, args: P) -> Result<R> {
+    let mut slots = [0; arch::INTS + arch::FLOATS];
+    // SAFETY: the store runs on this thread; the borrow ends with the line.
+    args.write(StoreKey(unsafe { &*context.store }), &mut slots)?;
+    record.run_gated(context, &mut slots[..P::SLOTS.max(R::SLOTS)])?;
+    // SAFETY: as above; the borrow of the call has ended.
+    Ok(R::read(StoreKey(unsafe { &*context.store }), &slots))
 }
 
 /// Erases the type of a closure over [`Val`]s.
