@@ -12,9 +12,10 @@ struct Aura {
     engine: Engine,
 }
 
-/// The interpreter and the JIT, with the guard and with explicit checks.
+/// All tiers together, the interpreter and the JIT, with the guard and with explicit checks.
 pub(crate) fn contenders() -> Outcome<Vec<Box<dyn Contender>>> {
     let configurations = [
+        ("aura auto, guard", Strategy::Auto, Bounds::Guard),
         ("aura interpreter, guard", Strategy::Interpreter, Bounds::Guard),
         ("aura interpreter, explicit", Strategy::Interpreter, Bounds::Explicit),
         ("aura jit, guard", Strategy::Jit, Bounds::Guard),

@@ -114,6 +114,16 @@ pub mod guests {
         ::wat::parse_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
+    /// The bytes of a guest of `benches/guests` that was compiled from its source there.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[must_use]
+    pub fn compiled(name: &str) -> Vec<u8> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests").join(name);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
     /// The bytes of a prebuilt guest of `examples/guests`.
     ///
     /// # Panics
