@@ -2,6 +2,9 @@
 //!
 //! Each stands for a kind of inner loop: list walks, matrices and state machines as CoreMark has them, hashes, floating
 //! point, calls, calls through pointers, dispatch by tables, bytes, sorting.
+//!
+//! # Safety
+//! The statics are those of a guest with one thread, and no function that uses one calls another that does.
 
 #![allow(static_mut_refs)]
 

@@ -77,6 +77,20 @@ pub fn collecting_contenders() -> Vec<Box<dyn Contender>> {
     contenders().into_iter().filter(|contender| names.contains(&contender.name())).collect()
 }
 
+/// The contenders in programs that run long: Wasmtime, our JIT, and our tiers together.
+///
+/// # Panics
+/// As [`contenders`].
+#[must_use]
+pub fn long_running_contenders() -> Vec<Box<dyn Contender>> {
+    let auto = aura::all_tiers().unwrap_or_else(|error| panic!("an engine cannot be made: {error}"));
+    let mut all = contenders();
+    all.retain(|contender| ["aura jit, guard", "wasmtime"].contains(&contender.name()));
+    all.reverse();
+    all.push(auto);
+    all
+}
+
 /// The modules that are run.
 pub mod guests {
     use std::fs;

@@ -10,11 +10,10 @@
 
 use std::time::{Duration, Instant};
 
-use aura_benches::{Contender, Loaded, Outcome, contenders, guests};
+use aura_benches::{Contender, Loaded, Outcome, guests, long_running_contenders};
 
 const PROGRAMS: [&str; 11] =
     ["core_mix", "hash", "matrix", "bodies", "calls", "sieve", "dispatch", "pointers", "sort", "words", "mandelbrot"];
-const ENGINES: [&str; 3] = ["wasmtime", "aura jit, guard", "aura auto, guard"];
 
 struct Options {
     rounds: usize,
@@ -43,8 +42,7 @@ fn options() -> Outcome<Options> {
 fn main() -> Outcome<()> {
     let options = options()?;
     let wasm = guests::compiled("steady.wasm");
-    let all = contenders();
-    let engines = ENGINES.map(|name| all.iter().find(|engine| engine.name() == name).expect("the name of a contender"));
+    let engines = long_running_contenders();
     println!(
         "| program | wasmtime, ms | jit / wasmtime | auto / wasmtime | total wasmtime, ms | total auto / wasmtime |"
     );
@@ -57,7 +55,7 @@ fn main() -> Outcome<()> {
             warm(&**engine, program, amount)?;
         }
         let [wasmtime, jit, auto] = measure(&options, &loaded, program, amount)?;
-        let [total_wasmtime, total_auto] = totals(&options, [&**engines[0], &**engines[2]], &wasm, program, amount)?;
+        let [total_wasmtime, total_auto] = totals(&options, [&*engines[0], &*engines[2]], &wasm, program, amount)?;
         steady.push((jit / wasmtime, auto / wasmtime));
         total.push(total_auto / total_wasmtime);
         println!(
