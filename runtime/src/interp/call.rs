@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use super::dispatch::{At, Handler, Step, execute, handler};
 use super::flow::INST_WORD;
 use super::form::{Form, Word};
-use super::frame::{Frame, Mark};
+use super::frame::{CLEARED_AT_ONCE, Frame, Mark};
 use super::machine::{Cursor, Machine, address_mask};
 use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Source};
 use super::slots::Regs;
@@ -515,83 +515,90 @@ impl Called for Element {
 handler! {
     /// As [`CallCell`] says, with `N` arguments, or any number of them.
     fn call_row[C: Called, const COUNTED: bool, const N: usize](at) {
-        let Some(frame) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
+        let Some((entry, form)) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
             return at.outside::<SlowCall>();
         };
-        let caller = at.regs;
-        let words = at.operand(operand::WORDS) as usize;
-        at.machine().open(at.ip.wrapping_add(words), frame);
-        // SAFETY: the form is that of the entry, which lives.
-        let form = unsafe { &*frame.form };
-        // SAFETY: the frame was opened just now.
-        unsafe { form.clear(frame.regs) };
-        let count = if N == MANY { at.operand(operand::ARGS_LEN) as usize } else { N };
-        for n in 0..count {
-            let value: u64 = at.get(at.place(operand::ARGS + n));
-            // SAFETY: scalar parameters are the first slots of the new frame.
-            unsafe { frame.regs.set(Slot(n as i32), value) };
+        if form.refs != 0 || form.zero_slots > CLEARED_AT_ONCE {
+            return at.hand_over(call_large::<C, COUNTED>);
         }
-        debug_assert_ne!(caller, frame.regs);
-        at.regs = frame.regs;
-        at.ip = form.first();
-        at.go()
+        let regs = at.machine().open(&at, entry, form);
+        // SAFETY: the frame was opened just now.
+        unsafe { form.clear_few(regs) };
+        enter::<N>(at, form, regs)
     }
+}
+
+handler! {
+    /// As [`call_row`], for functions with references or many locals.
+    fn call_large[C: Called, const COUNTED: bool](at) {
+        let Some((entry, form)) = C::entry(&at).and_then(|entry| enterable::<false>(&at, entry)) else {
+            return at.outside::<SlowCall>();
+        };
+        let regs = at.machine().open(&at, entry, form);
+        // SAFETY: the frame was opened just now.
+        unsafe { form.clear(regs) };
+        enter::<MANY>(at, form, regs)
+    }
+}
+
+/// Goes on in a callee whose frame was opened.
+#[inline(always)]
+fn enter<const N: usize>(mut at: At, form: &Form, regs: Regs) -> u32 {
+    let count = if N == MANY { at.operand(operand::ARGS_LEN) as usize } else { N };
+    for n in 0..count {
+        let value: u64 = at.get(at.place(operand::ARGS + n));
+        // SAFETY: scalar parameters are the first slots of the new frame.
+        unsafe { regs.set(Slot(n as i32), value) };
+    }
+    (at.ip, at.regs) = (form.first(), regs);
+    at.go()
 }
 
 /// For [`call_row`]: the number of arguments is in the cell.
 const MANY: usize = usize::MAX;
 
-/// The frame of a callee above the running one, if all is as it mostly is: the interpreter runs it, it was
-/// called before, nothing interrupts, and there is room.
+/// A callee and its form, if all is as it mostly is: the interpreter runs it, it was called before, it is not hot,
+/// nothing interrupts, and there is room for its frame.
 #[inline(always)]
-fn enterable<const COUNTED: bool>(at: &At, entry: *const VmFuncEntry) -> Option<Frame> {
+fn enterable<'a, const COUNTED: bool>(at: &At, entry: *const VmFuncEntry) -> Option<(&'a VmFuncEntry, &'a Form)> {
     let m = at.machine();
     // SAFETY: the entry of a callee is live.
-    let word = unsafe { &(*entry).slots_entry };
-    // SAFETY: as above.
-    let form: *const Form = unsafe { &(*entry).form }.load(Ordering::Acquire).cast();
-    let is_interpreted = std::ptr::eq(word.load(Ordering::Acquire), tier::interp_entry as *const ());
-    if !is_interpreted || form.is_null() || m.is_interrupted() {
+    let entry = unsafe { &*entry };
+    // SAFETY: a published form is complete and lives as long as its module, which the running instance keeps.
+    let form = unsafe { entry.form.load(Ordering::Acquire).cast::<Form>().as_ref() }?;
+    if !std::ptr::eq(entry.slots_entry.load(Ordering::Acquire), tier::interp_entry as *const ()) || m.is_interrupted() {
         return None;
     }
-    let place: *mut Frame = at.regs.at_byte(at.operand(operand::TOP)).cast();
-    // SAFETY: a published form is complete.
-    let &Form { frame_bytes, base_bytes, .. } = unsafe { &*form };
-    if place.addr() + frame_bytes as usize > m.limit.addr() {
+    let place = at.regs.at_byte(at.operand(operand::TOP));
+    if place.addr() + form.frame_bytes as usize > m.limit.addr() {
         return None;
     }
-    // SAFETY: the entry is that of a function of the live running module.
-    if COUNTED && unsafe { tier::heat(entry) } {
+    // What is hot is looked at by the slow call, which counts it once more.
+    if COUNTED && entry.heat_by(1) >= entry.limit.load(Ordering::Relaxed) {
         return None;
     }
-    let regs = Regs::new(place.wrapping_byte_add(base_bytes as usize).cast());
-    Some(Frame {
-        caller: std::ptr::null_mut(),
-        ip: std::ptr::null(),
-        form,
-        regs,
-        vmctx: m.vmctx,
-        entry,
-        run: 0,
-        is_special: false,
-    })
+    Some((entry, form))
 }
 
 impl Machine {
-    /// Opens a frame of the running instance above the running one, which goes on at `back`.
+    /// Opens a frame of the running instance above the running one, which goes on behind the cell of the call.
     #[inline(always)]
-    fn open(&mut self, back: *const Word, frame: Frame) {
+    fn open(&mut self, at: &At, entry: &VmFuncEntry, form: &Form) -> Regs {
+        let place: *mut Frame = at.regs.at_byte(at.operand(operand::TOP)).cast();
+        let regs = Regs::new(place.wrapping_byte_add(form.base_bytes as usize).cast());
         // SAFETY: the state of the store is live; handlers hold no other reference to it.
         let state = unsafe { &mut *self.state };
         let caller = state.current;
+        let back = at.ip.wrapping_add(at.operand(operand::WORDS) as usize);
         // SAFETY: the running function's frame is open.
         unsafe { (*caller).ip = back };
-        // SAFETY: a form lives as long as its module.
-        let base_bytes = unsafe { (*frame.form).base_bytes };
-        let place: *mut Frame = frame.regs.at(Slot(0)).wrapping_byte_sub(base_bytes as usize).cast();
+        let vmctx = self.vmctx;
+        let ip = form.first();
+        let frame = Frame { caller, ip, form, regs, vmctx, entry, run: 0, is_special: false };
         // SAFETY: the frame lies inside the stack, above the running one.
-        unsafe { place.write(Frame { caller, ..frame }) };
+        unsafe { place.write(frame) };
         state.current = place;
+        regs
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct InterpState {
     pub(crate) canonical_nans: bool,
     /// Whether handlers return to the loop.
     pub(crate) by_loop: bool,
-    /// Allocated at the first call; its length then never changes.
+    /// Allocated at the first call; its length then never changes. What is in it has no meaning above the frames.
     stack: Vec<u64>,
     stack_slots: usize,
     /// The innermost frame; null if none is open.
@@ -261,25 +261,32 @@ pub(super) struct Mark {
     current: *mut Frame,
 }
 
+/// How many slots [`Form::clear_few`] clears at most.
+pub(super) const CLEARED_AT_ONCE: u32 = 24;
+
 impl Form {
     /// Makes the slots of a fresh frame what they are before parameters come: null and zero.
     ///
     /// # Safety
     /// The registers are those of a frame of this form.
-    #[inline(always)]
     pub(super) unsafe fn clear(&self, regs: Regs) {
-        if self.refs > 0 {
-            let first = regs.at(Slot(-(self.refs as i32)));
-            // SAFETY: said by the caller: these are the reference slots.
-            unsafe { first.write_bytes(0, self.refs as usize) };
-        }
+        let first = regs.at(Slot(-(self.refs as i32)));
+        // SAFETY: said by the caller: these are the reference slots.
+        unsafe { first.write_bytes(0, self.refs as usize) };
         let first = regs.at(Slot(self.zero_from as i32));
-        match self.zero_slots {
-            0 => {}
-            // SAFETY: said by the caller: this is the one local that is no parameter.
-            1 => unsafe { first.write(0) },
-            // SAFETY: said by the caller: these are the locals that are no parameters.
-            slots => unsafe { first.write_bytes(0, slots as usize) },
+        // SAFETY: said by the caller: these are the locals that are no parameters.
+        unsafe { first.write_bytes(0, self.zero_slots as usize) };
+    }
+
+    /// As [`Form::clear`], of a form without references, without a call of a function: what a handler must not have on its way.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub(super) unsafe fn clear_few(&self, regs: Regs) {
+        for slot in self.zero_from..self.zero_from + self.zero_slots {
+            // SAFETY: said by the caller. A volatile write is not made a call of `memset`.
+            unsafe { regs.at(Slot(slot as i32)).write_volatile(0) };
         }
     }
 }
