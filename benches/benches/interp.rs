@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use aura_benches::guests::prebuilt;
+use aura_benches::machine::describe;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -159,8 +160,12 @@ fn main() -> Outcome<()> {
     let mean = f64::exp(logarithms / f64::from(count.max(1)));
     println!("geometric mean of {count} programs: {mean:.3}");
     if let Some(file) = options.record {
-        writeln!(table, "\nGeometric mean of {count} programs: **{mean:.3}**; medians of {} rounds.", options.rounds)?;
-        fs::write(file, table)?;
+        let mut record = String::from("# Bench `interp`\n\n");
+        describe(&mut record)?;
+        writeln!(record, "| command | `cargo bench -p aura-benches --bench interp -- --rounds {}` |", options.rounds)?;
+        writeln!(record, "\nMedians of {} rounds that alternate between the two engines.\n", options.rounds)?;
+        writeln!(record, "{table}\nGeometric mean of {count} programs: **{mean:.3}**.")?;
+        fs::write(file, record)?;
     }
     Ok(())
 }
