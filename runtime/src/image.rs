@@ -33,12 +33,15 @@ use crate::vm::instance::InstanceData;
 use crate::vm::memory::LinearMemory;
 use crate::vm::reset::{MemoryImage, Tracking};
 
+/// Makes a grant known to the host's data.
+type Attach<T> = fn(&mut T, &Arc<Capability>) -> Result<()>;
+
 /// How instances of an [`Image`] begin. Every setting has a default.
 pub struct ImageConfig<T: 'static> {
     fuel: u64,
     limits: Option<StoreLimits>,
     grants: Vec<(GrantSpec, Terms)>,
-    attach: Option<fn(&mut T, &Arc<Capability>) -> Result<()>>,
+    attach: Option<Attach<T>>,
     open_handles: Option<fn(&T) -> Option<String>>,
     idle_max: usize,
     bound: Option<Bound>,
@@ -202,7 +205,7 @@ impl<T: 'static> Image<T> {
             memories: OnceLock::new(),
         };
         let image = Self { core: Arc::new(core) };
-        if let None = image.core.shelf.take_or_count()? {
+        if image.core.shelf.take_or_count()?.is_none() {
             let made = image.make_slot()?;
             // SAFETY: the slot is new and has no host data.
             unsafe { slot::end_life(made.as_ptr().cast()) };
@@ -356,10 +359,10 @@ impl<T: 'static> Core<T> {
     fn track(&self, data: &StoreData) -> Result<()> {
         let refused = |error: rustix::io::Errno| Error::resource(format!("keeping a memory's content: {error}"));
         if self.memories.get().is_none() {
-            let of = |memory: &Box<LinearMemory>| MemoryImage::of(memory).map(Arc::new).map_err(refused);
+            let of = |memory: &LinearMemory| MemoryImage::of(memory).map(Arc::new).map_err(refused);
             let images = match &self.snapshot {
                 Some(snapshot) => snapshot.memories().to_vec(),
-                None => data.memories.iter().map(of).collect::<Result<Vec<_>>>()?,
+                None => data.memories.iter().map(|memory| of(memory)).collect::<Result<Vec<_>>>()?,
             };
             // Another thread may have been first: what both made is the same.
             let _ = self.memories.set(images);
@@ -431,7 +434,7 @@ impl<T: 'static> ImageInstance<T> {
     #[cold]
     fn begin(&mut self, core: &Core<T>) -> Result<()> {
         for (spec, terms) in &core.config.grants {
-            self.store.grant_with(Subject::Store, spec.clone(), terms.clone())?;
+            self.store.grant_with(Subject::Store, spec.clone(), *terms)?;
         }
         match core.module.validated().start() {
             Some(start) if core.starts => {

@@ -274,9 +274,10 @@ fn sweep(place: &Cell<*mut Lists>) {
     lists.seen_closed = CLOSED.load(Ordering::SeqCst);
     let mut closed = Vec::new();
     for list in &mut lists.by_shelf {
-        // SAFETY: a store on a list is live and a slot.
         let is_closed = |waiting: &Waiting| {
-            unsafe { (*waiting.0).slot.as_ref() }.is_some_and(|s| s.shelf.closed.load(Ordering::SeqCst))
+            // SAFETY: a store on a list is live and a slot.
+            let slot = unsafe { (*waiting.0).slot.as_ref() };
+            slot.is_some_and(|slot| slot.shelf.closed.load(Ordering::SeqCst))
         };
         if list.first().is_some_and(is_closed) {
             closed.append(list);

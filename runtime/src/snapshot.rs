@@ -70,14 +70,14 @@ impl Snapshot {
         let image = |memory: &Box<_>| MemoryImage::of(memory).map(Arc::new);
         let memories = store.memories.iter().map(image).collect::<Result<_, _>>();
         let memories = memories.map_err(|error| Error::resource(format!("copying a memory: {error}")))?;
-        let table = |table: &Box<crate::vm::table::TableData>| {
+        let table = |table: &crate::vm::table::TableData| {
             let class = aura_host_abi::ValType::Ref(table.ty().element).slot_type();
             table.elements().iter().map(|&bits| saved(instance, class, [bits, 0])).collect::<Result<Vec<_>>>()
         };
         let global = |(class, bits)| saved(instance, class, bits);
         Ok(Self {
             memories,
-            tables: store.tables.iter().map(table).collect::<Result<_>>()?,
+            tables: store.tables.iter().map(|data| table(data)).collect::<Result<_>>()?,
             globals: instance.own_globals().map(global).collect::<Result<_>>()?,
             dropped_data: instance.dropped_data.clone(),
             dropped_elements: instance.elements.iter().map(Option::is_none).collect(),

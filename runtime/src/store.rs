@@ -465,8 +465,10 @@ impl<T: 'static> Store<T> {
     pub fn into_data(self) -> T {
         let this = std::mem::ManuallyDrop::new(self);
         if this.get().data.slot.is_some() {
+            // SAFETY: the store is live.
+            let user = unsafe { &raw const (*this.inner.as_ptr()).user };
             // SAFETY: the host's data is read once: `this` is never dropped, and a slot without a life has none.
-            let user = unsafe { (&raw const (*this.inner.as_ptr()).user).read() };
+            let user = unsafe { user.read() };
             // SAFETY: nobody uses the store any more.
             unsafe { slot::end_life(this.inner.as_ptr().cast()) };
             return user;
@@ -623,8 +625,10 @@ impl<T> Drop for Store<T> {
     #[inline]
     fn drop(&mut self) {
         if self.get().data.slot.is_some() {
+            // SAFETY: the store is live.
+            let user = unsafe { &raw mut (*self.inner.as_ptr()).user };
             // SAFETY: the host's data is live and dropped once: a slot without a life has none.
-            unsafe { (&raw mut (*self.inner.as_ptr()).user).drop_in_place() };
+            unsafe { user.drop_in_place() };
             // SAFETY: nobody uses the store any more.
             return unsafe { slot::end_life(self.inner.as_ptr().cast()) };
         }

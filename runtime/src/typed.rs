@@ -563,13 +563,14 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         // SAFETY: said by the caller; the borrow ends with the line.
         params.put(StoreKey(unsafe { &*store }), &mut registers)?;
         let func = self.func.raw();
+        let enter = match (P::PLACES.floats != 0, R::PLACES.floats != 0) {
+            (false, false) => call::enter::<false, false>,
+            (false, true) => call::enter::<false, true>,
+            (true, false) => call::enter::<true, false>,
+            (true, true) => call::enter::<true, true>,
+        };
         // SAFETY: said by the caller.
-        let value = match (P::PLACES.floats != 0, R::PLACES.floats != 0) {
-            (false, false) => unsafe { call::enter::<false, false>(store, func, here, &registers) },
-            (false, true) => unsafe { call::enter::<false, true>(store, func, here, &registers) },
-            (true, false) => unsafe { call::enter::<true, false>(store, func, here, &registers) },
-            (true, true) => unsafe { call::enter::<true, true>(store, func, here, &registers) },
-        }?;
+        let value = unsafe { enter(store, func, here, &registers) }?;
         let mut result = Registers { ints: [value; arch::INTS], floats: [value; arch::FLOATS], ..Registers::default() };
         // SAFETY: said by the caller; the call has returned.
         Ok(R::take(StoreKey(unsafe { &*store }), &mut result))

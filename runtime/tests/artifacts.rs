@@ -193,7 +193,7 @@ fn threads_load_pieces_together() {
                 drop(scope.spawn({
                     let module = &module;
                     move || assert_eq!(run(module, 1).expect("a result"), EXPECTED, "{n}")
-                }))
+                }));
             });
         });
     }

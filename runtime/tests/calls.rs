@@ -315,9 +315,9 @@ fn calls_in_registers_end_by_traps_errors_and_panics_and_begin_again() {
         fn far(depth: u32, body: &mut dyn FnMut()) {
             let room = std::hint::black_box([depth; 4096]);
             if depth == 0 {
-                body()
+                body();
             } else {
-                far(depth - 1, body)
+                far(depth - 1, body);
             }
             assert_eq!(std::hint::black_box(room)[1], depth);
         }

@@ -41,7 +41,7 @@ fn run(jumps: bool, turns: u32) -> Vec<Result<u32, Option<TrapCode>>> {
             .into_iter()
             .map(|(name, argument)| {
                 let func = instance.get_typed_func::<u32, u32>(&mut store, name).expect("an export");
-                func.call(&mut store, argument).map_err(|error| error.trap().map(|trap| trap.code()))
+                func.call(&mut store, argument).map_err(|error| error.trap().map(aura_runtime::Trap::code))
             })
             .collect()
     };
