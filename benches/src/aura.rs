@@ -12,6 +12,11 @@ struct Aura {
     engine: Engine,
 }
 
+/// All tiers together, as by default: what is hot is compiled while it runs.
+pub(crate) fn all_tiers() -> Outcome<Box<dyn Contender>> {
+    Ok(Box::new(Aura { name: "aura auto, guard", engine: Engine::new(&Config::new())? }))
+}
+
 /// The interpreter and the JIT, with the guard and with explicit checks.
 pub(crate) fn contenders() -> Outcome<Vec<Box<dyn Contender>>> {
     let configurations = [

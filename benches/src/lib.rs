@@ -77,6 +77,20 @@ pub fn collecting_contenders() -> Vec<Box<dyn Contender>> {
     contenders().into_iter().filter(|contender| names.contains(&contender.name())).collect()
 }
 
+/// The contenders in programs that run long: Wasmtime, our JIT, and our tiers together.
+///
+/// # Panics
+/// As [`contenders`].
+#[must_use]
+pub fn long_running_contenders() -> Vec<Box<dyn Contender>> {
+    let auto = aura::all_tiers().unwrap_or_else(|error| panic!("an engine cannot be made: {error}"));
+    let mut all = contenders();
+    all.retain(|contender| ["aura jit, guard", "wasmtime"].contains(&contender.name()));
+    all.reverse();
+    all.push(auto);
+    all
+}
+
 /// The modules that are run.
 pub mod guests {
     use std::fs;
@@ -112,6 +126,16 @@ pub mod guests {
     pub fn written(name: &str) -> Vec<u8> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests").join(name);
         ::wat::parse_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The bytes of a guest of `benches/guests` that was compiled from its source there.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[must_use]
+    pub fn compiled(name: &str) -> Vec<u8> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests").join(name);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     /// The bytes of a prebuilt guest of `examples/guests`.

@@ -39,8 +39,9 @@ pub const NULL_PAGE: usize = 4096;
 #[repr(C)]
 #[derive(Debug)]
 pub struct VmStore {
-    /// The lowest address the native stack may reach. Compiled code compares its stack pointer with
-    /// it at function entries and loop headers; `usize::MAX` therefore interrupts at the next check.
+    /// The lowest address the native stack may reach. Compiled code compares its stack pointer with it at function
+    /// entries; at loop headers it looks whether the highest bit is set, which no such address has. `usize::MAX`
+    /// therefore interrupts at the next check.
     pub stack_limit: AtomicUsize,
     /// Fuel left. Charged per basic block, tested at entries, loop headers and before host calls;
     /// negative means exhausted. Meaningless unless the engine consumes fuel.

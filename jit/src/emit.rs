@@ -232,7 +232,17 @@ impl<'a> Emit<'a> {
         self.builder.seal_block(block);
     }
 
-    /// The check at function entries and loop headers: the stack is used up, or somebody wants the store to stop. Which of
+    /// The check at loop headers: somebody wants the store to stop, and put the largest number where the stack's limit was.
+    /// An address of a stack is no negative number; comparing the stack pointer would hold a register in every loop.
+    pub(crate) fn check_interrupt(&mut self) {
+        let store = self.store();
+        let limit = self.load_atomic(store, offset_of!(VmStore, stack_limit));
+        let zero = self.iconst64(0);
+        let asked = self.ins().icmp(IntCC::SignedLessThan, limit, zero);
+        self.trap_if(asked, TrapCode::Interrupted);
+    }
+
+    /// The check at function entries: the stack is used up, or somebody wants the store to stop. Which of
     /// them it is says the limit, to who records the trap.
     pub(crate) fn check_stack(&mut self) {
         let store = self.store();

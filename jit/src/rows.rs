@@ -158,16 +158,44 @@ mod raw {
     pub(super) const v128: Type = types::I8X16;
 }
 
-/// Emits the load row of `op`; `load` makes the checked access of the type it is given.
+/// What a load row reads. Integers that are narrower than the result are extended by the load itself: Cranelift
+/// would make an instruction of its own of an extension that follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loaded {
+    raw: Type,
+    is_signed: bool,
+    result: Type,
+}
+
+impl Loaded {
+    /// The access.
+    pub(crate) fn emit<'f>(self, ins: impl InstBuilder<'f>, flags: MemFlagsData, base: Value, offset: i32) -> Value {
+        let Self { raw, is_signed, result } = self;
+        match (raw, is_signed) {
+            _ if !result.is_int() || raw == result => ins.load(raw, flags, base, offset),
+            (types::I8, false) => ins.uload8(result, flags, base, offset),
+            (types::I8, true) => ins.sload8(result, flags, base, offset),
+            (types::I16, false) => ins.uload16(result, flags, base, offset),
+            (types::I16, true) => ins.sload16(result, flags, base, offset),
+            (types::I32, false) => ins.uload32(flags, base, offset),
+            (types::I32, true) => ins.sload32(flags, base, offset),
+            _ => unreachable!("no load extends {raw} to {result}"),
+        }
+    }
+}
+
+/// Emits the load row of `op`; `load` makes the checked access that it is told.
 ///
 /// # Panics
 /// If `op` has no such row.
-pub(crate) fn emit_load<'f, E: RowCx<'f>>(e: &mut E, op: Op, load: impl FnOnce(&mut E, Type) -> Value) -> Value {
+pub(crate) fn emit_load<'f, E: RowCx<'f>>(e: &mut E, op: Op, load: impl FnOnce(&mut E, Loaded) -> Value) -> Value {
     macro_rules! rows {
         ($($op:ident [$raw:ident] ($x:ident) -> $r:ident $eval:block clif |$e:ident| $clif:block;)*) => {
             match op {
                 $(Op::$op => {
-                    let $x = load(e, raw::$raw);
+                    // The names of raw types are those of Rust's.
+                    let is_signed = stringify!($raw).starts_with('i');
+                    let $x = load(e, Loaded { raw: raw::$raw, is_signed, result: raw::$r });
                     #[allow(unused_variables, reason = "some rows emit nothing")]
                     let $e = e;
                     $clif

@@ -57,6 +57,10 @@ pub(crate) enum Loop {
     Counted {
         weight: u32,
     },
+    /// Hot, but a loop around it was asked for; how often it may still be passed before it is asked for itself.
+    Waiting {
+        patience: u32,
+    },
     Asked,
     Ready(LoopCode),
 }
@@ -91,11 +95,18 @@ impl ModuleTiers {
     /// Notes that a loop is asked for. Says whether nobody did before.
     pub(crate) fn is_first_to_ask(&self, place: (u32, u32)) -> bool {
         let mut loops = self.loops();
-        let is_first = matches!(loops.get(&place), Some(Loop::Counted { .. }));
+        let is_first = matches!(loops.get(&place), Some(Loop::Counted { .. } | Loop::Waiting { .. }));
         if is_first {
             loops.insert(place, Loop::Asked);
         }
         is_first
+    }
+
+    /// Notes that a loop was passed while it waits for one around it.
+    pub(crate) fn waited(&self, place: (u32, u32)) {
+        if let Some(Loop::Waiting { patience }) = self.loops().get_mut(&place) {
+            *patience = patience.saturating_sub(1);
+        }
     }
 
     /// Held by who compiles what it wants to call at once.

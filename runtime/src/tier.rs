@@ -33,6 +33,10 @@ const RUNS_PER_INST: u64 = 100;
 /// What compiling costs whatever the size, in instructions.
 const COMPILE_BASE: u64 = 60;
 
+/// How many looks at a hot loop may find it still interpreted while code for a loop around it is asked for or there. Each is a
+/// period of passes: together about a millisecond.
+const PATIENCE: u32 = 500;
+
 /// Passes of loop headers between two looks at whether there is compiled code.
 const LOOP_PERIOD: u32 = 64;
 
@@ -226,26 +230,46 @@ pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32
     if config.strategy != Strategy::Auto {
         return None;
     }
-    let place = (entry.index, header);
     let known = *module
         .tiers
         .loops()
-        .entry(place)
+        .entry((entry.index, header))
         .or_insert_with(|| Loop::Counted { weight: loop_weight(config, code, header, passes) });
-    let weight = match known {
+    let wanted = match known {
+        Loop::Counted { weight } if entry.heat_by(weight) < limit(config, code) => return None,
+        Loop::Counted { .. } => wanted_header(module, entry.index, code, header),
+        Loop::Waiting { patience: 0 } => header,
+        Loop::Waiting { .. } => {
+            module.tiers.waited((entry.index, header));
+            return None;
+        }
+        Loop::Asked => return None,
         Loop::Ready(code) => return Some(code),
-        Loop::Counted { weight } => weight,
-        Loop::Asked => passes,
     };
-    let heat = entry.heat_by(weight);
-    if heat < limit(config, code) || !module.tiers.is_first_to_ask(place) {
-        return None;
+    if module.tiers.is_first_to_ask((entry.index, wanted)) {
+        compile::ask(module, Unit { func: entry.index, header: Some(wanted) });
     }
-    compile::ask(module, Unit { func: entry.index, header: Some(header) });
-    match module.tiers.loops().get(&place) {
+    match module.tiers.loops().get(&(entry.index, header)) {
         Some(&Loop::Ready(code)) => Some(code),
         _ => None,
     }
+}
+
+/// Where to move into compiled code, for a loop that became hot: at the outermost header around it that is passed now and
+/// then, since code for an inner one tests in each round of the outer ones whether it resumes. With a fixed threshold,
+/// at the header itself.
+fn wanted_header(module: &module::Inner, func: u32, code: &Code, header: u32) -> u32 {
+    if module.engine().config().tier_up_threshold.is_some() {
+        return header;
+    }
+    let around = code.loops_around(header);
+    let mut loops = module.tiers.loops();
+    let Some(&outer) = around.iter().find(|&&outer| loops.contains_key(&(func, outer))) else { return header };
+    // Another thread may have asked meanwhile.
+    if let Some(known @ Loop::Counted { .. }) = loops.get_mut(&(func, header)) {
+        *known = Loop::Waiting { patience: PATIENCE };
+    }
+    outer
 }
 
 /// How many entries make a function hot. The more it takes to compile, the more; an entry is worth what it may run.

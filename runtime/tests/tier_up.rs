@@ -280,6 +280,29 @@ fn threads_compile_in_the_background() {
     assert!(is_compiled(&mut store), "what was entered twice is compiled");
 }
 
+/// With the thresholds of their size, loops move at an outer header if that is passed, else where they are hot.
+#[test]
+fn hot_loops_move_by_themselves() {
+    let wat = r#"(module (func (export "run") (param $n i32) (result i64) (local $i i32) (local $j i32) (local $sum i64)
+        (loop $outer
+            (local.set $j (i32.const 0))
+            (loop $inner
+                (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 3)) (i64.extend_i32_u (local.get $j))))
+                (br_if $inner (i32.lt_s (local.tee $j (i32.add (local.get $j) (i32.const 1))) (local.get $n))))
+            (br_if $outer (i32.lt_s (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.div_u (i32.const 600000) (local.get $n)))))
+        (local.get $sum)))"#;
+    let interpreter = Engine::new(Config::new().strategy(Strategy::Interpreter)).expect("it is sound");
+    for n in [3, 700, 300_000] {
+        let (mut store, instance) = start(&interpreter, wat);
+        let expected = call(&mut store, &instance, "run", &[Val::I32(n)]);
+        for threads in 0..3 {
+            let engine = Engine::new(Config::new().compile_threads(threads)).expect("it is sound");
+            let (mut store, instance) = start(&engine, wat);
+            assert_eq!(call(&mut store, &instance, "run", &[Val::I32(n)]), expected, "{n}, {threads} threads");
+        }
+    }
+}
+
 /// Modules and engines end while threads compile for them.
 #[test]
 fn a_module_is_dropped_while_it_is_compiled() {

@@ -736,17 +736,48 @@ impl Code {
         Some(found)
     }
 
+    /// The labels an instruction branches to; those of a table once for each entry.
+    pub fn targets_of(&self, inst: &Inst) -> impl Iterator<Item = LabelId> + '_ {
+        let (one, many) = match *inst {
+            Inst::Br { target } | Inst::BrIf { target, .. } | Inst::BrIfZero { target, .. } => (Some(target), &[][..]),
+            Inst::BrTable { start, len, .. } => (None, &self.targets[start as usize..][..len as usize]),
+            _ => (None, &[][..]),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
+
+    /// By label, the last instruction that branches to it; 0 if none does.
+    fn last_branches(&self) -> Vec<u32> {
+        let mut last = vec![0; self.labels.len()];
+        for (at, inst) in (0..).zip(&self.insts) {
+            self.targets_of(inst).for_each(|label| last[label.0 as usize] = at);
+        }
+        for region in &self.regions {
+            for handler in &region.handlers {
+                let last = &mut last[handler.target.0 as usize];
+                *last = region.end.max(*last);
+            }
+        }
+        last
+    }
+
+    /// The headers of the loops around the instruction `pc`, the outermost first, without itself.
+    #[must_use]
+    pub fn loops_around(&self, pc: u32) -> Vec<u32> {
+        // A loop goes on to the last branch back to its header.
+        let ends = self.last_branches();
+        let is_around = |(label, end): &(&Label, u32)| label.is_loop && label.pc < pc && pc <= *end;
+        let mut headers: Vec<u32> = self.labels.iter().zip(ends).filter(is_around).map(|(label, _)| label.pc).collect();
+        headers.sort_unstable();
+        headers
+    }
+
     /// The instruction behind the last branch back to the loop header at `pc`; behind the header itself if there is none.
     #[must_use]
     pub fn loop_end(&self, pc: u32) -> u32 {
-        let is_here = |label: &LabelId| self.label(*label).pc == pc;
-        let branches_back = |inst: &Inst| match inst {
-            Inst::Br { target } | Inst::BrIf { target, .. } | Inst::BrIfZero { target, .. } => is_here(target),
-            Inst::BrTable { start, len, .. } => self.targets[*start as usize..][..*len as usize].iter().any(is_here),
-            _ => false,
-        };
-        let last = self.insts[pc as usize..].iter().rposition(branches_back).unwrap_or(0);
-        pc + last as u32 + 1
+        let is_here = |(label, _): &(&Label, u32)| label.is_loop && label.pc == pc;
+        let last = self.labels.iter().zip(self.last_branches()).find(is_here).map_or(pc, |(_, end)| end);
+        last.max(pc) + 1
     }
 
     /// The static part of a memory access.

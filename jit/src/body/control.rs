@@ -95,7 +95,7 @@ fn count_branches(code: &Code, reentry: Option<&Reentry>) -> Vec<u32> {
     let mut branches = vec![0u32; code.labels.len()];
     for (pc, inst) in (0..).zip(&code.insts) {
         if reentry.is_none_or(|plan| plan.is_reached(pc)) {
-            targets_of(code, inst).for_each(|label| branches[label.0 as usize] += 1);
+            code.targets_of(inst).for_each(|label| branches[label.0 as usize] += 1);
         }
     }
     for (index, region) in code.regions.iter().enumerate() {
@@ -104,16 +104,6 @@ fn count_branches(code: &Code, reentry: Option<&Reentry>) -> Vec<u32> {
         }
     }
     branches
-}
-
-/// The labels an instruction branches to; those of a table once for each entry.
-pub(super) fn targets_of<'a>(code: &'a Code, inst: &Inst) -> impl Iterator<Item = LabelId> + 'a {
-    let (one, many) = match *inst {
-        Inst::Br { target } | Inst::BrIf { target, .. } | Inst::BrIfZero { target, .. } => (Some(target), &[][..]),
-        Inst::BrTable { start, len, .. } => (None, &code.targets[start as usize..][..len as usize]),
-        _ => (None, &[][..]),
-    };
-    one.into_iter().chain(many.iter().copied())
 }
 
 impl Body<'_> {

@@ -180,7 +180,7 @@ impl Body<'_> {
         if region.cost > 0 {
             self.emit.charge(region.cost);
         }
-        self.emit.check_stack();
+        self.emit.check_interrupt();
         let mut handlers = region.handlers.iter();
         for handler in handlers.by_ref() {
             let last = handler.tag.is_none();

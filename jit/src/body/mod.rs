@@ -267,7 +267,7 @@ impl Body<'_> {
                 self.tail_call(inst);
             }
             Inst::Throw { .. } | Inst::ThrowRef { .. } => self.throw(inst),
-            Inst::LoopHeader { .. } => self.emit.check_stack(),
+            Inst::LoopHeader { .. } => self.emit.check_interrupt(),
             Inst::Fuel { cost } => self.emit.charge(cost),
             Inst::Enter { saved, cost } => {
                 let before = self.emit.take_depth(cost);

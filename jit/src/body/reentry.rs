@@ -22,7 +22,6 @@ use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::Variable;
 
 use super::Body;
-use super::control::targets_of;
 
 /// Where a body begins that does not begin at its function's start.
 pub(super) struct Reentry {
@@ -51,7 +50,8 @@ impl Reentry {
             resume: None,
         };
         plan.reach(code, header);
-        plan.headers = enclosing(code, header).filter(|&pc| plan.reached[pc as usize]).collect();
+        plan.headers = code.loops_around(header);
+        plan.headers.retain(|&pc| plan.reached[pc as usize]);
         plan.headers.push(header);
         plan
     }
@@ -74,7 +74,7 @@ impl Reentry {
         while let Some(mut pc) = open.pop() {
             while !std::mem::replace(&mut self.reached[pc as usize], true) {
                 let inst = &code.insts[pc as usize];
-                open.extend(targets_of(code, inst).map(|label| code.label(label).pc));
+                open.extend(code.targets_of(inst).map(|label| code.label(label).pc));
                 if may_throw(inst) {
                     self.reach_handlers(code, pc, &mut open);
                 }
@@ -97,25 +97,6 @@ impl Reentry {
             region = here.outer;
         }
     }
-}
-
-/// The headers of the loops around an instruction, the outermost first.
-fn enclosing(code: &Code, pc: u32) -> impl Iterator<Item = u32> {
-    // A loop goes on to the last branch back to its header.
-    let mut ends = vec![0; code.labels.len()];
-    for (at, inst) in (0..).zip(&code.insts) {
-        targets_of(code, inst).for_each(|label| ends[label.0 as usize] = at);
-    }
-    for region in &code.regions {
-        for handler in &region.handlers {
-            let end = &mut ends[handler.target.0 as usize];
-            *end = region.end.max(*end);
-        }
-    }
-    let around = code.labels.iter().zip(ends).filter(move |(label, end)| label.is_loop && label.pc < pc && pc <= *end);
-    let mut headers: Vec<u32> = around.map(|(label, _)| label.pc).collect();
-    headers.sort_unstable();
-    headers.into_iter()
 }
 
 fn may_throw(inst: &Inst) -> bool {

@@ -44,7 +44,8 @@ impl Body<'_> {
         match *inst {
             Inst::Load { op, dst, addr, mem } => {
                 let at = self.access_address(op, addr, mem);
-                let value = rows::emit_load(&mut self.emit, op, |e, ty| e.ins().load(ty, at.flags, at.base, at.offset));
+                let value =
+                    rows::emit_load(&mut self.emit, op, |e, loaded| loaded.emit(e.ins(), at.flags, at.base, at.offset));
                 self.set_result(op, dst, value);
             }
             Inst::Store { op, addr, value, mem } => {

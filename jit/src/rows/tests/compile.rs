@@ -159,7 +159,7 @@ fn emit(cx: &mut Cx<'_>, op: Op, row: Row, form: Form, args: ir::Value) -> ir::V
         }
         RowKind::Extract { .. } => emit_extract(cx, op, form.lane, operands[0]),
         RowKind::Replace { .. } => emit_replace(cx, op, form.lane, operands[0], operands[1]),
-        RowKind::Load => emit_load(cx, op, load),
+        RowKind::Load => emit_load(cx, op, |cx, loaded| loaded.emit(cx.builder.ins(), flags(), args, memory)),
         RowKind::Store => emit_store(cx, op, operands[0]),
         RowKind::LoadLane { .. } => emit_load_lane(cx, op, form.lane, operands[0], load),
         RowKind::StoreLane { .. } => emit_store_lane(cx, op, form.lane, operands[0]),
