@@ -1,6 +1,9 @@
 //! Warm starts and crossings, beside Wasmtime's best: rounds interleaved, medians and 99th percentiles.
 //!
 //!     cargo bench -p aura-benches --bench instantiate [-- FILTER]
+//!
+//! # Safety
+//! The one unsafe call asks the system what this thread has used; it fills a value that lives across it.
 
 use std::hint::black_box;
 use std::time::Instant;

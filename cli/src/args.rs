@@ -74,6 +74,9 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show a stage of a module's life as text
     Dump(DumpArgs),
+    /// Prove that instances of a module leave nothing behind in the slots they used
+    #[command(after_help = LEAKCHECK_EXAMPLES)]
+    Leakcheck(LeakcheckArgs),
     /// Check policies and compare their reach
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -444,6 +447,26 @@ pub(crate) enum AuditCommand {
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) features: FeatureArgs,
+    /// A module (.wasm or .wat)
+    pub(crate) file: PathBuf,
+}
+
+const LEAKCHECK_EXAMPLES: &str = "Examples:
+  aura leakcheck skill.wasm                    fill instances with canaries, drop them, compare the next ones
+  aura leakcheck --rounds 100000 --engine jit skill.wasm
+
+Imports are defined as functions that return zeros. The exit code is 1 if a byte differs.";
+
+#[derive(Args, Debug)]
+pub(crate) struct LeakcheckArgs {
+    #[command(flatten)]
+    pub(crate) features: FeatureArgs,
+    /// How many instances to make
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) rounds: u64,
+    /// The tiers to run on
+    #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
+    pub(crate) engine: EngineArg,
     /// A module (.wasm or .wat)
     pub(crate) file: PathBuf,
 }

@@ -18,6 +18,7 @@ mod facts;
 mod hostile;
 mod inspect;
 mod layout;
+mod leakcheck;
 mod load;
 mod mapped;
 mod pipe;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Wast(args) => wast::wast(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Dump(args) => dump::dump(&args),
+        Command::Leakcheck(args) => leakcheck::leakcheck(&args),
         Command::Policy(command) => policy::policy(&command),
         Command::Audit(command) => audit::audit(&command),
         Command::Compile(args) => compile::compile(&args),

@@ -158,3 +158,26 @@ fn every_stage_can_be_dumped() {
     one("none").fails(2, &["no such function: m.wat: `none`"]);
     folder.aura(&["dump", "--stage", "vmctx", "--func", "1", "m.wat"]).fails(2, &["--func is for"]);
 }
+
+#[test]
+fn leakcheck_scans_instances_and_says_what_it_scanned() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("skill.wat");
+    let text = r#"(module (import "host" "f" (func (result i32))) (memory 2 4) (table 4 9 funcref) (global (mut i64) (i64.const 3))
+        (data (i32.const 9) "text") (data "passive") (elem (i32.const 0) func $go)
+        (func $go (export "go") (param i32) (i32.store (i32.const 70000) (i32.const 7)) (drop (memory.grow (i32.const 1))))
+        (func (export "spin") (loop $l (br $l))) (func (export "trap") unreachable))"#;
+    std::fs::write(&file, text).expect("written");
+    for engine in ["interpreter", "jit"] {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_aura"))
+            .args(["leakcheck", "--rounds", "3000", "--engine", engine])
+            .arg(&file)
+            .output()
+            .expect("aura runs");
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(
+            out.status.success() && said.contains("3000 rounds, no leak: compared 393216000 bytes"),
+            "{engine}: {said}"
+        );
+    }
+}

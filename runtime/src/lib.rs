@@ -54,6 +54,7 @@ pub mod inspect;
 mod instance;
 mod interp;
 mod interrupt;
+pub mod leakcheck;
 mod limiter;
 mod linker;
 mod loan;

@@ -3,6 +3,10 @@
 //! What lies in a store is named so that another store can have it: bytes of memories, numbers, and functions by
 //! their place in the instance. What cannot be named so is refused: objects, values of the host, functions of other
 //! instances, and what the host's data holds open.
+//!
+//! # Safety
+//! Trusts: memories and tables lie in boxes that their store keeps. Gives: nothing runs while an instance is captured or
+//! brought to a state.
 
 use std::sync::Arc;
 

@@ -156,6 +156,17 @@ impl InstanceData {
         Template { block: self.block.clone(), dropped_data: self.dropped_data.clone(), elements: self.elements.clone() }
     }
 
+    /// What differs from a template that was made of the instance, or how many bytes were compared.
+    pub(crate) fn differs_from(&self, template: &Template) -> Result<u64, &'static str> {
+        if self.block != template.block {
+            return Err("globals, lengths or imports");
+        }
+        if self.dropped_data != template.dropped_data || self.elements != template.elements {
+            return Err("segments");
+        }
+        Ok(size_of_val(&*self.block) as u64)
+    }
+
     /// A table that the module defines has moved.
     #[cold]
     pub(crate) fn note_table(&self, own: u32, template: &mut Template) {

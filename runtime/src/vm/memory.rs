@@ -320,6 +320,11 @@ impl LinearMemory {
         }
     }
 
+    /// All addresses that are kept for it, guards included.
+    pub(crate) fn reservation(&self) -> std::ops::Range<usize> {
+        self.reservation.as_range()
+    }
+
     /// Whether a host address lies in the reservation, guards included.
     #[must_use]
     pub fn contains_address(&self, address: usize) -> bool {

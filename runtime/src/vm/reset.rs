@@ -348,6 +348,14 @@ impl Tracking {
         unsafe { std::ptr::copy_nonoverlapping(from, to, PAGE) };
     }
 
+    /// The first offset at which a memory is not as its image.
+    pub(crate) fn difference(&self, memory: &LinearMemory) -> Option<u64> {
+        if memory.byte_len() != self.image.length {
+            return Some(memory.byte_len().min(self.image.length));
+        }
+        (0..self.image.pages()).find(|&page| self.differs(memory, page)).map(|page| (page * PAGE) as u64)
+    }
+
     fn differs(&self, memory: &LinearMemory, page: usize) -> bool {
         // SAFETY: a page of the image.
         let image = unsafe { &*self.image.page(page).cast::<[u8; PAGE]>() };
