@@ -330,6 +330,8 @@ impl<T: 'static> Core<T> {
         if let Some(attach) = self.config.attach {
             grant::set_attach(data(), attach);
         }
+        // Linking is done once for all lives, and charged to none.
+        data().shared.set_fuel(i64::MAX);
         let beginning = if self.snapshot.is_some() { Beginning::Bare } else { Beginning::Segments };
         // SAFETY: said by the caller.
         unsafe { link(store, &self.module, self.imports.clone(), beginning) }?;
