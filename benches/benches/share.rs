@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use aura_benches::{Outcome, machine};
 use aura_runtime::{
-    Access, Config, Engine, Grant, GrantSpec, Instance, Linker, Loan, Memory, Module, Ring, SharedBuffer, Store,
-    Strategy, Subject, TypedFunc, Window,
+    Access, Config, Engine, Grant, GrantSpec, Instance, Linker, Loan, Module, Ring, SharedBuffer, Store, Strategy,
+    Subject, TypedFunc, Window,
 };
 
 #[path = "../../examples/guests/logscan/scan.rs"]
@@ -54,7 +54,6 @@ fn timed<R>(act: impl FnOnce() -> R) -> (f64, R) {
 struct Guest {
     store: Store<()>,
     instance: Instance,
-    memory: Memory,
     window: Window,
     read: Grant,
     write: Grant,
@@ -72,7 +71,7 @@ impl Guest {
         let window = memory.add_window(&mut store, window)?;
         let read = store.grant(Subject::Store, GrantSpec::map_read("input"))?;
         let write = store.grant(Subject::Store, GrantSpec::map_write("output"))?;
-        Ok(Self { store, instance, memory, window, read, write })
+        Ok(Self { store, instance, window, read, write })
     }
 
     fn lend(&mut self, at: u64, buffer: &SharedBuffer, access: Access) -> Outcome<Loan> {
@@ -135,11 +134,15 @@ fn curve() -> Outcome<()> {
         let bytes = vec![7; size as usize];
         buffer.write(0, &bytes)?;
         let mut guest = Guest::new(&engine, &module, size)?;
-        // Behind the window, so that both are the guest's memory; touched once, as a copy's target mostly was before.
-        let own = guest.memory.data_size(&guest.store) as u64;
-        guest.memory.grow(&mut guest.store, size.div_ceil(65536))?;
-        guest.memory.write(&mut guest.store, own as usize, &bytes)?;
         let touch = guest.pair("touch")?;
+        // Without a window, as whoever copies has none; touched once, as a copy's target mostly was before.
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
+        let memory = instance.get_memory(&store, "memory").ok_or("the skill exports its memory")?;
+        let own = memory.data_size(&store);
+        memory.grow(&mut store, size.div_ceil(65536))?;
+        memory.write(&mut store, own, &bytes)?;
+        let touch_own = instance.get_typed_func::<(u32, u32), u32>(&store, "touch")?;
         let [mut lent, mut touched, mut taken, mut all, mut copied] = [const { Vec::new() }; 5];
         let rounds = if size > 64 << 20 { 7 } else { ROUNDS };
         for _ in 0..rounds {
@@ -149,8 +152,8 @@ fn curve() -> Outcome<()> {
             result?;
             let (back, ()) = timed(|| drop(loan));
             let (copy, result) = timed(|| {
-                guest.memory.write(&mut guest.store, own as usize, &bytes)?;
-                touch.call(&mut guest.store, (own as u32, size as u32))
+                memory.write(&mut store, own, &bytes)?;
+                touch_own.call(&mut store, (own as u32, size as u32))
             });
             result?;
             lent.push(lend);

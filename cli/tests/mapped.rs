@@ -157,6 +157,20 @@ fn a_stream_comes_out_as_it_went_in() {
     }
 }
 
+/// The C header: a program over it is loud.
+#[test]
+fn a_program_in_c_takes_a_stream() {
+    let skill = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/guests/shout.wasm");
+    let (folder, log) = (Folder::new(), log());
+    let (code, out, err) = pipe(&folder, &log, &["--window", "64KiB", skill]);
+    assert!(out.as_bytes() == log.to_ascii_uppercase(), "{} of {} bytes came out", out.len(), log.len());
+    assert_eq!((code, err.as_str()), (0, ""));
+    folder.write("g", "AB").write("out", [0; 8]);
+    let args = ["--grant", "map.read=g", "--grant", "map.write=out", "--invoke", "sum", skill];
+    folder.aura(&args).prints("8\n");
+    assert_eq!(std::fs::read(folder.path().join("out")).expect("a file"), 131_u64.to_le_bytes());
+}
+
 #[test]
 fn programs_that_are_no_pipes_are_told_why() {
     let folder = Folder::new();

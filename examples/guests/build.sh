@@ -39,6 +39,7 @@ clang++-19 --target=wasm32-wasi -std=c++17 -Os -fno-exceptions "${clang_flags[@]
 freestanding=(--target=wasm32 -mbulk-memory -nostdlib -Wl,--no-entry -Wl,-z,stack-size=65536)
 clang-19 "${freestanding[@]}" -O2 -msimd128 "${clang_flags[@]}" dot.c -o dot.wasm
 clang-19 "${freestanding[@]}" -O2 "${clang_flags[@]}" compute.c -o compute.wasm
+clang-19 "${freestanding[@]}" -O2 -msimd128 -I../../guest/c "${clang_flags[@]}" shout.c -o shout.wasm
 clang-19 --target=wasm64 "${freestanding[@]:1}" -O2 "${clang_flags[@]}" index64.c -o index64.wasm
 
 # One memory for all threads, which the host makes; each instance has a stack pointer of its own.

@@ -212,6 +212,21 @@ impl StoreData {
 
 /// Values in a guest's memory, looked at where they lie while no guest of the store runs. They may lie in a window: what is
 /// lent for writing to other guests too may change between two looks.
+///
+/// While there is a view, no guest of its store can be called:
+///
+/// ```compile_fail,E0502
+/// # use aura_runtime::{Engine, Instance, Module, Store};
+/// # let engine = Engine::default();
+/// # let module = Module::new(&engine, r#"(module (memory (export "m") 1) (func (export "f")))"#).unwrap();
+/// # let mut store = Store::new(&engine, ());
+/// # let instance = Instance::new(&mut store, &module, &[]).unwrap();
+/// # let memory = instance.get_memory(&store, "m").unwrap();
+/// let run = instance.get_typed_func::<(), ()>(&store, "f").unwrap();
+/// let view = memory.view::<u32, _>(&store, 0, 4).unwrap();
+/// run.call(&mut store, ()).unwrap();
+/// view.get(0).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct View<'a, T> {
     memory: aura_host_abi::GuestMemory<'a>,
