@@ -75,7 +75,6 @@ fn every_fault_has_its_place() {
     for (text, line, column, expected) in [
         ("grants = [\"stdio\", \"fs.raed=x\"]", 1, 20, "unknown action"),
         ("\n\ngrant = 1", 3, 9, "invalid type"),
-        ("grants = [\"map.read=x\"]", 1, 11, "reserved"),
         ("allow = \"stdio\"", 1, 1, "unknown field `allow`"),
         ("[[grant]]\nallow = \"stdio\"\ncals = 3", 3, 1, "unknown field `cals`"),
         ("[[grant]]\ncalls = 3", 1, 1, "missing field `allow`"),
