@@ -110,10 +110,10 @@ pub fn compare<T>(instance: &ImageInstance<T>) -> Result<Scanned, String> {
 #[must_use]
 pub fn places<T>(instance: &ImageInstance<T>) -> Vec<Place> {
     let data = &instance.as_context().0.data;
-    let place = |memory: &Box<crate::vm::memory::LinearMemory>| {
+    let place = |memory: &crate::vm::memory::LinearMemory| {
         let start = memory.base().addr();
         let end = start + (memory.byte_len() as usize).next_multiple_of(region::page::size());
         Place { accessible: start..end, reservation: memory.reservation() }
     };
-    data.memories.iter().map(place).collect()
+    data.memories.iter().map(|memory| place(memory)).collect()
 }
