@@ -58,8 +58,10 @@ pub struct HostBody {
 /// A closure as compiled code calls it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Direct {
-    /// Takes the registers of [`arch::enter_registers`], the function's [`VmHostFunc`] as the instance.
+    /// Takes the registers of [`arch::enter_registers`], the function's [`VmHostFunc`] as the instance. For functions without a gate.
     pub(crate) code: *const (),
+    /// The same for functions behind one.
+    pub(crate) gated: *const (),
     /// The closure, which [`HostBody::slots`] owns.
     pub(crate) closure: *const (),
 }
@@ -119,8 +121,6 @@ pub(crate) struct HostRecord {
     first: *const Capability,
     /// [`Direct::closure`], null if there is none.
     closure: *const (),
-    /// Whether the function is behind a gate.
-    is_gated: bool,
 }
 
 impl HostRecord {
@@ -134,12 +134,13 @@ impl HostRecord {
         let type_id = store.engine.types().intern(&func.ty).expect("its type was checked when the function was made");
         let direct = func.body.direct;
         let entry = store.engine.host_entry(type_id, direct.is_some());
-        let (code, closure) = direct.map_or((std::ptr::null(), std::ptr::null()), |d| (d.code, d.closure));
+        let is_gated = func.gate.is_some();
+        let code = direct.map_or(std::ptr::null(), |d| if is_gated { d.gated } else { d.code });
+        let closure = direct.map_or(std::ptr::null(), |d| d.closure);
         let vm = VmHostFunc { store: store.vm(), entries: std::ptr::null(), direct: code, home };
         let func_ref = VmFuncRef { entry, vmctx: std::ptr::null_mut(), type_id, padding: 0 };
-        let is_gated = func.gate.is_some();
         let first = capabilities.first().map_or(std::ptr::null(), Arc::as_ptr);
-        let mut record = Box::new(Self { vm, func_ref, func, capabilities, first, closure, is_gated });
+        let mut record = Box::new(Self { vm, func_ref, func, capabilities, first, closure });
         record.func_ref.vmctx = (&raw mut *record).cast();
         store.host_records.push(record);
         let record = store.host_records.last().expect("just pushed");
@@ -173,15 +174,18 @@ impl HostRecord {
 
     fn run(&self, store: *mut StoreData, slots: &mut [u64]) -> Result<()> {
         let context = HostContext { store, home: self.vm.home };
+        if self.func.gate.is_none() {
+            return (self.func.body.slots)(context, slots);
+        }
         match self.pass(context, |()| (self.func.body.slots)(context, slots), ()) {
             Ok(result) => result,
             Err(()) => self.run_gated(context, slots),
         }
     }
 
-    /// Runs `body` on `args` if nothing more stands in the way than the state of a capability: the function needs no
-    /// grant, or there is a grant that stands and has no terms, and no audit listens. Hands
-    /// `args` back if the call is to take the long way, [`HostRecord::run_gated`].
+    /// Runs the `body` of a function behind a gate if nothing more stands in the way than the state of a capability: there is a
+    /// grant that stands and has no terms, and no audit listens. Hands `args` back if the call is to take the long
+    /// way, [`HostRecord::run_gated`].
     ///
     /// # Errors
     /// The arguments; inside, the error of the body.
@@ -192,9 +196,6 @@ impl HostRecord {
         body: impl FnOnce(A) -> Result<R>,
         args: A,
     ) -> Result<Result<R>, A> {
-        if !self.is_gated {
-            return Ok(body(args));
-        }
         if self.first.is_null() {
             return Err(args);
         }

@@ -361,15 +361,21 @@ where
     if !P::PLACES.fit(R::List::PLACES) {
         return None;
     }
-    let code = match P::PLACES.floats {
-        0 => direct_ints::<T, P, R, F> as *const (),
-        _ => direct_floats::<T, P, R, F> as *const (),
+    let (code, gated) = match P::PLACES.floats {
+        0 => (direct_ints::<T, P, R, F, false> as *const (), direct_ints::<T, P, R, F, true> as *const ()),
+        _ => (direct_floats::<T, P, R, F, false> as *const (), direct_floats::<T, P, R, F, true> as *const ()),
     };
-    Some(Direct { code, closure: Arc::as_ptr(closure).cast() })
+    Some(Direct { code, gated, closure: Arc::as_ptr(closure).cast() })
 }
 
 /// [`Direct::code`] for closures without floats among their parameters.
-unsafe extern "C" fn direct_ints<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R>(
+unsafe extern "C" fn direct_ints<
+    T: 'static,
+    P: WasmList,
+    R: WasmRet,
+    F: Fn(Caller<'_, T>, P) -> R,
+    const GATED: bool,
+>(
     vm: *mut VmCtx,
     _: *const VmFuncEntry,
     a: u64,
@@ -378,19 +384,19 @@ unsafe extern "C" fn direct_ints<T: 'static, P: WasmList, R: WasmRet, F: Fn(Call
     d: u64,
 ) -> Returned {
     // SAFETY: `direct` made this the code of a closure of this type.
-    unsafe { call_direct::<T, P, R, F>(vm, Registers { ints: [a, b, c, d], ..Registers::default() }) }
+    unsafe { call_direct::<T, P, R, F, GATED>(vm, Registers { ints: [a, b, c, d], ..Registers::default() }) }
 }
 
 /// [`Direct::code`] for closures with floats among their parameters.
 #[rustfmt::skip]
 #[allow(clippy::too_many_arguments, reason = "as many as there are registers")]
-unsafe extern "C" fn direct_floats<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R>(
+unsafe extern "C" fn direct_floats<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const GATED: bool>(
     vm: *mut VmCtx, _: *const VmFuncEntry, a: u64, b: u64, c: u64, d: u64,
     f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, f7: f64,
 ) -> Returned {
     let floats = [f0, f1, f2, f3, f4, f5, f6, f7].map(f64::to_bits);
     // SAFETY: `direct` made this the code of a closure of this type.
-    unsafe { call_direct::<T, P, R, F>(vm, Registers { ints: [a, b, c, d], floats, ..Registers::default() }) }
+    unsafe { call_direct::<T, P, R, F, GATED>(vm, Registers { ints: [a, b, c, d], floats, ..Registers::default() }) }
 }
 
 /// Calls the closure of a host function.
@@ -398,7 +404,7 @@ unsafe extern "C" fn direct_floats<T: 'static, P: WasmList, R: WasmRet, F: Fn(Ca
 /// # Safety
 /// `vm` is that of a host function made of a closure of this type; the registers are its arguments.
 #[inline(always)]
-unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R>(
+unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const GATED: bool>(
     vm: *mut VmCtx,
     mut registers: Registers,
 ) -> Returned {
@@ -408,9 +414,12 @@ unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, 
         let call = |args| call_body::<T, P, R>(closure, context, |_| args);
         // SAFETY: the store runs on this thread; the borrow ends with the line.
         let args = P::take(StoreKey(unsafe { &*context.store }), &mut registers);
-        let results = match record.pass(context, call, args) {
-            Ok(results) => results?,
-            Err(args) => call_in_slots::<P, R::List>(record, context, args)?,
+        let results = match GATED {
+            false => call(args)?,
+            true => match record.pass(context, call, args) {
+                Ok(results) => results?,
+                Err(args) => call_in_slots::<P, R::List>(record, context, args)?,
+            },
         };
         let mut result = Registers::default();
         // SAFETY: the store runs on this thread; the borrow of the call has ended.
