@@ -318,6 +318,20 @@ fn resolve_or(vmctx: *mut VmCtx, entry: *const VmFuncEntry, propagate: *const ()
     if !arch::is_lazy(first) {
         return first;
     }
+    // SAFETY: as above: host functions' contexts share the head of an instance's.
+    let store = unsafe { (*vmctx).store };
+    // SAFETY: a live instance has a live store.
+    let limit = unsafe { &(*store).stack_limit };
+    // SAFETY: the entry is live.
+    let is_own = unsafe { (*entry).index } != u32::MAX;
+    // Compiling takes long, and what is called may never look: a call that is to end does not begin it.
+    if is_own && arch::stack_pointer() < limit.load(Ordering::Relaxed) {
+        // SAFETY: an own function's context is its live, linked instance.
+        let status = unsafe { services::stack_check_failed(vmctx) };
+        if status != Status::Ok {
+            return propagate;
+        }
+    }
     // SAFETY: as above.
     match unsafe { resolve(entry) } {
         // The stub that leads to the interpreter must not replace code that another thread put there

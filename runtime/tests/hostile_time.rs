@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use aura_runtime::{Caller, Error, Linker, Module, Store, TrapCode, Val};
+use aura_runtime::{Caller, Error, Func, Instance, Linker, Module, Store, TrapCode, Val};
 use common::{engines, everywhere, instantiate};
 
 #[track_caller]
@@ -167,5 +167,21 @@ fn d13_start_functions_and_active_segments_obey_the_deadline() {
         store.clear_deadline();
         linker.instantiate(&mut store, &module).expect(name);
         assert_eq!(*store.data(), 1, "{name}");
+    });
+}
+
+/// A chain of functions that are each called once and never look themselves ends between two of them.
+#[test]
+fn d12_functions_that_are_called_once_end_at_the_interrupt() {
+    everywhere(|name, engine| {
+        let mut store = Store::new(engine, ());
+        let handle = store.interrupt_handle();
+        let stop = Func::wrap(&mut store, move || handle.interrupt());
+        let wat = r#"(module (import "" "stop" (func $stop)) (func $leaf (local i64 i64))
+            (func (export "f") (call $stop) (call $leaf)))"#;
+        let module = Module::new(engine, wat).expect(name);
+        let instance = Instance::new(&mut store, &module, &[stop.into()]).expect(name);
+        let func = instance.get_func(&store, "f").expect(name);
+        assert_trap(&func.call(&mut store, &[], &mut []).expect_err(name), TrapCode::Interrupted, name);
     });
 }
