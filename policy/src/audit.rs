@@ -3,6 +3,8 @@
 //! Each line ends with the SHA-256 of the line before it (its digest) and of its own text up to that
 //! place. The first line names the module, the last one has the counters of all slots. Lines are
 //! written one by one as the calls happen: what is not in the file did not happen, or the process ended first.
+//!
+//! A host that already collects events of [`tracing`] takes the lines there: [`AuditLog::traced`].
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -31,6 +33,23 @@ struct Lines {
 trait Out: Write + Send + std::fmt::Debug {}
 impl<W: Write + Send + std::fmt::Debug> Out for W {}
 
+/// Hands each line on as an event of `tracing`.
+#[derive(Debug)]
+struct Traced;
+
+impl Write for Traced {
+    /// Takes one line, as [`Lines::put`] writes it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        tracing::info!(target: AuditLog::TRACING_TARGET, "{}", text.trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What precedes the digest in a line.
 pub(crate) const BEFORE_HASH: &str = ",\"hash\":\"";
 /// What follows it.
@@ -54,6 +73,19 @@ impl Lines {
 }
 
 impl AuditLog {
+    /// The target of the events that [`AuditLog::traced`] makes; a filter such as `aura::audit=info` chooses them.
+    pub const TRACING_TARGET: &str = "aura::audit";
+
+    /// Begins a log whose lines are events of `tracing`: level `INFO`, target [`AuditLog::TRACING_TARGET`], the
+    /// message is the line. Whoever writes the messages one below the other has a log that [`crate::verify`] proves;
+    /// a subscriber that drops some has one that it refuses.
+    ///
+    /// # Errors
+    /// None: what the subscriber does with an event is not told.
+    pub fn traced(module: &str, content: &Digest) -> io::Result<Self> {
+        Self::begin(Traced, module, content)
+    }
+
     /// Begins a log in a file that does not exist yet, for a module of this name and content.
     ///
     /// # Errors

@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use aura_policy::{AuditLog, digest, verify};
 use aura_runtime::{Caller, Engine, GrantSpec, Linker, Module, Store, Subject};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 #[derive(Clone, Debug, Default)]
 struct Text(Arc<Mutex<Vec<u8>>>);
@@ -19,8 +22,21 @@ impl Write for Text {
     }
 }
 
+impl Text {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
+    }
+}
+
 /// A log of four uses, two of them denied, of a grant and of none.
 fn log() -> String {
+    let text = Text::default();
+    fill(&AuditLog::begin(text.clone(), "a\"b.wasm", &digest(b"module")).expect("writes"), &text);
+    text.text()
+}
+
+/// Four uses, two of them denied; the log is whole, and ends in what `finish` said.
+fn fill(log: &AuditLog, text: &Text) {
     let engine = Engine::default();
     let module = Module::new(
         &engine,
@@ -32,8 +48,6 @@ fn log() -> String {
     linker.capability("h", "f", |caller: Caller<'_, ()>| caller.moved(3)).expect("new");
     linker.capability("h", "g", || ()).expect("new");
     let mut store = Store::new(&engine, ());
-    let text = Text::default();
-    let log = AuditLog::begin(text.clone(), "a\"b.wasm", &digest(b"module")).expect("writes");
     store.set_audit(Some(log.sink()));
     let grant = store.grant(Subject::Store, GrantSpec::call("f")).expect("grants");
     let instance = linker.instantiate(&mut store, &module).expect("links");
@@ -47,9 +61,42 @@ fn log() -> String {
     grant.revoke();
     call("f");
     let head = log.finish(&store).expect("writes");
-    let text = String::from_utf8(text.0.lock().expect("no panic").clone()).expect("text");
-    assert_eq!(verify(&text).expect("whole").head, head);
-    text
+    assert_eq!(verify(&text.text()).expect("whole").head, head);
+}
+
+/// Keeps the messages of the audit's events, one a line.
+struct Collector(Text);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        assert_eq!(field.name(), "message");
+        writeln!(self, "{value:?}").expect("memory");
+    }
+}
+
+impl Subscriber for Collector {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == AuditLog::TRACING_TARGET
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.0.clone());
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_log_that_goes_through_tracing_is_proved_like_one_in_a_file() {
+    let text = Text::default();
+    tracing::subscriber::with_default(Collector(text.clone()), || {
+        fill(&AuditLog::traced("a\"b.wasm", &digest(b"module")).expect("no file"), &text);
+    });
+    assert_eq!(verify(&text.text()).expect("whole").events, 4);
 }
 
 #[test]
