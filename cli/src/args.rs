@@ -209,8 +209,9 @@ fn features_help() -> String {
     help
 }
 
+/// What a program runs on.
 #[derive(Args, Debug)]
-pub(crate) struct RunArgs {
+pub(crate) struct MachineArgs {
     /// What runs the code
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) engine: EngineArg,
@@ -219,6 +220,22 @@ pub(crate) struct RunArgs {
     pub(crate) bounds: BoundsArg,
     #[command(flatten)]
     pub(crate) features: FeatureArgs,
+}
+
+impl MachineArgs {
+    /// The configuration that says the same.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::new();
+        config.strategy(self.engine.into()).bounds(self.bounds.into());
+        self.features.apply(&mut config);
+        config
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
     /// Let the program do the same on every engine and machine: the same bits, traps and fuel
     #[arg(long)]
     pub(crate) deterministic: bool,
@@ -284,14 +301,8 @@ pub(crate) struct RunArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct PipeArgs {
-    /// What runs the code
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) engine: EngineArg,
-    /// How accesses to memory are kept in bounds
-    #[arg(long, value_enum, default_value = "guard")]
-    pub(crate) bounds: BoundsArg,
     #[command(flatten)]
-    pub(crate) features: FeatureArgs,
+    pub(crate) machine: MachineArgs,
     /// How much of the stream lies in the program's memory at a time, and as much of its output
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_window)]
     pub(crate) window: u64,
@@ -586,8 +597,7 @@ mod tests {
     #[test]
     fn features_are_switched_in_order() {
         let args = run_args("aura -W multi-memory,-simd --feature memory64=y --feature -memory64 p.wasm");
-        let mut config = Config::new();
-        args.features.apply(&mut config);
+        let config = args.machine.config();
         let has = ["multi-memory", "simd", "memory64", "bulk-memory"].map(|name| config.get_features().has(name));
         assert_eq!(has, [true, false, false, true]);
         let unknown = Cli::try_parse_from(words("aura run --feature nothing p.wasm")).expect_err("unknown").to_string();

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use aura_policy::Limits;
-use aura_runtime::{
-    Access, Config, Engine, Error, GrantSpec, Instance, Linker, Module, Ring, Store, Subject, TypedFunc,
-};
+use aura_runtime::{Access, Engine, Error, GrantSpec, Instance, Linker, Module, Ring, Store, Subject, TypedFunc};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::PipeArgs;
@@ -25,9 +23,7 @@ type Step = TypedFunc<(u32, u32, u32, u32, u32), i64>;
 pub(crate) fn pipe(args: &PipeArgs) -> Result<ExitCode, Failure> {
     let source = Source::read(&args.file)?;
     let limits = Limits { memory: args.max_memory, timeout: args.timeout, ..Limits::default() };
-    let mut config = Config::new();
-    config.strategy(args.engine.into()).bounds(args.bounds.into());
-    args.features.apply(&mut config);
+    let mut config = args.machine.config();
     limits.configure(&mut config);
     let engine = Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))?;
     let module = source.module(&engine)?;

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use aura_policy::{AuditLog, Digest, Limits, Policy, PolicyGrant, digest};
 use aura_runtime::{
-    Action, Artifact, Config, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Instance, Linker, Module,
-    Store, Subject, TrapCode, Val, Validation,
+    Action, Artifact, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Instance, Linker, Module, Store,
+    Subject, TrapCode, Val, Validation,
 };
 use aura_wasi::WasiCtx;
 
@@ -113,10 +113,9 @@ fn unicode(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
 }
 
 fn engine(args: &RunArgs, limits: &Limits) -> Result<Engine, Failure> {
-    let mut config = Config::new();
-    config.strategy(args.engine.into()).bounds(args.bounds.into()).deterministic(args.deterministic);
+    let mut config = args.machine.config();
+    config.deterministic(args.deterministic);
     config.validation(if args.lazy { Validation::Lazy } else { Validation::Eager });
-    args.features.apply(&mut config);
     limits.configure(&mut config);
     Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))
 }

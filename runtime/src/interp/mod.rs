@@ -10,6 +10,7 @@
 //! | [`form`] | a function as it is run: cells of a handler's address and its operands |
 //! | [`translate`] | makes it from `Code` |
 //! | [`dispatch`] | how one cell leads to the next |
+//! | [`scalars`] | the scalar operators of the operator table as one list |
 //! | [`numeric`] | handlers of scalar operators, expanded from the operator table |
 //! | [`address`] | loads and stores: a guest address becomes a host address |
 //! | [`flow`] | handlers of branches, copies, constants, globals |
@@ -43,6 +44,7 @@ mod machine;
 mod numeric;
 mod object;
 mod rows;
+mod scalars;
 mod slots;
 mod stacks;
 mod throw;

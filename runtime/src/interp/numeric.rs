@@ -18,6 +18,7 @@ use aura_validator::ops::sem::canonical;
 
 use super::dispatch::{At, Handler, handler};
 use super::flow::{Direction, branch_if};
+use super::scalars::for_each_scalar_row;
 use super::slots::SlotValue;
 
 /// A scalar value, which an accumulator can hold.
@@ -381,18 +382,6 @@ macro_rules! arm {
     ($shape:ident $g:ident $op:ident $params:tt $r:ident $args:tt) => { None };
 }
 
-/// Collects the rows of the three groups, then writes the functions over all of them.
-macro_rules! with_all_rows {
-    ($($rows:tt)*) => {
-        aura_validator::for_each_float_row!(with_all_rows_2 { $($rows)* });
-    };
-}
-macro_rules! with_all_rows_2 {
-    ({ $($numeric:tt)* } $($float:tt)*) => {
-        aura_validator::for_each_trapping_row!(functions { $($numeric)* } { $($float)* });
-    };
-}
-
 macro_rules! functions {
     (
         { $($nop:ident $nparams:tt -> $nr:ident $neval:block clif |$ne:ident| $nclif:block;)* }
@@ -456,4 +445,4 @@ macro_rules! functions {
     };
 }
 
-aura_validator::for_each_numeric_row!(with_all_rows);
+for_each_scalar_row!(functions);

@@ -11,6 +11,7 @@ use aura_validator::code::Slot;
 use aura_validator::ops::sem::canonical;
 use aura_validator::ops::{Op, f32x4, f64x2, v128};
 
+use super::scalars::for_each_scalar_row;
 use super::slots::Regs;
 
 /// Whether computed NaNs are made canonical.
@@ -70,18 +71,6 @@ macro_rules! arm {
     };
 }
 
-/// Collects the rows of the three groups, then writes the functions over all of them.
-macro_rules! with_all_rows {
-    ($($rows:tt)*) => {
-        aura_validator::for_each_float_row!(with_all_rows_2 { $($rows)* });
-    };
-}
-macro_rules! with_all_rows_2 {
-    ({ $($numeric:tt)* } $($float:tt)*) => {
-        aura_validator::for_each_trapping_row!(functions { $($numeric)* } { $($float)* });
-    };
-}
-
 macro_rules! functions {
     (
         { $($nop:ident $nparams:tt -> $nr:ident $neval:block clif |$ne:ident| $nclif:block;)* }
@@ -107,7 +96,7 @@ macro_rules! functions {
     };
 }
 
-aura_validator::for_each_numeric_row!(with_all_rows);
+for_each_scalar_row!(functions);
 
 macro_rules! wide_rows {
     ($($op:ident ($($p:ident),*) $eval:block clif |$e:ident| $clif:block;)*) => {

@@ -1,147 +1,17 @@
-//! The visitor: an arm for each operator that is not a row, and the rows by the shape of their immediates.
-//!
-//! wasmparser's operator macro is the list. [`visit_rows`] skips the operators that have an arm of
-//! their own above it; what it cannot place is of a proposal that [`crate::Features`] cannot switch
-//! on, so that no validated body contains it.
+//! The visitor: an arm for each operator that is not a row of the operator table; [`rows`] has the others.
 
 use aura_host_abi::{RefType, SlotType, TrapCode, ValType};
 use wasmparser::{
     BlockType, BrTable, HeapType, Ieee32, Ieee64, MemArg, TryTable, V128, VisitOperator, VisitSimdOperator,
 };
 
+use self::rows::visit_rows;
 use super::Lowering;
-use crate::code::{Inst, Operand, Operands, Slot};
+use crate::code::{Inst, Operand};
 use crate::ops::Op;
 
-macro_rules! visit_rows {
-    ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-        $( visit_rows!(@one $op $visit $({ $($arg: $argty),* })?); )*
-    };
-    (@one Unreachable $($rest:tt)*) => {};
-    (@one Nop $($rest:tt)*) => {};
-    (@one Block $($rest:tt)*) => {};
-    (@one Loop $($rest:tt)*) => {};
-    (@one If $($rest:tt)*) => {};
-    (@one Else $($rest:tt)*) => {};
-    (@one End $($rest:tt)*) => {};
-    (@one Br $($rest:tt)*) => {};
-    (@one BrIf $($rest:tt)*) => {};
-    (@one BrTable $($rest:tt)*) => {};
-    (@one Return $($rest:tt)*) => {};
-    (@one Call $($rest:tt)*) => {};
-    (@one CallIndirect $($rest:tt)*) => {};
-    (@one ReturnCall $($rest:tt)*) => {};
-    (@one ReturnCallIndirect $($rest:tt)*) => {};
-    (@one CallRef $($rest:tt)*) => {};
-    (@one ReturnCallRef $($rest:tt)*) => {};
-    (@one RefAsNonNull $($rest:tt)*) => {};
-    (@one BrOnNull $($rest:tt)*) => {};
-    (@one BrOnNonNull $($rest:tt)*) => {};
-    (@one TryTable $($rest:tt)*) => {};
-    (@one Try $($rest:tt)*) => {};
-    (@one Catch $($rest:tt)*) => {};
-    (@one CatchAll $($rest:tt)*) => {};
-    (@one Delegate $($rest:tt)*) => {};
-    (@one Rethrow $($rest:tt)*) => {};
-    (@one Throw $($rest:tt)*) => {};
-    (@one ThrowRef $($rest:tt)*) => {};
-    (@one RefEq $($rest:tt)*) => {};
-    (@one StructNew $($rest:tt)*) => {};
-    (@one StructNewDefault $($rest:tt)*) => {};
-    (@one StructGet $($rest:tt)*) => {};
-    (@one StructGetS $($rest:tt)*) => {};
-    (@one StructGetU $($rest:tt)*) => {};
-    (@one StructSet $($rest:tt)*) => {};
-    (@one ArrayNew $($rest:tt)*) => {};
-    (@one ArrayNewDefault $($rest:tt)*) => {};
-    (@one ArrayNewFixed $($rest:tt)*) => {};
-    (@one ArrayNewData $($rest:tt)*) => {};
-    (@one ArrayNewElem $($rest:tt)*) => {};
-    (@one ArrayGet $($rest:tt)*) => {};
-    (@one ArrayGetS $($rest:tt)*) => {};
-    (@one ArrayGetU $($rest:tt)*) => {};
-    (@one ArraySet $($rest:tt)*) => {};
-    (@one ArrayLen $($rest:tt)*) => {};
-    (@one ArrayFill $($rest:tt)*) => {};
-    (@one ArrayCopy $($rest:tt)*) => {};
-    (@one ArrayInitData $($rest:tt)*) => {};
-    (@one ArrayInitElem $($rest:tt)*) => {};
-    (@one RefTestNonNull $($rest:tt)*) => {};
-    (@one RefTestNullable $($rest:tt)*) => {};
-    (@one RefCastNonNull $($rest:tt)*) => {};
-    (@one RefCastNullable $($rest:tt)*) => {};
-    (@one BrOnCast $($rest:tt)*) => {};
-    (@one BrOnCastFail $($rest:tt)*) => {};
-    (@one AnyConvertExtern $($rest:tt)*) => {};
-    (@one ExternConvertAny $($rest:tt)*) => {};
-    (@one RefI31 $($rest:tt)*) => {};
-    (@one I31GetS $($rest:tt)*) => {};
-    (@one I31GetU $($rest:tt)*) => {};
-    (@one Drop $($rest:tt)*) => {};
-    (@one Select $($rest:tt)*) => {};
-    (@one TypedSelect $($rest:tt)*) => {};
-    (@one LocalGet $($rest:tt)*) => {};
-    (@one LocalSet $($rest:tt)*) => {};
-    (@one LocalTee $($rest:tt)*) => {};
-    (@one GlobalGet $($rest:tt)*) => {};
-    (@one GlobalSet $($rest:tt)*) => {};
-    (@one I32Const $($rest:tt)*) => {};
-    (@one I64Const $($rest:tt)*) => {};
-    (@one F32Const $($rest:tt)*) => {};
-    (@one F64Const $($rest:tt)*) => {};
-    (@one V128Const $($rest:tt)*) => {};
-    (@one RefNull $($rest:tt)*) => {};
-    (@one RefIsNull $($rest:tt)*) => {};
-    (@one RefFunc $($rest:tt)*) => {};
-    (@one TableGet $($rest:tt)*) => {};
-    (@one TableSet $($rest:tt)*) => {};
-    (@one TableSize $($rest:tt)*) => {};
-    (@one TableGrow $($rest:tt)*) => {};
-    (@one TableFill $($rest:tt)*) => {};
-    (@one TableCopy $($rest:tt)*) => {};
-    (@one TableInit $($rest:tt)*) => {};
-    (@one ElemDrop $($rest:tt)*) => {};
-    (@one MemorySize $($rest:tt)*) => {};
-    (@one MemoryGrow $($rest:tt)*) => {};
-    (@one MemoryFill $($rest:tt)*) => {};
-    (@one MemoryCopy $($rest:tt)*) => {};
-    (@one MemoryInit $($rest:tt)*) => {};
-    (@one DataDrop $($rest:tt)*) => {};
-    (@one MemoryAtomicNotify $($rest:tt)*) => {};
-    (@one MemoryAtomicWait32 $($rest:tt)*) => {};
-    (@one MemoryAtomicWait64 $($rest:tt)*) => {};
-    (@one AtomicFence $($rest:tt)*) => {};
-    (@one $op:ident $visit:ident) => {
-        fn $visit(&mut self) {
-            self.row(Op::$op);
-        }
-    };
-    (@one $op:ident $visit:ident { memarg: $memarg:ty }) => {
-        fn $visit(&mut self, memarg: MemArg) {
-            self.row_memory(Op::$op, &memarg);
-        }
-    };
-    (@one $op:ident $visit:ident { lane: $lane:ty }) => {
-        fn $visit(&mut self, lane: u8) {
-            self.row_lane(Op::$op, lane);
-        }
-    };
-    (@one $op:ident $visit:ident { memarg: $memarg:ty, lane: $lane:ty }) => {
-        fn $visit(&mut self, memarg: MemArg, lane: u8) {
-            self.row_memory_lane(Op::$op, &memarg, lane);
-        }
-    };
-    (@one $op:ident $visit:ident { lanes: $lanes:ty }) => {
-        fn $visit(&mut self, lanes: [u8; 16]) {
-            self.row_lanes(Op::$op, lanes);
-        }
-    };
-    (@one $op:ident $visit:ident { $($arg:ident: $argty:ty),* }) => {
-        fn $visit(&mut self, $(_: $argty),*) {
-            unreachable!("validation admits no {}", stringify!($op));
-        }
-    };
-}
+mod parts;
+mod rows;
 
 impl<'a> VisitOperator<'a> for Lowering<'_> {
     type Output = ();
@@ -772,65 +642,5 @@ impl VisitSimdOperator<'_> for Lowering<'_> {
             let dst = self.stack.push(SlotType::V128);
             self.emit_movable(Inst::ConstV128 { dst, index });
         }
-    }
-}
-
-impl Lowering<'_> {
-    /// As [`Self::begin`] for an operator that opens a block.
-    fn begin_block(&mut self, op: Op) -> bool {
-        if let Some(nested) = &mut self.dead {
-            *nested += 1;
-        }
-        self.begin(op)
-    }
-
-    fn wait(&mut self, op: Op, ty: SlotType, memarg: &MemArg) {
-        if self.begin(op) {
-            let mem = self.memarg(memarg);
-            let [addr, expected, timeout] = self.pop3();
-            let dst = self.stack.push(SlotType::I32);
-            self.emit_movable(Inst::AtomicWait { ty, dst, addr, expected, timeout, mem });
-        }
-    }
-
-    fn const32(&mut self, op: Op, ty: SlotType, bits: u32) {
-        if self.begin(op) {
-            let dst = self.stack.push(ty);
-            self.emit_movable(Inst::Const32 { ty, dst, bits });
-        }
-    }
-
-    fn const64(&mut self, op: Op, ty: SlotType, bits: u64) {
-        if self.begin(op) {
-            let dst = self.stack.push(ty);
-            self.emit_movable(Inst::Const64 { ty, dst, low: bits as u32, high: (bits >> 32) as u32 });
-        }
-    }
-
-    /// Pops operands: where they are, as a list.
-    fn pop_list(&mut self, count: usize) -> Operands {
-        let list = self.list_top(count);
-        for _ in 0..count {
-            self.stack.pop();
-        }
-        list
-    }
-
-    fn pop3(&mut self) -> [Slot; 3] {
-        let c = self.pop();
-        let b = self.pop();
-        [self.pop(), b, c]
-    }
-
-    fn element_type(&self, table: u32) -> SlotType {
-        ValType::Ref(self.module.tables[table as usize].ty.element).slot_type()
-    }
-
-    fn table_index_type(&self, table: u32) -> SlotType {
-        if self.module.tables[table as usize].ty.table64 { SlotType::I64 } else { SlotType::I32 }
-    }
-
-    fn memory_index_type(&self, memory: u32) -> SlotType {
-        if self.module.memories[memory as usize].memory64 { SlotType::I64 } else { SlotType::I32 }
     }
 }
