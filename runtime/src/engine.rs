@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::store::StoreLimits;
 use crate::types::TypeRegistry;
 use crate::vm::memory::CEILING_64;
+use crate::vm::reservation::Reservations;
 use crate::{Bounds, OptLevel, arch, host, signals};
 
 /// Which tier runs functions.
@@ -54,6 +55,7 @@ pub struct Config {
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
     pub(crate) memory64_ceiling: u64,
+    pub(crate) memories_kept: usize,
     pub(crate) store_limits: StoreLimits,
 }
 
@@ -77,6 +79,7 @@ impl Default for Config {
             segments_checked_first: false,
             gc_stress: false,
             memory64_ceiling: CEILING_64,
+            memories_kept: 16,
             store_limits: StoreLimits::default(),
         }
     }
@@ -200,6 +203,14 @@ impl Config {
         self
     }
 
+    /// How many reservations of memories that ended the engine keeps for the next ones; 16 unless set. One takes the
+    /// address space of a memory, 8 GiB with [`Bounds::Guard`], and keeps at most 256 KiB of memory resident, zeroed. With 0,
+    /// each memory asks the system for its own.
+    pub fn memories_kept(&mut self, count: usize) -> &mut Self {
+        self.memories_kept = count;
+        self
+    }
+
     /// What the instances of a store may take, unless the store says otherwise ([`crate::Store::set_limits`]).
     pub fn store_limits(&mut self, limits: StoreLimits) -> &mut Self {
         self.store_limits = limits;
@@ -255,6 +266,8 @@ pub struct Engine {
 struct Inner {
     config: Config,
     types: TypeRegistry,
+    /// Memories hold it too, so that they may outlive the engine's own share.
+    reservations: Arc<Reservations>,
     jit: Option<Jit>,
     /// None if whoever needs compiled code compiles it.
     workers: Option<Workers>,
@@ -314,6 +327,7 @@ impl Engine {
         let inner = Inner {
             config: config.clone(),
             types: TypeRegistry::default(),
+            reservations: Arc::new(Reservations::new(config)),
             jit,
             workers: workers(config),
             host_entries: Mutex::default(),
@@ -351,6 +365,11 @@ impl Engine {
 
     pub(crate) fn types(&self) -> &TypeRegistry {
         &self.inner.types
+    }
+
+    /// Where memories get their address space.
+    pub(crate) fn reservations(&self) -> &Arc<Reservations> {
+        &self.inner.reservations
     }
 
     /// Waits until the threads that compile have nothing left to do: for measurements and tests.

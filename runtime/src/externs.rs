@@ -216,8 +216,7 @@ impl Memory {
     pub(crate) fn make(data: &mut StoreData, ty: MemoryType) -> Result<Self> {
         let initial = ty.limits.min.saturating_mul(ty.page_size());
         let limit = data.memory_bytes_left();
-        let config = data.engine.config();
-        let made = LinearMemory::new(ty, config.bounds, limit, config.memory64_ceiling);
+        let made = LinearMemory::new(data.engine.reservations(), ty, limit);
         let memory = made.map_err(|error| resource(&error))?;
         // Counted when it exists, so that a memory that could not be made takes nothing of the limit.
         if !data.allow_memory_growth(0, initial) {

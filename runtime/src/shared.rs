@@ -94,8 +94,7 @@ impl SharedMemory {
                 "a shared memory needs a type that is shared, has a maximum, and pages of 1 or 65536 bytes",
             ));
         }
-        let config = engine.config();
-        let memory = LinearMemory::new(ty, config.bounds, limit_bytes, config.memory64_ceiling)
+        let memory = LinearMemory::new(engine.reservations(), ty, limit_bytes)
             .map_err(|error| Error::resource(error.to_string()))?;
         Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), memory }) })
     }

@@ -25,13 +25,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aura_host_abi::vm::{MEMORY_GUARD, VmMemory};
 use aura_host_abi::{GuestMemory, MemoryType, TrapCode, raced};
-use region::{Allocation, Protection};
+use region::Protection;
 
 use crate::Bounds;
 use crate::arch::careful;
 use crate::vm::lending::{Failed, Lending};
 use crate::vm::parking::Parking;
 use crate::vm::placed::Placed;
+use crate::vm::reservation::{Reservation, Reservations, Shape};
 use crate::vm::reset::Tracking;
 
 const GIB: u64 = 1 << 30;
@@ -42,13 +43,17 @@ const SPACE_32: u64 = aura_host_abi::vm::MEMORY_RESERVATION;
 /// What a memory with 64-bit addresses can grow to unless the configuration says otherwise.
 pub(crate) const CEILING_64: u64 = 64 * GIB;
 
-/// A linear memory. Made by [`LinearMemory::new`]; dropping it unmaps it.
+/// A linear memory. Made by [`LinearMemory::new`]; dropping it gives its reservation back to the engine, or unmaps it.
 pub struct LinearMemory {
     vm: Placed<VmMemory>,
     base: *mut u8,
-    reservation: Allocation,
+    /// None once it was given back.
+    reservation: Option<Reservation>,
+    reservations: Arc<Reservations>,
     /// From `base`, how far `length` may ever grow.
     capacity: u64,
+    /// The length as it was set last, windows apart: what is known when the block that `vm` may lie in is gone.
+    opened: AtomicU64,
     ty: MemoryType,
     bounds: Bounds,
     sharing: Option<Sharing>,
@@ -95,38 +100,46 @@ impl LinearMemory {
     /// Reserves a memory and makes its first `limits.min` pages accessible. It reads as zeros.
     ///
     /// Guard mode serves memories of 32-bit addresses and 64 KiB pages; others get explicit bounds
-    /// whatever `bounds` says. `limit_bytes` is the store's limit at
+    /// whatever the engine's bounds are. `limit_bytes` is the store's limit at
     /// creation; in explicit mode it also bounds the reservation, and so all later growth.
-    /// `ceiling_64` bounds a memory of 64-bit addresses in the same way.
+    /// The engine's ceiling bounds a memory of 64-bit addresses in the same way.
     ///
     /// # Errors
     /// If the limit or the type's own maximum forbids the initial size, or the system has no room.
-    pub fn new(ty: MemoryType, bounds: Bounds, limit_bytes: u64, ceiling_64: u64) -> Result<Box<Self>, MemoryError> {
+    pub(crate) fn new(
+        reservations: &Arc<Reservations>,
+        ty: MemoryType,
+        limit_bytes: u64,
+    ) -> Result<Box<Self>, MemoryError> {
         let initial = ty.limits.min.saturating_mul(ty.page_size());
         if initial > limit_bytes {
             return Err(MemoryError::Limit { bytes: initial, limit: limit_bytes });
         }
-        let bounds = effective_bounds(&ty, bounds);
-        let declared = max_bytes(&ty, ceiling_64);
+        let bounds = effective_bounds(&ty, reservations.bounds);
+        let declared = max_bytes(&ty, reservations.ceiling_64);
         if initial > declared {
             return Err(MemoryError::Limit { bytes: initial, limit: declared });
         }
-        let (before, capacity, after) = match bounds {
-            Bounds::Guard => (MEMORY_GUARD, SPACE_32, MEMORY_GUARD),
-            Bounds::Explicit => (0, declared.min(limit_bytes), region::page::size() as u64),
+        let shape = match bounds {
+            Bounds::Guard => Shape { before: MEMORY_GUARD, capacity: SPACE_32, after: MEMORY_GUARD },
+            Bounds::Explicit => {
+                Shape { before: 0, capacity: declared.min(limit_bytes), after: region::page::size() as u64 }
+            }
         };
-        let reservation = reserve(before, capacity, after)?;
-        let base = reservation.as_ptr::<u8>().cast_mut().wrapping_add(before as usize);
-        let capacity = capacity.min(declared);
+        let reservation = reservations.take(shape, initial)?;
+        let base = reservation.base();
+        let capacity = shape.capacity.min(declared);
         let mut memory = Box::<Self>::new_uninit();
-        let [length, plain_length] = [const { AtomicU64::new(0) }; 2];
+        let length = AtomicU64::new(initial);
+        let plain_length = AtomicU64::new(if ty.shared { 0 } else { initial });
         let vm = VmMemory { base, length, plain_length, host: memory.as_mut_ptr().cast() };
         let sharing = ty.shared.then(Sharing::default);
         let (vm, lending, tracking) = (Placed::new(vm), OnceLock::new(), OnceCell::new());
-        let memory =
-            Box::write(memory, Self { vm, base, reservation, capacity, ty, bounds, sharing, lending, tracking });
-        memory.set_length(initial).map_err(|source| MemoryError::System { bytes: initial, source })?;
-        Ok(memory)
+        let (reservation, reservations) = (Some(reservation), reservations.clone());
+        let opened = AtomicU64::new(initial);
+        let made =
+            Self { vm, base, reservation, reservations, capacity, opened, ty, bounds, sharing, lending, tracking };
+        Ok(Box::write(memory, made))
     }
 
     /// The record behind a [`VmMemory`].
@@ -322,13 +335,13 @@ impl LinearMemory {
 
     /// All addresses that are kept for it, guards included.
     pub(crate) fn reservation(&self) -> std::ops::Range<usize> {
-        self.reservation.as_range()
+        self.reservation.as_ref().map_or(0..0, Reservation::range)
     }
 
     /// Whether a host address lies in the reservation, guards included.
     #[must_use]
     pub fn contains_address(&self, address: usize) -> bool {
-        self.reservation.as_range().contains(&address)
+        self.reservation().contains(&address)
     }
 
     /// Grows by `delta_pages` and returns the old size in pages, or `None` if the declared maximum,
@@ -352,6 +365,7 @@ impl LinearMemory {
         let (from, to) = (length.next_multiple_of(page), self.byte_len().next_multiple_of(page));
         self.vm.length.store(length, Ordering::SeqCst);
         self.vm.plain_length.store(length, Ordering::SeqCst);
+        self.opened.store(length, Ordering::SeqCst);
         if from >= to {
             return true;
         }
@@ -398,6 +412,7 @@ impl LinearMemory {
             unsafe { region::protect(from, (wanted - accessible) as usize, Protection::READ_WRITE) }?;
         }
         self.vm.length.store(new, Ordering::SeqCst);
+        self.opened.store(new, Ordering::SeqCst);
         if self.sharing.is_none() && self.lending.get().is_none() {
             self.vm.plain_length.store(new, Ordering::SeqCst);
         }
@@ -409,6 +424,13 @@ impl Drop for LinearMemory {
     fn drop(&mut self) {
         if let Some(lending) = self.lending.get() {
             lending.close();
+        }
+        let is_ordinary = self.lending.get().is_none() && self.tracking.get().is_none();
+        if let Some(reservation) = self.reservation.take_if(|_| is_ordinary) {
+            let first = self.ty.limits.min.saturating_mul(self.ty.page_size());
+            // SAFETY: the memory is gone, and with it everybody who may use its addresses. Files and buffers are mapped
+            // only into memories with windows and into those of slots, which are tracked.
+            unsafe { self.reservations.give(reservation, *self.opened.get_mut(), first) };
         }
     }
 }
@@ -442,17 +464,10 @@ fn max_bytes(ty: &MemoryType, ceiling_64: u64) -> u64 {
     declared.min(space) & !(ty.page_size() - 1)
 }
 
-fn reserve(before: u64, capacity: u64, after: u64) -> Result<Allocation, MemoryError> {
-    let page = region::page::size() as u64;
-    let bytes =
-        before.saturating_add(capacity.checked_next_multiple_of(page).unwrap_or(u64::MAX)).saturating_add(after);
-    let size = usize::try_from(bytes).unwrap_or(usize::MAX);
-    region::alloc(size, Protection::NONE).map_err(|source| MemoryError::System { bytes, source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use aura_host_abi::Limits64;
 
     const PAGE: u64 = 65536;
@@ -461,8 +476,12 @@ mod tests {
         MemoryType { limits: Limits64 { min, max }, memory64: false, shared: false, page_size_log2: 16 }
     }
 
+    fn space(bounds: Bounds, ceiling_64: u64) -> Arc<Reservations> {
+        Arc::new(Reservations::new(Config::new().bounds(bounds).memory64_ceiling(ceiling_64)))
+    }
+
     fn made(ty: MemoryType, bounds: Bounds) -> Box<LinearMemory> {
-        LinearMemory::new(ty, bounds, u64::MAX, CEILING_64).expect("memory")
+        LinearMemory::new(&space(bounds, CEILING_64), ty, u64::MAX).expect("memory")
     }
 
     fn byte(memory: &LinearMemory, at: u64) -> u8 {
@@ -558,22 +577,23 @@ mod tests {
     fn the_ceiling_bounds_memories_of_64_bit_addresses() {
         let wide = |min| MemoryType { memory64: true, ..ty(min, None) };
         for (ceiling, pages) in [(3 * PAGE, 3), (3 * PAGE + 1, 3), (4 * PAGE - 1, 3), (2 * PAGE, 2)] {
-            let memory = LinearMemory::new(wide(1), Bounds::Explicit, u64::MAX, ceiling).expect("memory");
+            let memory = LinearMemory::new(&space(Bounds::Explicit, ceiling), wide(1), u64::MAX).expect("memory");
             assert_eq!(memory.grow(pages, |_, _| true), None, "{ceiling}");
             assert_eq!(memory.grow(pages - 1, |_, _| true), Some(1), "{ceiling}");
         }
         for ceiling in [0, 1, PAGE, 2 * PAGE - 1] {
-            assert!(LinearMemory::new(wide(2), Bounds::Explicit, u64::MAX, ceiling).is_err(), "{ceiling}");
+            assert!(LinearMemory::new(&space(Bounds::Explicit, ceiling), wide(2), u64::MAX).is_err(), "{ceiling}");
         }
     }
 
     #[test]
     fn limits_hold_at_creation() {
         for bounds in [Bounds::Guard, Bounds::Explicit] {
-            let error = LinearMemory::new(ty(2, None), bounds, PAGE, CEILING_64).expect_err("limit");
+            let space = space(bounds, CEILING_64);
+            let error = LinearMemory::new(&space, ty(2, None), PAGE).expect_err("limit");
             assert!(error.to_string().contains("limit of 65536 bytes"), "{error}");
             let huge = MemoryType { memory64: true, ..ty(u64::MAX, None) };
-            assert!(LinearMemory::new(huge, bounds, 1 << 40, CEILING_64).is_err());
+            assert!(LinearMemory::new(&space, huge, 1 << 40).is_err());
         }
     }
 
