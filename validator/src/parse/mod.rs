@@ -10,13 +10,14 @@ mod body;
 pub(crate) mod convert;
 mod decode;
 mod error;
+mod kept;
 mod parts;
 mod sections;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use wasmparser::{Parser, Payload, Validator};
+use wasmparser::{Parser, Payload};
 
 pub use error::{Error, ErrorKind};
 pub use parts::Parts;
@@ -116,7 +117,8 @@ fn read(
     limits: &Limits,
     validation: Validation,
 ) -> Result<ModuleInner, Stop> {
-    let mut validator = Validator::new_with_features(features.wasmparser());
+    let mut kept = kept::take(features.wasmparser());
+    let validator = &mut kept.validator;
     let mut parser = Parser::new(0);
     parser.set_features(features.wasmparser());
     let mut builder = Builder::new(bytes.clone(), features, limits);
@@ -144,6 +146,7 @@ fn read(
             builder.add(payload)?;
         }
     }
+    kept::give(kept, whole.len());
     let mut module = builder.finish();
     if let (Some(resources), Validation::Lazy) = (resources, validation) {
         module.unvalidated = Some(Unvalidated::new(resources, limits));
