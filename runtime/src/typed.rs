@@ -193,7 +193,7 @@ pub trait WasmList: Sized {
     #[doc(hidden)]
     const PLACES: Places;
     #[doc(hidden)]
-    fn types() -> Vec<ValType>;
+    const TYPES: &'static [ValType];
     /// Puts the values into registers, if their places fit.
     #[doc(hidden)]
     fn put(self, store: StoreKey<'_>, registers: &mut Registers) -> Result<()>;
@@ -209,9 +209,7 @@ pub trait WasmList: Sized {
 impl<A: WasmTy> WasmList for A {
     const SLOTS: usize = A::TYPE.slot_type().slots() as usize;
     const PLACES: Places = Places::of(A::TYPE);
-    fn types() -> Vec<ValType> {
-        vec![A::TYPE]
-    }
+    const TYPES: &'static [ValType] = &[A::TYPE];
     #[inline(always)]
     fn put(self, store: StoreKey<'_>, registers: &mut Registers) -> Result<()> {
         self.to_slots(store, std::slice::from_mut(registers.next(Self::PLACES.floats == 1)))
@@ -271,9 +269,7 @@ macro_rules! arity {
         impl<$($name: WasmTy),*> WasmList for ($($name,)*) {
             const SLOTS: usize = 0 $(+ <$name as WasmList>::SLOTS)*;
             const PLACES: Places = Places::NONE $(.and(<$name as WasmList>::PLACES))*;
-            fn types() -> Vec<ValType> {
-                vec![$($name::TYPE),*]
-            }
+            const TYPES: &'static [ValType] = &[$($name::TYPE),*];
             #[inline(always)]
             fn put(self, store: StoreKey<'_>, registers: &mut Registers) -> Result<()> {
                 let ($($name,)*) = self;
@@ -328,7 +324,7 @@ arities!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15 A16);
 fn host_func<T: 'static, P: WasmList, R: WasmRet>(
     body: impl Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
 ) -> (FuncType, HostBody) {
-    let ty = FuncType::new(P::types(), R::List::types());
+    let ty = FuncType::new(P::TYPES.iter().copied(), R::List::TYPES.iter().copied());
     let body = Arc::new(body);
     let direct = direct::<T, P, R, _>(&body);
     let slots: Box<Body> = Box::new(move |context, slots| {
@@ -495,11 +491,12 @@ impl Func {
         let context = store.as_context();
         let data = &context.0.data;
         data.check(self.store, "the function")?;
-        let (is, wanted) = (self.ty_in(data), FuncType::new(P::types(), R::types()));
+        let is = data.engine.types().func(self.type_id());
         let fits = |from: &[ValType], to: &[ValType]| {
             from.len() == to.len() && from.iter().zip(to).all(|(from, to)| data.engine.types().matches(*from, *to))
         };
-        if !fits(wanted.params(), is.params()) || !fits(is.results(), wanted.results()) {
+        if !fits(P::TYPES, is.params()) || !fits(is.results(), R::TYPES) {
+            let wanted = FuncType::new(P::TYPES.iter().copied(), R::TYPES.iter().copied());
             return Err(Error::usage(format!("the function has type {is}, asked for as {wanted}")));
         }
         Ok(TypedFunc { func: *self, types: PhantomData })
