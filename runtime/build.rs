@@ -2,14 +2,51 @@
 //! (`cfg(aura_sibling_calls)`): the compiler makes them jumps only if it optimises, and on
 //! architectures where all the handlers' arguments go in registers. What counts is how this crate is
 //! compiled, not the name of the embedder's profile. See `src/interp/dispatch.rs`.
+//!
+//! And gives what artifacts hold a name (`AURA_FORM`): a number made of all source files that decide what lowered code and
+//! what is known of a module look like, so that no other build reads it.
 
+use std::collections::hash_map::DefaultHasher;
 use std::env;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+/// Folders of such source files.
+const FORM: [&str; 3] = ["../host-abi/src", "../validator/src", "src/artifact"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(aura_sibling_calls)");
+    println!("cargo::rustc-env=AURA_FORM={:016x}", form());
     let is = |name: &str, among: &[&str]| env::var(name).is_ok_and(|value| among.contains(&value.as_str()));
     if is("OPT_LEVEL", &["2", "3", "s", "z"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"]) {
         println!("cargo::rustc-cfg=aura_sibling_calls");
+    }
+}
+
+/// The number of the form. Outside the repository, where files are not side by side, the version has to do.
+fn form() -> u64 {
+    let mut files = Vec::new();
+    for folder in FORM {
+        println!("cargo::rerun-if-changed={folder}");
+        collect(Path::new(folder), &mut files);
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        fs::read(&file).unwrap_or_default().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
     }
 }

@@ -198,20 +198,19 @@ pub struct VmHostFunc {
 /// `slots_entry`: `extern "C" fn(*mut VmCtx, *const VmFuncEntry, *mut u64) -> Status`, arguments and
 /// results in the slot array. `regs_entry`: Cranelift's `tail` convention with the hidden parameters
 /// `(vmctx, entry)` before the arguments, results in registers; reached from compiled code only.
-/// Both words always hold something callable once [`VmFuncEntry::type_id`] is set and the function can be referred to.
+/// Both words always hold something callable once the entry is made. A module makes those of its functions one by one, each
+/// before code is compiled that calls the function, or a reference to it exists; until then it is all zero, so that the
+/// interpreter, which calls by a function's place, finds no form.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct VmFuncEntry {
     pub regs_entry: AtomicPtr<()>,
     pub slots_entry: AtomicPtr<()>,
     /// Null until first needed. Then as `regs_entry` without arguments: it takes those from [`VmTail::args`], and is to be tail-called.
     pub tail_entry: AtomicPtr<()>,
-    /// What the engine knows of the function's module; null for host functions.
-    pub owner: *const (),
-    /// Index among the module's own functions.
-    pub index: u32,
-    /// Canonical index of the function's type in its engine.
-    pub type_id: u32,
+    owner: AtomicPtr<()>,
+    index: AtomicU32,
+    type_id: AtomicU32,
     /// What the interpreter made of the function; null before its first interpreted call.
     pub form: AtomicPtr<()>,
     /// How often the interpreter entered the function or one of its loops.
@@ -222,6 +221,41 @@ pub struct VmFuncEntry {
 }
 
 impl VmFuncEntry {
+    /// Makes the entry, unless that was done before. Whoever does this for one entry at the same time passes the same.
+    pub fn make(&self, [regs, slots]: [*mut (); 2], owner: *const (), index: u32, type_id: u32) {
+        self.owner.store(owner.cast_mut(), Ordering::Relaxed);
+        self.index.store(index, Ordering::Relaxed);
+        self.type_id.store(type_id, Ordering::Relaxed);
+        // Another thread may have made the entry, and put compiled code into the words since. The last word says that all is there.
+        for (word, first) in [(&self.regs_entry, regs), (&self.slots_entry, slots)] {
+            let _ = word.compare_exchange(std::ptr::null_mut(), first, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the entry is made.
+    #[inline]
+    pub fn is_made(&self) -> bool {
+        !self.slots_entry.load(Ordering::Acquire).is_null()
+    }
+
+    /// What the engine knows of the function's module; for host functions, the engine's own data.
+    #[inline]
+    pub fn owner(&self) -> *const () {
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// Index among the module's own functions; the largest number for host functions.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// Canonical index of the function's type in its engine.
+    #[inline]
+    pub fn type_id(&self) -> u32 {
+        self.type_id.load(Ordering::Relaxed)
+    }
+
     /// Makes the function hotter and returns its heat, which stays below the largest number. Counts of other threads at
     /// the same time may be lost.
     #[inline]

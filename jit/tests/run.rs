@@ -117,7 +117,7 @@ fn globals_keep_all_classes() {
 extern "C" fn host_add(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *mut u64) -> u32 {
     let slots = unsafe { std::slice::from_raw_parts_mut(slots, 2) };
     let instance = instance(vmctx);
-    assert_eq!(unsafe { (*entry).index }, 0);
+    assert_eq!(unsafe { (*entry).index() }, 0);
     instance.seen.extend([instance.activation.exit_pc as u64, instance.activation.exit_fp as u64]);
     if slots[0] as u32 == 0 {
         *instance.store.trap.get_mut() = TrapCode::HostError as u32;

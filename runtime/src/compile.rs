@@ -180,7 +180,8 @@ fn compile(module: &module::Inner, unit: Unit) -> Option<Compiled> {
     let engine = module.engine();
     let compiler = engine.compiler()?;
     let code = module.code(unit.func).ok()?;
-    let type_id = module.entries()[unit.func as usize].type_id;
+    module.make_callees(code).ok()?;
+    let type_id = module.entry(unit.func).ok()?.type_id();
     let (validated, types) = (module.validated(), module.type_ids());
     let (function, stub) = match unit.header {
         None => (compiler.compile(validated, unit.func, code, types), engine.slots_to_regs(type_id)),

@@ -7,13 +7,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use aura_host_abi::vm::VmFuncEntry;
 use aura_host_abi::{FuncType, ValType};
 use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
-use aura_validator::{Features, Limits, Validation};
+use aura_validator::{Features, Limits, LowerOptions, Validation};
 
 use crate::compile::Workers;
 use crate::error::{Error, Result};
@@ -265,6 +264,8 @@ pub struct Engine {
 
 struct Inner {
     config: Config,
+    /// The digest of what decides whether a module is valid.
+    validity: OnceLock<[u8; 32]>,
     types: TypeRegistry,
     /// Memories hold it too, so that they may outlive the engine's own share.
     reservations: Arc<Reservations>,
@@ -326,6 +327,7 @@ impl Engine {
         }
         let inner = Inner {
             config: config.clone(),
+            validity: OnceLock::new(),
             types: TypeRegistry::default(),
             reservations: Arc::new(Reservations::new(config)),
             jit,
@@ -346,6 +348,17 @@ impl Engine {
     pub fn validity(&self) -> String {
         let Config { features, limits, .. } = self.config();
         format!("{features:?} {limits:?}")
+    }
+
+    /// The digest of [`Engine::validity`].
+    pub(crate) fn validity_digest(&self) -> [u8; 32] {
+        *self.inner.validity.get_or_init(|| *blake3::hash(self.validity().as_bytes()).as_bytes())
+    }
+
+    /// What lowering adds to code for this engine.
+    pub(crate) fn lowering(&self) -> LowerOptions {
+        let config = self.config();
+        LowerOptions { fuel: config.consume_fuel, depth: config.deterministic }
     }
 
     /// Whether both are the same engine: handles and modules of one do not work with another.
@@ -395,17 +408,10 @@ impl Engine {
             if is_direct { arch::call_host as *mut () } else { arch::lazy_regs(self.inner.types.func(type_id)) };
         let mut entries = self.inner.host_entries.lock().expect("holders of this lock do not panic");
         let entry = entries.entry((type_id, is_direct)).or_insert_with(|| {
-            Box::new(VmFuncEntry {
-                regs_entry: AtomicPtr::new(first),
-                slots_entry: AtomicPtr::new(host::host_entry as *mut ()),
-                tail_entry: AtomicPtr::default(),
-                owner: std::ptr::from_ref(&*self.inner).cast(),
-                index: u32::MAX,
-                type_id,
-                form: AtomicPtr::default(),
-                heat: AtomicU32::new(0),
-                limit: AtomicU32::new(0),
-            })
+            let entry = Box::<VmFuncEntry>::default();
+            let owner = std::ptr::from_ref(&*self.inner).cast();
+            entry.make([first, host::host_entry as *mut ()], owner, u32::MAX, type_id);
+            entry
         });
         &raw const **entry
     }
@@ -454,11 +460,11 @@ impl Engine {
 
     unsafe fn of_host_entry<'a>(entry: *const VmFuncEntry) -> (&'a Inner, u32) {
         // SAFETY: the caller vouches that the entry lives.
-        let owner = unsafe { (*entry).owner };
+        let owner = unsafe { (*entry).owner() };
         // SAFETY: `host_entry` set the owner to the engine, which lives.
         let inner = unsafe { &*owner.cast::<Inner>() };
         // SAFETY: as the first.
-        (inner, unsafe { (*entry).type_id })
+        (inner, unsafe { (*entry).type_id() })
     }
 }
 

@@ -155,7 +155,7 @@ impl HostRecord {
         // SAFETY: the reference is live.
         let entry = unsafe { (*func).entry };
         // SAFETY: a live reference has a live entry.
-        if unsafe { (*entry).index } != u32::MAX {
+        if unsafe { (*entry).index() } != u32::MAX {
             return None;
         }
         // SAFETY: the reference is live.

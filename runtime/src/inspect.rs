@@ -54,6 +54,7 @@ pub fn code_text(module: &Module, own_func: u32) -> Result<String> {
 pub fn clif_text(module: &Module, own_func: u32) -> Result<String> {
     check(module, own_func)?;
     let (validated, code) = (module.validated(), module.inner().code(own_func)?);
+    module.inner().make_callees(code)?;
     compiler(module)?.clif_text(validated, own_func, code, module.type_ids()).map_err(refused)
 }
 
@@ -64,6 +65,7 @@ pub fn clif_text(module: &Module, own_func: u32) -> Result<String> {
 pub fn asm_text(module: &Module, own_func: u32) -> Result<String> {
     check(module, own_func)?;
     let (validated, code) = (module.validated(), module.inner().code(own_func)?);
+    module.inner().make_callees(code)?;
     let compiled = compiler(module)?.compile(validated, own_func, code, module.type_ids()).map_err(refused)?;
     Ok(aura_jit::disassemble(&compiled))
 }

@@ -201,6 +201,7 @@ pub(crate) unsafe fn link(
         return Err(Error::resource("the store's limiter or tenant has no room for another instance"));
     }
     check_imports(data, module, &imports)?;
+    know_data(module, beginning)?;
     if module.meets_objects() {
         data.heap.reserve();
     }
@@ -227,6 +228,16 @@ pub(crate) unsafe fn link(
     // SAFETY: as above.
     unsafe { run_segments(store, module, vmctx) }?;
     Ok(handle)
+}
+
+/// Sees to it that the data is there that the instance begins with, or may copy later.
+fn know_data(module: &Module, beginning: Beginning) -> Result<()> {
+    for (segment, data) in (0..).zip(module.validated().data()) {
+        if beginning == Beginning::Segments || matches!(data.mode, SegmentMode::Passive) {
+            module.validated().know_data(segment)?;
+        }
+    }
+    Ok(())
 }
 
 fn check_imports(store: &StoreData, module: &Module, imports: &[Resolved]) -> Result<()> {
@@ -547,9 +558,9 @@ pub(crate) unsafe fn run_start(store: *mut StoreData, instance: usize, start: u3
         // SAFETY: a start function has neither arguments nor results.
         return unsafe { invoke(store, instance.func_ref(start), std::ptr::null_mut()) };
     }
-    let entry = &instance.module.entries()[(start - imported) as usize];
+    let entry = instance.module.inner().entry(start - imported)?;
     let vmctx = instance.vmctx();
-    let func = aura_host_abi::vm::VmFuncRef { entry, vmctx, type_id: entry.type_id, padding: 0 };
+    let func = aura_host_abi::vm::VmFuncRef { entry, vmctx, type_id: entry.type_id(), padding: 0 };
     // SAFETY: as above; the reference lives during the call, and nobody else learns of it.
     unsafe { invoke(store, &raw const func, std::ptr::null_mut()) }
 }

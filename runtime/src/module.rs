@@ -7,16 +7,19 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use aura_host_abi::vm::VmFuncEntry;
 use aura_host_abi::{SlotType, StructType, SubType, TypeIndex, ValType};
+use aura_validator::code::Inst;
 use aura_validator::module::{ExternIndex, ExternType};
-use aura_validator::{Bytes, Code, LowerOptions};
+use aura_validator::{Bytes, Code};
 
+use crate::artifact::KeptCode;
 use crate::compile::ModuleTiers;
 use crate::engine::{Config, Engine, Strategy};
+use crate::entries::{Entries, Kept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interp::{self, Form, FormOptions};
 use crate::{arch, tier};
@@ -32,13 +35,15 @@ pub(crate) struct Inner {
     validated: aura_validator::Module,
     /// The engine's number of each of the module's types.
     type_ids: Box<[u32]>,
-    /// Entry words of own functions; the addresses are what instances list.
-    entries: Box<[VmFuncEntry]>,
+    /// Entry words of own functions, made at first need; the addresses are what instances list.
+    entries: Entries,
     /// How exceptions of each of the module's tags lie in the heap.
     exceptions: Box<[StructType]>,
-    codes: Box<[OnceLock<Box<Code>>]>,
+    codes: Kept<Code>,
+    /// Lowered bodies that an artifact has.
+    kept: Option<KeptCode>,
     /// What the interpreter made of them; their addresses are in the entries.
-    forms: Box<[OnceLock<Box<Form>>]>,
+    forms: Kept<Form>,
     meets_objects: bool,
     pub(crate) tiers: ModuleTiers,
     this: Weak<Inner>,
@@ -138,7 +143,7 @@ impl Module {
 
     fn from_bytes(engine: &Engine, bytes: Bytes) -> Result<Self> {
         let Config { features, limits, validation, .. } = engine.config();
-        Self::from_validated(engine, aura_validator::Module::with(bytes, features, limits, *validation)?)
+        Self::from_validated(engine, aura_validator::Module::with(bytes, features, limits, *validation)?, None)
     }
 
     /// Reads a module from a `.wasm` or `.wat` file.
@@ -165,32 +170,22 @@ impl Module {
         Ok(())
     }
 
-    pub(crate) fn from_validated(engine: &Engine, validated: aura_validator::Module) -> Result<Self> {
+    /// `kept` are bodies that were lowered before, with this engine's options.
+    pub(crate) fn from_validated(
+        engine: &Engine,
+        validated: aura_validator::Module,
+        kept: Option<KeptCode>,
+    ) -> Result<Self> {
         let type_ids = engine.types().intern_module(&validated)?;
-        let own = validated.num_own_funcs();
-        let imported = validated.num_imported_funcs();
+        let entries = Entries::new(validated.num_own_funcs() as usize)?;
         let exception = |ty: &u32| StructType::of_exception(validated.func_type_at(*ty));
         let exceptions = validated.tags().iter().map(exception).collect();
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
             engine: engine.clone(),
-            entries: (0..own)
-                .map(|index| {
-                    let ty = validated.func_type_index(imported + index);
-                    VmFuncEntry {
-                        regs_entry: AtomicPtr::new(arch::lazy_regs(validated.func_type_at(ty))),
-                        slots_entry: AtomicPtr::new(tier::interp_entry as *mut ()),
-                        tail_entry: AtomicPtr::default(),
-                        owner: this.as_ptr().cast(),
-                        index,
-                        type_id: type_ids[ty as usize],
-                        form: AtomicPtr::default(),
-                        heat: AtomicU32::new(0),
-                        limit: AtomicU32::new(0),
-                    }
-                })
-                .collect(),
-            codes: (0..own).map(|_| OnceLock::new()).collect(),
-            forms: (0..own).map(|_| OnceLock::new()).collect(),
+            entries,
+            codes: Kept::default(),
+            kept,
+            forms: Kept::default(),
             tiers: ModuleTiers::default(),
             this: this.clone(),
             exceptions,
@@ -288,10 +283,6 @@ impl Module {
         &self.inner.exceptions[tag as usize]
     }
 
-    pub(crate) fn entries(&self) -> &[VmFuncEntry] {
-        &self.inner.entries
-    }
-
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -329,8 +320,54 @@ impl Inner {
         &self.type_ids
     }
 
+    /// Entry words of own functions, made or not.
     pub(crate) fn entries(&self) -> &[VmFuncEntry] {
         &self.entries
+    }
+
+    /// The entry of an own function of a type of the module, made now if it is not yet.
+    pub(crate) fn entry_of_type(&self, own_func: u32, type_index: u32) -> &VmFuncEntry {
+        let entry = &self.entries[own_func as usize];
+        if !entry.is_made() {
+            let regs = arch::lazy_regs(self.validated.func_type_at(type_index));
+            let first = [regs, tier::interp_entry as *mut ()];
+            entry.make(first, self.this.as_ptr().cast(), own_func, self.type_ids[type_index as usize]);
+        }
+        entry
+    }
+
+    /// The entry of an own function that a reference may be made to, made now if it is not yet.
+    pub(crate) fn escaping_entry(&self, own_func: u32) -> &VmFuncEntry {
+        let func = self.validated.num_imported_funcs() + own_func;
+        self.entry_of_type(own_func, self.validated.func_type_index(func))
+    }
+
+    /// The entry of an own function, made now if it is not yet.
+    ///
+    /// # Errors
+    /// If the module is from an artifact, which was changed.
+    pub(crate) fn entry(&self, own_func: u32) -> Result<&VmFuncEntry> {
+        let entry = &self.entries[own_func as usize];
+        match entry.is_made() {
+            true => Ok(entry),
+            false => Ok(self.entry_of_type(own_func, self.validated.row(own_func)?.ty)),
+        }
+    }
+
+    /// Makes the entries of the functions that code calls directly, before it is compiled.
+    ///
+    /// # Errors
+    /// As [`Inner::entry`].
+    pub(crate) fn make_callees(&self, code: &Code) -> Result<()> {
+        let imported = self.validated.num_imported_funcs();
+        for inst in &code.insts {
+            if let Inst::Call { func, .. } | Inst::ReturnCall { func, .. } = *inst
+                && let Some(own) = func.checked_sub(imported)
+            {
+                self.entry(own)?;
+            }
+        }
+        Ok(())
     }
 
     /// Itself, without keeping it alive.
@@ -343,16 +380,29 @@ impl Inner {
     /// # Errors
     /// If its validation was left for later, and it is not valid.
     pub(crate) fn code(&self, own_func: u32) -> Result<&Code> {
-        let place = &self.codes[own_func as usize];
-        if let Some(code) = place.get() {
+        match self.codes.get(own_func) {
+            Some(code) => Ok(code),
+            None => Ok(self.codes.keep(own_func, self.make_code(own_func)?)),
+        }
+    }
+
+    /// The lowered body of an own function, if it was needed before.
+    pub(crate) fn known_code(&self, own_func: u32) -> Option<&Code> {
+        self.codes.get(own_func)
+    }
+
+    /// Takes the lowered body of an own function from the artifact, or lowers it.
+    ///
+    /// # Errors
+    /// As [`Inner::code`]; if the artifact was changed.
+    pub(crate) fn make_code(&self, own_func: u32) -> Result<Code> {
+        if let Some(kept) = &self.kept
+            && let Some(code) = kept.code(&self.validated.row(own_func)?)?
+        {
             return Ok(code);
         }
         self.validated.validate_body(own_func)?;
-        Ok(place.get_or_init(|| {
-            let config = self.engine.config();
-            let options = LowerOptions { fuel: config.consume_fuel, depth: config.deterministic };
-            Box::new(self.validated.lower(own_func, &options))
-        }))
+        Ok(self.validated.lower(own_func, &self.engine.lowering()))
     }
 
     /// The form of an own function that the interpreter runs, made at first need.
@@ -361,16 +411,15 @@ impl Inner {
     /// As [`Inner::code`].
     #[cold]
     pub(crate) fn form(&self, own_func: u32) -> Result<&Form> {
+        if let Some(form) = self.forms.get(own_func) {
+            return Ok(form);
+        }
         let code = self.code(own_func)?;
-        let form = self.forms[own_func as usize].get_or_init(|| {
-            let config = self.engine.config();
-            let options = FormOptions {
-                canonical_nans: config.canonical_nans(),
-                counted: config.strategy != Strategy::Interpreter,
-            };
-            Box::new(interp::translate(&self.validated, &self.type_ids, code, options))
-        });
-        let word = &self.entries[own_func as usize].form;
+        let config = self.engine.config();
+        let options =
+            FormOptions { canonical_nans: config.canonical_nans(), counted: config.strategy != Strategy::Interpreter };
+        let form = self.forms.keep(own_func, interp::translate(&self.validated, &self.type_ids, code, options));
+        let word = &self.entry(own_func)?.form;
         word.store(std::ptr::from_ref::<Form>(form).cast_mut().cast(), Ordering::Release);
         Ok(form)
     }

@@ -2,7 +2,8 @@
 //!
 //! What lies in a store is named so that another store can have it: bytes of memories, numbers, and functions by
 //! their place in the instance. What cannot be named so is refused: objects, values of the host, functions of other
-//! instances, and what the host's data holds open.
+//! instances, and what the host's data holds open. In an artifact a snapshot stands as its state, and the pages of its
+//! memories that are not zero.
 //!
 //! # Safety
 //! Trusts: memories and tables lie in boxes that their store keeps. Gives: nothing runs while an instance is captured or
@@ -12,16 +13,28 @@ use std::sync::Arc;
 
 use aura_host_abi::SlotType;
 use aura_host_abi::gc::{host_index, is_object};
+use aura_validator::codec::{Coded, Words};
 
 use crate::error::{Error, Result};
 use crate::image::{FuncPlace, Image, ImageConfig, ImageInstance};
-use crate::store::{AsContext, StoreData};
+use crate::instance::{Beginning, Instance, link};
+use crate::linker::Linker;
+use crate::module::Module;
+use crate::store::{AsContext, AsContextMut, StoreData};
 use crate::vm::instance::InstanceData;
-use crate::vm::reset::MemoryImage;
+use crate::vm::reset::{MemoryImage, PAGE};
 
-/// An instance's state, independent of stores.
+/// What an instance has become: its memories, tables, globals and dropped segments, independent of stores. Instances that
+/// begin there are made by [`Snapshot::instantiate`] and [`Image::of_snapshot`]; [`Snapshot::to_artifact`] writes it down.
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    module: Module,
+    state: Arc<State>,
+}
+
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+struct State {
     memories: Vec<Arc<MemoryImage>>,
     tables: Vec<Vec<Saved>>,
     globals: Vec<Saved>,
@@ -50,8 +63,19 @@ impl<T: 'static> ImageInstance<T> {
         if let Some(open) = config.open_handles_of(self.data()) {
             return Err(refused(&format!("{open} open in the host's data")));
         }
-        let snapshot = Snapshot::of(&self.as_context().0.data)?;
+        let snapshot = Snapshot::of_data(&self.as_context().0.data)?;
         Image::begin_at(image.imports().to_vec(), image.module(), config, Some(snapshot))
+    }
+}
+
+impl<T: 'static> Image<T> {
+    /// An image whose instances begin at a snapshot. Their imports are the linker's.
+    ///
+    /// # Errors
+    /// As [`Image::new`].
+    pub fn of_snapshot(linker: &Linker<T>, snapshot: &Snapshot, config: &ImageConfig<T>) -> Result<Self> {
+        let module = snapshot.module();
+        Self::begin_at(linker.functions(module)?, module, config, Some(snapshot.clone()))
     }
 }
 
@@ -60,7 +84,21 @@ fn refused(what: &str) -> Error {
 }
 
 impl Snapshot {
-    fn of(store: &StoreData) -> Result<Self> {
+    /// Captures the one instance of a store as it is now. The host's data, and what is open in it, is not part of it: the
+    /// caller looks whether the instance can do without.
+    ///
+    /// # Errors
+    /// If the store has other instances or things, or the instance has what cannot be captured: objects or values of the host, a
+    /// shared memory, buffers lent to it, functions of other instances.
+    pub fn of(store: impl AsContext) -> Result<Self> {
+        let data = &store.as_context().0.data;
+        match data.instances.is_empty() {
+            true => Err(Error::usage("there is no instance in the store to capture")),
+            false => Self::of_data(data),
+        }
+    }
+
+    fn of_data(store: &StoreData) -> Result<Self> {
         let instance = &store.instances[0];
         if !store.heap.is_untouched() || !store.externs.is_untouched() {
             return Err(refused("objects, or values of the host that guests refer to"));
@@ -79,22 +117,55 @@ impl Snapshot {
             table.elements().iter().map(|&bits| saved(instance, class, [bits, 0])).collect::<Result<Vec<_>>>()
         };
         let global = |(class, bits)| saved(instance, class, bits);
-        Ok(Self {
+        let state = State {
             memories,
             tables: store.tables.iter().map(|data| table(data)).collect::<Result<_>>()?,
             globals: instance.own_globals().map(global).collect::<Result<_>>()?,
             dropped_data: instance.dropped_data.clone(),
             dropped_elements: instance.elements.iter().map(Option::is_none).collect(),
-        })
+        };
+        Ok(Self { module: instance.module.clone(), state: Arc::new(state) })
+    }
+
+    /// The module of the instance.
+    #[must_use]
+    pub fn module(&self) -> &Module {
+        &self.module
     }
 
     pub(crate) fn memories(&self) -> &[Arc<MemoryImage>] {
-        &self.memories
+        &self.state.memories
+    }
+
+    /// Makes an instance that begins here, with the names it imports. The store is to have nothing in it yet.
+    ///
+    /// # Errors
+    /// If the store is not new, or as [`Linker::instantiate`].
+    pub fn instantiate<T: 'static>(
+        &self,
+        linker: &Linker<T>,
+        mut store: impl AsContextMut<Data = T>,
+    ) -> Result<Instance> {
+        let data: *mut StoreData = &raw mut store.as_context_mut().0.data;
+        // SAFETY: the store is borrowed by this call and used through `data` alone; each borrow ends within its line.
+        let borrowed = || unsafe { &mut *data };
+        if !borrowed().instances.is_empty() || !borrowed().memories.is_empty() || !borrowed().tables.is_empty() {
+            return Err(Error::usage("a snapshot begins in a store of its own, and this one has something in it"));
+        }
+        let imports = linker.functions(&self.module)?;
+        // SAFETY: as above.
+        let instance = unsafe { link(data, &self.module, imports, Beginning::Bare) }?;
+        self.apply(borrowed())?;
+        for (memory, image) in borrowed().memories.iter().zip(self.memories()) {
+            // Nothing is mapped: the memory may be given back to the engine's others.
+            image.copy_to(memory);
+        }
+        Ok(instance)
     }
 
     /// Brings a linked instance, which has run no segment, to this state; all but the contents of its memories.
     pub(crate) fn apply(&self, store: &mut StoreData) -> Result<()> {
-        for (index, image) in self.memories.iter().enumerate() {
+        for (index, image) in self.state.memories.iter().enumerate() {
             // SAFETY: the memory lives in a box of the store's, and its growth changes no list of it.
             let memory = unsafe { &*std::ptr::from_ref(&*store.memories[index]) };
             let pages = (image.length() - memory.byte_len()) >> memory.ty().page_size_log2;
@@ -102,7 +173,7 @@ impl Snapshot {
                 .grow(pages, |old, new| store.allow_memory_growth(old, new))
                 .ok_or_else(|| Error::resource("the snapshot's memory passes a limit"))?;
         }
-        for (index, elements) in self.tables.iter().enumerate() {
+        for (index, elements) in self.state.tables.iter().enumerate() {
             // SAFETY: as above.
             let table = unsafe { &*std::ptr::from_ref(&*store.tables[index]) };
             table
@@ -114,14 +185,99 @@ impl Snapshot {
             }
         }
         let instance = &mut store.instances[0];
-        for (own, global) in (0..).zip(&self.globals) {
+        for (own, global) in (0..).zip(&self.state.globals) {
             instance.set_own_global(own, global.in_instance(instance));
         }
-        instance.dropped_data.clone_from(&self.dropped_data);
-        for (elements, _) in instance.elements.iter_mut().zip(&self.dropped_elements).filter(|(_, dropped)| **dropped) {
+        instance.dropped_data.clone_from(&self.state.dropped_data);
+        let dropped = instance.elements.iter_mut().zip(&self.state.dropped_elements);
+        for (elements, _) in dropped.filter(|(_, dropped)| **dropped) {
             *elements = None;
         }
         Ok(())
+    }
+
+    /// The state but for bytes of memories, and the pages of those that are not zero, one after the other.
+    pub(crate) fn encode(&self) -> (Vec<u8>, Vec<u8>) {
+        let State { memories, tables, globals, dropped_data, dropped_elements } = &*self.state;
+        let (mut state, mut pages) = (Vec::new(), Vec::new());
+        for memory in memories {
+            memory.length().put(&mut state);
+            let kept: Vec<u32> = memory.kept_pages().collect();
+            kept.iter().for_each(|&page| pages.extend_from_slice(memory.bytes_of(page)));
+            Words(kept).put(&mut state);
+        }
+        tables.iter().for_each(|elements| elements.put(&mut state));
+        globals.iter().for_each(|global| global.put(&mut state));
+        dropped_data.put(&mut state);
+        dropped_elements.put(&mut state);
+        (state, pages)
+    }
+
+    /// A snapshot of a module from its state; `read` gives the pages by their number in the order of [`Snapshot::encode`]. `None`
+    /// if the state is not one of the module's.
+    pub(crate) fn decode(
+        module: &Module,
+        mut state: &[u8],
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<()>,
+    ) -> Result<Option<Self>> {
+        let counts = module.validated().counts();
+        let Some(parts) = Parts::take(&mut state, counts).filter(|_| state.is_empty()) else { return Ok(None) };
+        let (mut memories, mut next) = (Vec::new(), 0);
+        for (length, kept) in parts.memories {
+            let image = MemoryImage::from_pages(length, &kept, |bytes| {
+                next += 1;
+                read(next - 1, bytes)
+            })?;
+            let Some(image) = image else { return Ok(None) };
+            memories.push(Arc::new(image));
+        }
+        let Parts { tables, globals, dropped_data, dropped_elements, .. } = parts;
+        let state = State { memories, tables, globals, dropped_data, dropped_elements };
+        Ok(Some(Self { module: module.clone(), state: Arc::new(state) }))
+    }
+}
+
+/// What the state says in bytes.
+struct Parts {
+    /// Length in bytes, and which pages are kept.
+    memories: Vec<(u64, Vec<u32>)>,
+    tables: Vec<Vec<Saved>>,
+    globals: Vec<Saved>,
+    dropped_data: Vec<bool>,
+    dropped_elements: Vec<bool>,
+}
+
+impl Parts {
+    fn take(bytes: &mut &[u8], counts: aura_host_abi::vm::VmCounts) -> Option<Self> {
+        let memory = |bytes: &mut &[u8]| Some((u64::take(bytes)?, Words::take(bytes)?.0));
+        Some(Self {
+            memories: (counts.imported_memories..counts.memories).map(|_| memory(bytes)).collect::<Option<_>>()?,
+            tables: (counts.imported_tables..counts.tables).map(|_| Coded::take(bytes)).collect::<Option<_>>()?,
+            globals: (counts.imported_globals..counts.globals).map(|_| Coded::take(bytes)).collect::<Option<_>>()?,
+            dropped_data: Coded::take(bytes)?,
+            dropped_elements: Coded::take(bytes)?,
+        })
+    }
+}
+
+impl Coded for Saved {
+    fn put(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Bits([low, 0]) => (0_u8, low).put(out),
+            Self::Bits(bits) => (1_u8, bits).put(out),
+            Self::Func(FuncPlace::Import(import)) => (2_u8, import).put(out),
+            Self::Func(FuncPlace::Own(own)) => (3_u8, own as u64).put(out),
+        }
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        Some(match u8::take(bytes)? {
+            0 => Self::Bits([Coded::take(bytes)?, 0]),
+            1 => Self::Bits(Coded::take(bytes)?),
+            2 => Self::Func(FuncPlace::Import(Coded::take(bytes)?)),
+            3 => Self::Func(FuncPlace::Own(u64::take(bytes)?.try_into().ok()?)),
+            _ => return None,
+        })
     }
 }
 
@@ -147,3 +303,5 @@ impl Saved {
         }
     }
 }
+
+const _: () = assert!(PAGE == crate::artifact::PAGE, "a page of a memory is a piece of an artifact");

@@ -72,7 +72,7 @@ pub(crate) unsafe fn restart(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots
     // SAFETY: as above; nothing of the store is borrowed.
     let data = unsafe { &*StoreData::from_vm(store) };
     // SAFETY: the entry is live.
-    let params = data.engine.types().func(unsafe { (*entry).type_id }).param_slots();
+    let params = data.engine.types().func(unsafe { (*entry).type_id() }).param_slots();
     // SAFETY: both are as long as the parameters of any function, or of this one; the buffer is the store's own.
     unsafe { std::ptr::copy_nonoverlapping(slots, buffer, params) };
     // SAFETY: said by the caller.
@@ -90,12 +90,12 @@ pub(crate) unsafe fn follow(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots:
     // SAFETY: the store runs on this thread; the borrow ends with this line.
     let engine = unsafe { &*StoreData::from_vm(store) }.engine.clone();
     // SAFETY: the entry is live.
-    let results = engine.types().func(unsafe { (*entry).type_id }).result_slots();
+    let results = engine.types().func(unsafe { (*entry).type_id() }).result_slots();
     loop {
         // SAFETY: the store runs on this thread.
         let &mut VmTail { vmctx, entry, args, .. } = unsafe { pending(store) };
         // SAFETY: the entry is live.
-        let ty = engine.types().func(unsafe { (*entry).type_id });
+        let ty = engine.types().func(unsafe { (*entry).type_id() });
         let mut array = vec![0_u64; ty.call_slots()];
         // SAFETY: the buffer holds the callee's arguments, for which the array has room.
         unsafe { std::ptr::copy_nonoverlapping(args, array.as_mut_ptr(), ty.param_slots()) };

@@ -140,8 +140,25 @@ pub(crate) unsafe fn form_of(vmctx: *mut VmCtx, entry: *const VmFuncEntry) -> Re
     // SAFETY: as for this function.
     let module = unsafe { module_of(entry) };
     // SAFETY: the entry is live.
-    match module.form(unsafe { (*entry).index }) {
+    match module.form(unsafe { (*entry).index() }) {
         Ok(form) => Ok(form),
+        // SAFETY: as for this function.
+        Err(error) => Err(unsafe { fail(vmctx, error) }),
+    }
+}
+
+/// The entry of an own function of an instance's module. Without it, because an artifact was changed, the status says that the
+/// call failed.
+///
+/// # Safety
+/// `vmctx` is of a live instance of the module, whose store runs on this thread.
+pub(crate) unsafe fn entry_of(
+    vmctx: *mut VmCtx,
+    module: &module::Inner,
+    own_func: u32,
+) -> Result<*const VmFuncEntry, Status> {
+    match module.entry(own_func) {
+        Ok(entry) => Ok(entry),
         // SAFETY: as for this function.
         Err(error) => Err(unsafe { fail(vmctx, error) }),
     }
@@ -191,7 +208,7 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
     let entry = unsafe { &*entry };
     if entry.limit.load(Ordering::Relaxed) == 0 {
         // An invalid function is never hot: whoever enters it learns that.
-        let Ok(code) = module.code(entry.index) else { return false };
+        let Ok(code) = module.code(entry.index()) else { return false };
         let limit = limit(module.engine().config(), code);
         // Another thread may have asked meanwhile.
         let _ = entry.limit.compare_exchange(0, limit, Ordering::Relaxed, Ordering::Relaxed);
@@ -203,7 +220,7 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
         return compile_once(module, entry);
     }
     if entry.limit.swap(ASKED, Ordering::Relaxed) != ASKED {
-        compile::ask(module, Unit { func: entry.index, header: None });
+        compile::ask(module, Unit { func: entry.index(), header: None });
     }
     is_compiled(entry)
 }
@@ -233,23 +250,23 @@ pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32
     let known = *module
         .tiers
         .loops()
-        .entry((entry.index, header))
+        .entry((entry.index(), header))
         .or_insert_with(|| Loop::Counted { weight: loop_weight(config, code, header, passes) });
     let wanted = match known {
         Loop::Counted { weight } if entry.heat_by(weight) < limit(config, code) => return None,
-        Loop::Counted { .. } => wanted_header(module, entry.index, code, header),
+        Loop::Counted { .. } => wanted_header(module, entry.index(), code, header),
         Loop::Waiting { patience: 0 } => header,
         Loop::Waiting { .. } => {
-            module.tiers.waited((entry.index, header));
+            module.tiers.waited((entry.index(), header));
             return None;
         }
         Loop::Asked => return None,
         Loop::Ready(code) => return Some(code),
     };
-    if module.tiers.is_first_to_ask((entry.index, wanted)) {
-        compile::ask(module, Unit { func: entry.index, header: Some(wanted) });
+    if module.tiers.is_first_to_ask((entry.index(), wanted)) {
+        compile::ask(module, Unit { func: entry.index(), header: Some(wanted) });
     }
-    match module.tiers.loops().get(&(entry.index, header)) {
+    match module.tiers.loops().get(&(entry.index(), header)) {
         Some(&Loop::Ready(code)) => Some(code),
         _ => None,
     }
@@ -350,7 +367,7 @@ fn resolve_or(vmctx: *mut VmCtx, entry: *const VmFuncEntry, propagate: *const ()
 
 unsafe fn resolve(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error> {
     // SAFETY: the caller has a live entry.
-    if unsafe { (*entry).index } == u32::MAX {
+    if unsafe { (*entry).index() } == u32::MAX {
         // SAFETY: entries with this index are those of host functions.
         return unsafe { Engine::stub_for_host_entry(entry) };
     }
@@ -363,7 +380,7 @@ unsafe fn resolve(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error
         return Ok(NonNull::new(code).expect("entry words are never null"));
     }
     // SAFETY: as above.
-    module.engine().regs_to_slots(unsafe { (*entry).type_id })
+    module.engine().regs_to_slots(unsafe { (*entry).type_id() })
 }
 
 /// The code to which compiled code jumps to tail-call a function whose arguments are in the store.
@@ -372,14 +389,14 @@ unsafe fn resolve(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error
 /// `entry` is live.
 pub(crate) unsafe fn tail_entry(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error> {
     // SAFETY: said by the caller.
-    if unsafe { (*entry).index } == u32::MAX {
+    if unsafe { (*entry).index() } == u32::MAX {
         // SAFETY: entries with this index are those of host functions.
         return unsafe { Engine::tail_entry_for_host(entry) };
     }
     // SAFETY: other entries are those of modules' own functions.
     let module = unsafe { module_of(entry) };
     // SAFETY: said by the caller.
-    module.engine().tail_entry(unsafe { (*entry).type_id })
+    module.engine().tail_entry(unsafe { (*entry).type_id() })
 }
 
 /// The module of a function's entry.
@@ -388,7 +405,7 @@ pub(crate) unsafe fn tail_entry(entry: *const VmFuncEntry) -> Result<NonNull<()>
 /// `entry` belongs to a live module's own function.
 unsafe fn module_of<'a>(entry: *const VmFuncEntry) -> &'a module::Inner {
     // SAFETY: as for this function.
-    let owner = unsafe { (*entry).owner };
+    let owner = unsafe { (*entry).owner() };
     // SAFETY: own functions' owner is their module, which the instance that led here keeps.
     unsafe { &*owner.cast() }
 }
@@ -399,7 +416,7 @@ fn compile_once(module: &module::Inner, entry: &VmFuncEntry) -> bool {
     // Whoever wants the same function waits for its code.
     let turn = module.tiers.turn();
     if entry.limit.swap(ASKED, Ordering::Relaxed) != ASKED {
-        compile::compile_all(module, &[Unit { func: entry.index, header: None }]);
+        compile::compile_all(module, &[Unit { func: entry.index(), header: None }]);
     }
     drop(turn);
     is_compiled(entry)

@@ -82,6 +82,30 @@ fn a_module_comes_back_as_it_was() {
     }
 }
 
+/// Whatever byte is changed: an artifact that is used whole is refused, at once or at the piece.
+#[test]
+fn a_change_of_any_byte_is_found_by_whoever_uses_all() {
+    let made = Made::new();
+    let mut unused = 0;
+    for at in (0..1000).chain((1000..made.artifact.len()).step_by(61)) {
+        let mut bytes = made.artifact.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let used = made.load(&bytes).and_then(|module| {
+            run(&module, 1)?;
+            module.to_artifact(&KEY, LABEL)
+        });
+        match used {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Artifact, "byte {at}: {error}"),
+            // A piece with nothing in it but options in words, which are read only if others are asked for.
+            Ok(again) => {
+                assert_eq!(again, made.artifact, "byte {at}");
+                unused += 1;
+            }
+        }
+    }
+    assert!(unused < 10, "{unused} bytes are of no use");
+}
+
 /// Whatever byte is changed: refused at once, or when it is needed, or never needed.
 #[test]
 fn no_changed_byte_is_ever_used() {
@@ -149,11 +173,84 @@ fn another_key_or_other_options_are_refused() {
     for config in [strict, plain] {
         let engine = Engine::new(&config).expect("an engine");
         let error = Artifact::open(&path, &KEY).expect("open").load(&engine).expect_err("other options");
-        assert!(error.to_string().contains("other proposals or limits"), "{error}");
+        assert!(error.to_string().contains("other proposals or limits (`"), "{error}");
     }
     let error = Artifact::open(made.file(b"\0asm\x01\0\0\0"), &KEY).expect_err("a module");
     assert!(error.to_string().contains("it is no artifact"), "{error}");
     assert_eq!(Artifact::open("/nowhere/at/all", &KEY).expect_err("no file").kind(), ErrorKind::Io);
+}
+
+/// Code that was lowered with other options is not run: the body is lowered anew.
+#[test]
+fn engines_with_fuel_take_artifacts_without() {
+    let made = Made::new();
+    let mut config = Config::new();
+    let engine = Engine::new(config.consume_fuel(true)).expect("an engine");
+    let module = Artifact::open(made.file(&made.artifact), &KEY).expect("open").load(&engine).expect("load");
+    let fuel = |module: &Module| {
+        let mut store = Store::new(module.engine(), ());
+        store.set_fuel(1_000_000).expect("fuel");
+        let instance = Instance::new(&mut store, module, &[]).expect("an instance");
+        let run = instance.get_typed_func::<i32, i32>(&store, "run").expect("an export");
+        assert_eq!(run.call(&mut store, 1).expect("a result"), EXPECTED);
+        store.get_fuel().expect("fuel")
+    };
+    let plain = Module::new(&engine, text()).expect("a module");
+    assert!(fuel(&module) < 1_000_000, "it costs some");
+    assert_eq!(fuel(&module), fuel(&plain));
+    let again = plain.to_artifact(&KEY, LABEL).expect("an artifact");
+    let again = Artifact::open(made.file(&again), &KEY).expect("open").load(&engine).expect("load");
+    assert_eq!(fuel(&again), fuel(&plain), "from code that was lowered with fuel");
+}
+
+#[test]
+fn code_of_what_was_called_is_kept() {
+    let made = Made::new();
+    let module = Module::new(&made.engine, text()).expect("a module");
+    let unused = module.to_artifact_as_used(&KEY, LABEL).expect("an artifact");
+    run(&module, 1).expect("a result");
+    let used = module.to_artifact_as_used(&KEY, LABEL).expect("an artifact");
+    assert!(unused.len() < used.len() && used.len() < made.artifact.len());
+    for artifact in [unused, used] {
+        assert_eq!(run(&made.load(&artifact).expect("load"), 1).expect("a result"), EXPECTED);
+    }
+}
+
+/// What the head says comes back whatever kinds of things a module has.
+#[test]
+fn modules_with_everything_come_back() {
+    let text = r#"(module
+        (rec (type $list (sub (struct (field (mut i32)) (field (ref null $list))))) (type $longer (sub $list (struct (field (mut i32)) (field (ref null $list)) (field f64)))))
+        (type $add (func (param i32 i32) (result i32)))
+        (import "a" "f" (func $f (type $add))) (import "a" "m" (memory 1 3)) (import "a" "t" (table 2 funcref))
+        (import "a" "g" (global $g i64)) (import "a" "e" (tag (param i32)))
+        (tag $own (param i32 f64))
+        (table $u 3 (ref null $list)) (table 2 2 funcref)
+        (global (mut (ref null $list)) (struct.new $longer (i32.const 1) (ref.null $list) (f64.const 2.5)))
+        (global v128 (v128.const i32x4 1 2 3 4)) (global i64 (i64.add (global.get $g) (i64.const 1)))
+        (elem (table $u) (i32.const 0) (ref null $list) (ref.null $list)) (elem funcref (ref.func $h) (ref.null func))
+        (elem declare func $h) (data "passive") (data (i32.const 4) "active")
+        (func $h (export "h") (type $add)
+            (try_table (catch $own 0 ) (throw $own (i32.const 1) (f64.const 2)))
+            (return_call $f (local.get 0) (local.get 1)))
+        (func (export "v") (param v128) (result v128) (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 31 (local.get 0) (local.get 0)))
+        (func (export "s") (result i32) (struct.get $list 0 (struct.new $list (i32.const 9) (ref.null $list))))
+        (export "memory" (memory 0)))"#
+        .replace("(catch $own 0 )", "");
+    let made = Made::new();
+    let module = Module::new(&made.engine, text).expect("a module");
+    let back = made.load(&module.to_artifact(&KEY, LABEL).expect("an artifact")).expect("load");
+    let show = |module: &Module| {
+        let imports: Vec<_> = module.imports().map(|i| format!("{} {} {:?}", i.module(), i.name(), i.ty())).collect();
+        let exports: Vec<_> = module.exports().map(|e| format!("{} {:?}", e.name(), e.ty())).collect();
+        let v = module.validated();
+        let segments = format!("{:?} {:?} {:?}", v.elements(), v.data(), v.global_inits());
+        let types = format!("{:?} {:?} {:?} {:?}", v.types(), v.type_groups(), v.tables(), v.tags());
+        let codes: Vec<_> =
+            (0..v.num_own_funcs()).map(|own| aura_runtime::inspect::code_text(module, own).expect("code")).collect();
+        (imports, exports, segments, types, codes, v.counts(), v.escaping().to_vec())
+    };
+    assert_eq!(show(&back), show(&module));
 }
 
 #[test]

@@ -15,8 +15,11 @@
 //! local and every reference slot is zero. At a label all values live in their own slots: locals
 //! and operands are the whole state.
 
+use std::ops::{Deref, DerefMut};
+
 use aura_host_abi::{RefType, SlotType, TrapCode};
 
+use crate::codec::{Coded, coded_struct, decode, define_coded, take_len};
 use crate::ops::Op;
 
 /// A place in a frame: 64 bits at `frame base + 8 * slot`. Negative slots hold collected references, and only those.
@@ -73,492 +76,494 @@ pub struct MemArg {
     pub offset: u64,
 }
 
-/// One instruction. Slots are read before any is written, unless said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Inst {
-    /// A numeric row with one operand.
-    Unary {
-        op: Op,
-        dst: Slot,
-        a: Slot,
-    },
-    /// A numeric row with two operands.
-    Binary {
-        op: Op,
-        dst: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    /// A numeric row with three operands (`v128.bitselect` and its like).
-    Ternary {
-        op: Op,
-        dst: Slot,
-        a: Slot,
-        b: Slot,
-        c: Slot,
-    },
-    /// A wide row: its two results go to `dst` and the slot behind it. Operands beyond the row's repeat the last one.
-    Wide {
-        op: Op,
-        dst: Slot,
-        args: [Slot; 4],
-    },
-    /// A lane row with one operand: extract.
-    ExtractLane {
-        op: Op,
-        lane: u8,
-        dst: Slot,
-        a: Slot,
-    },
-    /// A lane row with two operands: replace lane of `a` by `b`.
-    ReplaceLane {
-        op: Op,
-        lane: u8,
-        dst: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    /// `i8x16.shuffle`; `lanes` is an index into [`Code::v128s`].
-    Shuffle {
-        dst: Slot,
-        a: Slot,
-        b: Slot,
-        lanes: u32,
-    },
-    /// A load row.
-    Load {
-        op: Op,
-        dst: Slot,
-        addr: Slot,
-        mem: MemArgId,
-    },
-    /// A store row.
-    Store {
-        op: Op,
-        addr: Slot,
-        value: Slot,
-        mem: MemArgId,
-    },
-    /// A load-lane row: `dst` is `vector` with one lane loaded.
-    LoadLane {
-        op: Op,
-        lane: u8,
-        dst: Slot,
-        addr: Slot,
-        vector: Slot,
-        mem: MemArgId,
-    },
-    /// A store-lane row.
-    StoreLane {
-        op: Op,
-        lane: u8,
-        addr: Slot,
-        vector: Slot,
-        mem: MemArgId,
-    },
-    /// An atomic load row. Atomic accesses trap with [`TrapCode::UnalignedAtomic`] if their address is
-    /// not a multiple of their size, whether it is in bounds or not, and are sequentially consistent.
-    AtomicLoad {
-        op: Op,
-        dst: Slot,
-        addr: Slot,
-        mem: MemArgId,
-    },
-    /// An atomic store row.
-    AtomicStore {
-        op: Op,
-        addr: Slot,
-        value: Slot,
-        mem: MemArgId,
-    },
-    /// A read-modify-write row: `dst` is what was in memory.
-    AtomicRmw {
-        op: Op,
-        dst: Slot,
-        addr: Slot,
-        value: Slot,
-        mem: MemArgId,
-    },
-    /// A compare-exchange row: `dst` is what was in memory.
-    AtomicCmpxchg {
-        op: Op,
-        dst: Slot,
-        addr: Slot,
-        expected: Slot,
-        replacement: Slot,
-        mem: MemArgId,
-    },
-    /// `memory.atomic.wait32` or `wait64`, by the class of `expected`.
-    AtomicWait {
-        ty: SlotType,
-        dst: Slot,
-        addr: Slot,
-        expected: Slot,
-        timeout: Slot,
-        mem: MemArgId,
-    },
-    AtomicNotify {
-        dst: Slot,
-        addr: Slot,
-        count: Slot,
-        mem: MemArgId,
-    },
-    AtomicFence,
-    /// A constant of a 32-bit class.
-    Const32 {
-        ty: SlotType,
-        dst: Slot,
-        bits: u32,
-    },
-    /// A constant of a 64-bit class, low and high word.
-    Const64 {
-        ty: SlotType,
-        dst: Slot,
-        low: u32,
-        high: u32,
-    },
-    /// A vector constant; `index` into [`Code::v128s`].
-    ConstV128 {
-        dst: Slot,
-        index: u32,
-    },
-    Copy {
-        ty: SlotType,
-        dst: Slot,
-        src: Slot,
-    },
-    /// `dst = if cond != 0 { a } else { b }`.
-    Select {
-        ty: SlotType,
-        dst: Slot,
-        cond: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    GlobalGet {
-        ty: SlotType,
-        dst: Slot,
-        global: u32,
-    },
-    GlobalSet {
-        ty: SlotType,
-        global: u32,
-        src: Slot,
-    },
+define_coded! {
+    /// One instruction. Slots are read before any is written, unless said otherwise.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum Inst {
+        /// A numeric row with one operand.
+        Unary {
+            op: Op,
+            dst: Slot,
+            a: Slot,
+        },
+        /// A numeric row with two operands.
+        Binary {
+            op: Op,
+            dst: Slot,
+            a: Slot,
+            b: Slot,
+        },
+        /// A numeric row with three operands (`v128.bitselect` and its like).
+        Ternary {
+            op: Op,
+            dst: Slot,
+            a: Slot,
+            b: Slot,
+            c: Slot,
+        },
+        /// A wide row: its two results go to `dst` and the slot behind it. Operands beyond the row's repeat the last one.
+        Wide {
+            op: Op,
+            dst: Slot,
+            args: [Slot; 4],
+        },
+        /// A lane row with one operand: extract.
+        ExtractLane {
+            op: Op,
+            lane: u8,
+            dst: Slot,
+            a: Slot,
+        },
+        /// A lane row with two operands: replace lane of `a` by `b`.
+        ReplaceLane {
+            op: Op,
+            lane: u8,
+            dst: Slot,
+            a: Slot,
+            b: Slot,
+        },
+        /// `i8x16.shuffle`; `lanes` is an index into [`Code::v128s`].
+        Shuffle {
+            dst: Slot,
+            a: Slot,
+            b: Slot,
+            lanes: u32,
+        },
+        /// A load row.
+        Load {
+            op: Op,
+            dst: Slot,
+            addr: Slot,
+            mem: MemArgId,
+        },
+        /// A store row.
+        Store {
+            op: Op,
+            addr: Slot,
+            value: Slot,
+            mem: MemArgId,
+        },
+        /// A load-lane row: `dst` is `vector` with one lane loaded.
+        LoadLane {
+            op: Op,
+            lane: u8,
+            dst: Slot,
+            addr: Slot,
+            vector: Slot,
+            mem: MemArgId,
+        },
+        /// A store-lane row.
+        StoreLane {
+            op: Op,
+            lane: u8,
+            addr: Slot,
+            vector: Slot,
+            mem: MemArgId,
+        },
+        /// An atomic load row. Atomic accesses trap with [`TrapCode::UnalignedAtomic`] if their address is
+        /// not a multiple of their size, whether it is in bounds or not, and are sequentially consistent.
+        AtomicLoad {
+            op: Op,
+            dst: Slot,
+            addr: Slot,
+            mem: MemArgId,
+        },
+        /// An atomic store row.
+        AtomicStore {
+            op: Op,
+            addr: Slot,
+            value: Slot,
+            mem: MemArgId,
+        },
+        /// A read-modify-write row: `dst` is what was in memory.
+        AtomicRmw {
+            op: Op,
+            dst: Slot,
+            addr: Slot,
+            value: Slot,
+            mem: MemArgId,
+        },
+        /// A compare-exchange row: `dst` is what was in memory.
+        AtomicCmpxchg {
+            op: Op,
+            dst: Slot,
+            addr: Slot,
+            expected: Slot,
+            replacement: Slot,
+            mem: MemArgId,
+        },
+        /// `memory.atomic.wait32` or `wait64`, by the class of `expected`.
+        AtomicWait {
+            ty: SlotType,
+            dst: Slot,
+            addr: Slot,
+            expected: Slot,
+            timeout: Slot,
+            mem: MemArgId,
+        },
+        AtomicNotify {
+            dst: Slot,
+            addr: Slot,
+            count: Slot,
+            mem: MemArgId,
+        },
+        AtomicFence,
+        /// A constant of a 32-bit class.
+        Const32 {
+            ty: SlotType,
+            dst: Slot,
+            bits: u32,
+        },
+        /// A constant of a 64-bit class, low and high word.
+        Const64 {
+            ty: SlotType,
+            dst: Slot,
+            low: u32,
+            high: u32,
+        },
+        /// A vector constant; `index` into [`Code::v128s`].
+        ConstV128 {
+            dst: Slot,
+            index: u32,
+        },
+        Copy {
+            ty: SlotType,
+            dst: Slot,
+            src: Slot,
+        },
+        /// `dst = if cond != 0 { a } else { b }`.
+        Select {
+            ty: SlotType,
+            dst: Slot,
+            cond: Slot,
+            a: Slot,
+            b: Slot,
+        },
+        GlobalGet {
+            ty: SlotType,
+            dst: Slot,
+            global: u32,
+        },
+        GlobalSet {
+            ty: SlotType,
+            global: u32,
+            src: Slot,
+        },
 
-    RefNull {
-        ty: SlotType,
-        dst: Slot,
-    },
-    RefIsNull {
-        ty: SlotType,
-        dst: Slot,
-        src: Slot,
-    },
-    RefFunc {
-        dst: Slot,
-        func: u32,
-    },
-    /// Ends with a trap if the reference is null.
-    TrapIfNull {
-        ty: SlotType,
-        src: Slot,
-        code: TrapCode,
-    },
+        RefNull {
+            ty: SlotType,
+            dst: Slot,
+        },
+        RefIsNull {
+            ty: SlotType,
+            dst: Slot,
+            src: Slot,
+        },
+        RefFunc {
+            dst: Slot,
+            func: u32,
+        },
+        /// Ends with a trap if the reference is null.
+        TrapIfNull {
+            ty: SlotType,
+            src: Slot,
+            code: TrapCode,
+        },
 
-    /// Whether a reference is of the type `target`, an index into [`Code::ref_types`].
-    RefTest {
-        ty: SlotType,
-        dst: Slot,
-        src: Slot,
-        target: u32,
-    },
-    /// Ends with a trap if a reference is not of the type `target`, an index into [`Code::ref_types`].
-    RefCast {
-        ty: SlotType,
-        src: Slot,
-        target: u32,
-    },
-    RefEq {
-        dst: Slot,
-        a: Slot,
-        b: Slot,
-    },
-    RefI31 {
-        dst: Slot,
-        src: Slot,
-    },
-    I31Get {
-        signed: bool,
-        dst: Slot,
-        src: Slot,
-    },
+        /// Whether a reference is of the type `target`, an index into [`Code::ref_types`].
+        RefTest {
+            ty: SlotType,
+            dst: Slot,
+            src: Slot,
+            target: u32,
+        },
+        /// Ends with a trap if a reference is not of the type `target`, an index into [`Code::ref_types`].
+        RefCast {
+            ty: SlotType,
+            src: Slot,
+            target: u32,
+        },
+        RefEq {
+            dst: Slot,
+            a: Slot,
+            b: Slot,
+        },
+        RefI31 {
+            dst: Slot,
+            src: Slot,
+        },
+        I31Get {
+            signed: bool,
+            dst: Slot,
+            src: Slot,
+        },
 
-    /// The operands of this and the other instructions that make objects are read after the object was made.
-    StructNew {
-        type_index: u32,
-        dst: Slot,
-        fields: Operands,
-    },
-    StructNewDefault {
-        type_index: u32,
-        dst: Slot,
-    },
-    /// Packed fields are extended as `signed` says.
-    StructGet {
-        type_index: u32,
-        field: u16,
-        signed: bool,
-        dst: Slot,
-        object: Slot,
-    },
-    StructSet {
-        type_index: u32,
-        field: u16,
-        object: Slot,
-        value: Slot,
-    },
-    ArrayNew {
-        type_index: u32,
-        dst: Slot,
-        init: Slot,
-        len: Slot,
-    },
-    ArrayNewDefault {
-        type_index: u32,
-        dst: Slot,
-        len: Slot,
-    },
-    ArrayNewFixed {
-        type_index: u32,
-        dst: Slot,
-        elements: Operands,
-    },
-    ArrayNewData {
-        type_index: u32,
-        segment: u32,
-        dst: Slot,
-        src: Slot,
-        len: Slot,
-    },
-    ArrayNewElem {
-        type_index: u32,
-        segment: u32,
-        dst: Slot,
-        src: Slot,
-        len: Slot,
-    },
-    /// Packed elements are extended as `signed` says.
-    ArrayGet {
-        type_index: u32,
-        signed: bool,
-        dst: Slot,
-        array: Slot,
-        index: Slot,
-    },
-    ArraySet {
-        type_index: u32,
-        array: Slot,
-        index: Slot,
-        value: Slot,
-    },
-    ArrayLen {
-        dst: Slot,
-        array: Slot,
-    },
-    ArrayFill {
-        type_index: u32,
-        array: Slot,
-        index: Slot,
-        value: Slot,
-        len: Slot,
-    },
-    /// Operands: array, index, array to copy from, index there, length.
-    ArrayCopy {
-        type_index: u32,
-        operands: Operands,
-    },
-    /// Operands: array, index, offset in the segment, length.
-    ArrayInitData {
-        type_index: u32,
-        segment: u32,
-        operands: Operands,
-    },
-    /// Operands: array, index, index in the segment, length.
-    ArrayInitElem {
-        type_index: u32,
-        segment: u32,
-        operands: Operands,
-    },
+        /// The operands of this and the other instructions that make objects are read after the object was made.
+        StructNew {
+            type_index: u32,
+            dst: Slot,
+            fields: Operands,
+        },
+        StructNewDefault {
+            type_index: u32,
+            dst: Slot,
+        },
+        /// Packed fields are extended as `signed` says.
+        StructGet {
+            type_index: u32,
+            field: u16,
+            signed: bool,
+            dst: Slot,
+            object: Slot,
+        },
+        StructSet {
+            type_index: u32,
+            field: u16,
+            object: Slot,
+            value: Slot,
+        },
+        ArrayNew {
+            type_index: u32,
+            dst: Slot,
+            init: Slot,
+            len: Slot,
+        },
+        ArrayNewDefault {
+            type_index: u32,
+            dst: Slot,
+            len: Slot,
+        },
+        ArrayNewFixed {
+            type_index: u32,
+            dst: Slot,
+            elements: Operands,
+        },
+        ArrayNewData {
+            type_index: u32,
+            segment: u32,
+            dst: Slot,
+            src: Slot,
+            len: Slot,
+        },
+        ArrayNewElem {
+            type_index: u32,
+            segment: u32,
+            dst: Slot,
+            src: Slot,
+            len: Slot,
+        },
+        /// Packed elements are extended as `signed` says.
+        ArrayGet {
+            type_index: u32,
+            signed: bool,
+            dst: Slot,
+            array: Slot,
+            index: Slot,
+        },
+        ArraySet {
+            type_index: u32,
+            array: Slot,
+            index: Slot,
+            value: Slot,
+        },
+        ArrayLen {
+            dst: Slot,
+            array: Slot,
+        },
+        ArrayFill {
+            type_index: u32,
+            array: Slot,
+            index: Slot,
+            value: Slot,
+            len: Slot,
+        },
+        /// Operands: array, index, array to copy from, index there, length.
+        ArrayCopy {
+            type_index: u32,
+            operands: Operands,
+        },
+        /// Operands: array, index, offset in the segment, length.
+        ArrayInitData {
+            type_index: u32,
+            segment: u32,
+            operands: Operands,
+        },
+        /// Operands: array, index, index in the segment, length.
+        ArrayInitElem {
+            type_index: u32,
+            segment: u32,
+            operands: Operands,
+        },
 
-    TableGet {
-        ty: SlotType,
-        dst: Slot,
-        table: u32,
-        index: Slot,
-    },
-    TableSet {
-        ty: SlotType,
-        table: u32,
-        index: Slot,
-        value: Slot,
-    },
-    TableSize {
-        dst: Slot,
-        table: u32,
-    },
-    TableGrow {
-        ty: SlotType,
-        dst: Slot,
-        table: u32,
-        init: Slot,
-        delta: Slot,
-    },
-    TableFill {
-        ty: SlotType,
-        table: u32,
-        at: Slot,
-        value: Slot,
-        len: Slot,
-    },
-    TableCopy {
-        dst_table: u32,
-        src_table: u32,
-        dst: Slot,
-        src: Slot,
-        len: Slot,
-    },
-    TableInit {
-        table: u32,
-        segment: u32,
-        dst: Slot,
-        src: Slot,
-        len: Slot,
-    },
-    ElemDrop {
-        segment: u32,
-    },
+        TableGet {
+            ty: SlotType,
+            dst: Slot,
+            table: u32,
+            index: Slot,
+        },
+        TableSet {
+            ty: SlotType,
+            table: u32,
+            index: Slot,
+            value: Slot,
+        },
+        TableSize {
+            dst: Slot,
+            table: u32,
+        },
+        TableGrow {
+            ty: SlotType,
+            dst: Slot,
+            table: u32,
+            init: Slot,
+            delta: Slot,
+        },
+        TableFill {
+            ty: SlotType,
+            table: u32,
+            at: Slot,
+            value: Slot,
+            len: Slot,
+        },
+        TableCopy {
+            dst_table: u32,
+            src_table: u32,
+            dst: Slot,
+            src: Slot,
+            len: Slot,
+        },
+        TableInit {
+            table: u32,
+            segment: u32,
+            dst: Slot,
+            src: Slot,
+            len: Slot,
+        },
+        ElemDrop {
+            segment: u32,
+        },
 
-    MemorySize {
-        dst: Slot,
-        memory: u32,
-    },
-    MemoryGrow {
-        dst: Slot,
-        memory: u32,
-        delta: Slot,
-    },
-    MemoryFill {
-        memory: u32,
-        dst: Slot,
-        byte: Slot,
-        len: Slot,
-    },
-    MemoryCopy {
-        dst_memory: u32,
-        src_memory: u32,
-        dst: Slot,
-        src: Slot,
-        len: Slot,
-    },
-    MemoryInit {
-        memory: u32,
-        segment: u32,
-        dst: Slot,
-        src: Slot,
-        len: Slot,
-    },
-    DataDrop {
-        segment: u32,
-    },
+        MemorySize {
+            dst: Slot,
+            memory: u32,
+        },
+        MemoryGrow {
+            dst: Slot,
+            memory: u32,
+            delta: Slot,
+        },
+        MemoryFill {
+            memory: u32,
+            dst: Slot,
+            byte: Slot,
+            len: Slot,
+        },
+        MemoryCopy {
+            dst_memory: u32,
+            src_memory: u32,
+            dst: Slot,
+            src: Slot,
+            len: Slot,
+        },
+        MemoryInit {
+            memory: u32,
+            segment: u32,
+            dst: Slot,
+            src: Slot,
+            len: Slot,
+        },
+        DataDrop {
+            segment: u32,
+        },
 
-    /// First instruction of a loop: the place where interrupts are noticed and tiers change.
-    LoopHeader {
-        label: LabelId,
-    },
-    /// Charges a basic block: the balance falls by `cost`, and if it is then negative the trap is
-    /// [`TrapCode::OutOfFuel`]. Present only if [`crate::LowerOptions::fuel`] is on.
-    Fuel {
-        cost: u32,
-    },
-    /// First instruction of a function, if [`crate::LowerOptions::depth`] is on: what the store's frames may still
-    /// cost goes to `saved` and falls by `cost`; if it is then negative the trap is [`TrapCode::StackOverflow`].
-    Enter {
-        saved: Slot,
-        cost: u32,
-    },
-    /// Stands before each instruction that ends the frame: puts back what the store's frames could cost before it.
-    Leave {
-        saved: Slot,
-    },
-    Br {
-        target: LabelId,
-    },
-    /// Branches if the `i32` is not zero.
-    BrIf {
-        cond: Slot,
-        target: LabelId,
-    },
-    /// Branches if the `i32` is zero.
-    BrIfZero {
-        cond: Slot,
-        target: LabelId,
-    },
-    /// Branches by the unsigned `i32` index into `targets` (a range of [`Code::targets`]); the last one is the default.
-    BrTable {
-        index: Slot,
-        start: u32,
-        len: u32,
-    },
-    /// Calls by index in the module's function space.
-    Call {
-        func: u32,
-        call: CallId,
-    },
-    CallIndirect {
-        table: u32,
-        type_index: u32,
-        index: Slot,
-        call: CallId,
-    },
-    /// Calls in place of the running function: its frame is over when the callee's begins.
-    ReturnCall {
-        func: u32,
-        args: Operands,
-    },
-    ReturnCallIndirect {
-        table: u32,
-        type_index: u32,
-        index: Slot,
-        args: Operands,
-    },
-    /// Calls what a reference of a function type refers to; a trap if it is null.
-    CallRef {
-        type_index: u32,
-        func: Slot,
-        call: CallId,
-    },
-    ReturnCallRef {
-        type_index: u32,
-        func: Slot,
-        args: Operands,
-    },
-    /// Makes an exception of a tag and throws it.
-    Throw {
-        tag: u32,
-        args: Operands,
-    },
-    /// Throws an exception; traps on null.
-    ThrowRef {
-        exn: Slot,
-    },
-    Return {
-        values: Operands,
-    },
-    /// Ends with a trap.
-    Trap {
-        code: TrapCode,
-    },
+        /// First instruction of a loop: the place where interrupts are noticed and tiers change.
+        LoopHeader {
+            label: LabelId,
+        },
+        /// Charges a basic block: the balance falls by `cost`, and if it is then negative the trap is
+        /// [`TrapCode::OutOfFuel`]. Present only if [`crate::LowerOptions::fuel`] is on.
+        Fuel {
+            cost: u32,
+        },
+        /// First instruction of a function, if [`crate::LowerOptions::depth`] is on: what the store's frames may still
+        /// cost goes to `saved` and falls by `cost`; if it is then negative the trap is [`TrapCode::StackOverflow`].
+        Enter {
+            saved: Slot,
+            cost: u32,
+        },
+        /// Stands before each instruction that ends the frame: puts back what the store's frames could cost before it.
+        Leave {
+            saved: Slot,
+        },
+        Br {
+            target: LabelId,
+        },
+        /// Branches if the `i32` is not zero.
+        BrIf {
+            cond: Slot,
+            target: LabelId,
+        },
+        /// Branches if the `i32` is zero.
+        BrIfZero {
+            cond: Slot,
+            target: LabelId,
+        },
+        /// Branches by the unsigned `i32` index into `targets` (a range of [`Code::targets`]); the last one is the default.
+        BrTable {
+            index: Slot,
+            start: u32,
+            len: u32,
+        },
+        /// Calls by index in the module's function space.
+        Call {
+            func: u32,
+            call: CallId,
+        },
+        CallIndirect {
+            table: u32,
+            type_index: u32,
+            index: Slot,
+            call: CallId,
+        },
+        /// Calls in place of the running function: its frame is over when the callee's begins.
+        ReturnCall {
+            func: u32,
+            args: Operands,
+        },
+        ReturnCallIndirect {
+            table: u32,
+            type_index: u32,
+            index: Slot,
+            args: Operands,
+        },
+        /// Calls what a reference of a function type refers to; a trap if it is null.
+        CallRef {
+            type_index: u32,
+            func: Slot,
+            call: CallId,
+        },
+        ReturnCallRef {
+            type_index: u32,
+            func: Slot,
+            args: Operands,
+        },
+        /// Makes an exception of a tag and throws it.
+        Throw {
+            tag: u32,
+            args: Operands,
+        },
+        /// Throws an exception; traps on null.
+        ThrowRef {
+            exn: Slot,
+        },
+        Return {
+            values: Operands,
+        },
+        /// Ends with a trap.
+        Trap {
+            code: TrapCode,
+        },
+    }
 }
 
 // Code is held per function for as long as a module lives.
@@ -692,13 +697,31 @@ pub struct FrameLayout {
     pub ref_slots: u32,
 }
 
+/// Where the operators are that instructions came from, offsets in the module's bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offsets(pub Vec<u32>);
+
+impl Deref for Offsets {
+    type Target = Vec<u32>;
+
+    fn deref(&self) -> &Vec<u32> {
+        &self.0
+    }
+}
+
+impl DerefMut for Offsets {
+    fn deref_mut(&mut self) -> &mut Vec<u32> {
+        &mut self.0
+    }
+}
+
 /// A lowered function body.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Code {
     pub frame: FrameLayout,
     pub insts: Vec<Inst>,
     /// For each instruction, the offset in the module's bytes of the operator it came from.
-    pub offsets: Vec<u32>,
+    pub offsets: Offsets,
     pub labels: Vec<Label>,
     pub targets: Vec<LabelId>,
     pub operands: Vec<Operand>,
@@ -711,7 +734,73 @@ pub struct Code {
     pub ref_types: Vec<RefType>,
 }
 
+coded_struct! {
+    Operand { slot, ty }
+    Label { pc, is_loop }
+    Operands { start, len }
+    CallOperands { args, results }
+    MemArg { memory, offset }
+    Region { start, end, parent, outer, cost, handlers }
+    Handler { tag, payload, exn, target }
+    LocalRun { ty, first, count }
+    FrameLayout { params, locals, local_slots, value_slots, ref_slots }
+    Code { frame, insts, offsets, labels, targets, operands, calls, memargs, v128s, regions, ref_types }
+}
+
+macro_rules! coded_number {
+    ($($name:ident)*) => {$(
+        impl Coded for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                self.0.put(out);
+            }
+
+            fn take(bytes: &mut &[u8]) -> Option<Self> {
+                Coded::take(bytes).map(Self)
+            }
+        }
+    )*};
+}
+
+coded_number!(Slot LabelId CallId MemArgId);
+
+/// Neighbours differ little.
+impl Coded for Offsets {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.0.len() as u64).put(out);
+        let mut before = 0;
+        for &offset in &self.0 {
+            (i64::from(offset) - before).put(out);
+            before = offset.into();
+        }
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let len = take_len(bytes)?;
+        let mut before = 0_i64;
+        let mut next = || {
+            before = before.checked_add(Coded::take(bytes)?)?;
+            u32::try_from(before).ok()
+        };
+        (0..len).map(|_| next()).collect::<Option<_>>().map(Self)
+    }
+}
+
 impl Code {
+    /// The code as bytes, for [`Code::decode`] of the same build.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.put(&mut bytes);
+        bytes
+    }
+
+    /// The code of these bytes; `None` if they are no code's. What runs it believes it: the bytes must be what
+    /// [`Code::encode`] gave.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        decode(bytes)
+    }
+
     /// The operands of a range.
     #[must_use]
     pub fn operands(&self, range: Operands) -> &[Operand] {

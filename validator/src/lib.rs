@@ -13,6 +13,7 @@
 mod bytes;
 pub mod code;
 mod code_text;
+pub mod codec;
 pub mod fuel;
 pub mod limits;
 pub mod lower;
@@ -25,4 +26,4 @@ pub use code::Code;
 pub use limits::{Features, Limits};
 pub use lower::LowerOptions;
 pub use module::Module;
-pub use parse::{Error, ErrorKind, Parts, Validation};
+pub use parse::{Error, ErrorKind, Validation};

@@ -144,7 +144,7 @@ impl Body<'_> {
 
     fn run(&mut self) {
         let code = self.code;
-        for (pc, (inst, &offset)) in code.insts.iter().zip(&code.offsets).enumerate() {
+        for (pc, (inst, &offset)) in code.insts.iter().zip(code.offsets.iter()).enumerate() {
             let pc = pc as u32;
             self.pc = pc;
             self.end_regions(pc);

@@ -10,7 +10,7 @@
 
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use aura_host_abi::services::VmServices;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmFuncRef, VmMemory, VmMemoryRef, VmStore, VmTable, VmTail};
@@ -240,17 +240,9 @@ impl Instance {
                     (body.as_ptr(), self.stub(&compiler.compile_slots_to_regs(&ty)))
                 }
             };
-            self.entries.push(VmFuncEntry {
-                regs_entry: AtomicPtr::new(regs),
-                slots_entry: AtomicPtr::new(slots),
-                tail_entry: AtomicPtr::default(),
-                owner: ptr::null(),
-                index: func,
-                type_id: ids[self.module.func_type_index(func) as usize],
-                form: AtomicPtr::default(),
-                heat: AtomicU32::new(0),
-                limit: AtomicU32::new(0),
-            });
+            let entry = VmFuncEntry::default();
+            entry.make([regs, slots], ptr::null(), func, ids[self.module.func_type_index(func) as usize]);
+            self.entries.push(entry);
         }
     }
 
@@ -271,7 +263,7 @@ impl Instance {
         }
         *self.store.activation.get_mut() = &raw mut *self.activation;
         self.func_refs =
-            self.entries.iter().map(|entry| VmFuncRef { entry, vmctx, type_id: entry.type_id, padding: 0 }).collect();
+            self.entries.iter().map(|entry| VmFuncRef { entry, vmctx, type_id: entry.type_id(), padding: 0 }).collect();
         for func in 0..counts.imported_funcs {
             unsafe {
                 at(layout.imports(func)).cast::<*const VmFuncRef>().write(&raw const self.func_refs[func as usize]);

@@ -1,20 +1,45 @@
-//! The header of an artifact, and the tree of digests below it. All numbers are little-endian.
+//! The header of an artifact, and where in its file everything is. All numbers are little-endian.
+
+use std::ops::Range;
 
 use super::ARTIFACT_MAGIC;
 use super::key::ArtifactKey;
 
-/// Counts changes of the format and of what a valid module is. An artifact of another number is refused.
-const FORMAT: u32 = 1;
+/// Counts changes of the format. An artifact of another number is refused.
+const FORMAT: u32 = 2;
 
-/// Bytes of a piece of the module: of what has to be read and compared for one byte.
-pub(super) const PIECE: usize = 4096;
+/// Bytes of a piece: of what has to be read and compared for one byte.
+pub(crate) const PIECE: usize = 4096;
+/// Bytes of a piece's tag.
+pub(super) const TAG: usize = 16;
 /// Bytes of a digest.
 pub(super) const DIGEST: usize = 32;
-/// Leaves that one node vouches for.
-pub(super) const LEAVES_PER_NODE: usize = 64;
+/// Bytes of a name in the header.
+const NAME: usize = 32;
 
-/// Magic, format, padding, build, options, label, length of the module, length of the head, digest of head and nodes, tag.
-pub(super) const HEADER_LEN: usize = 8 + 4 + 4 + 3 * DIGEST + 8 + 8 + DIGEST + DIGEST;
+/// The sections of an artifact's content.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Section {
+    /// What is known of the module as a whole.
+    Head,
+    /// Lowered bodies, those that are called first at its beginning.
+    Code,
+    /// A [`Row`](aura_validator::module::Row) for each own function.
+    Rows,
+    /// The options that the module was validated under, in words.
+    Options,
+    /// The module's bytes. Begins with a piece.
+    Module,
+    /// Where instances begin, if not as the module says.
+    State,
+    /// The pages of memories that are not zero, one a piece. Begins with a piece.
+    Pages,
+}
+
+const SECTIONS: usize = 7;
+
+/// Magic, format, flags, version, machine, form, options, label, digest of the content, sections, tag.
+pub(super) const HEADER_LEN: usize = 8 + 4 + 4 + 3 * NAME + 3 * DIGEST + 16 * SECTIONS + DIGEST;
 const TAGGED_LEN: usize = HEADER_LEN - DIGEST;
 
 /// A digest of bytes.
@@ -22,20 +47,30 @@ pub(super) fn digest(bytes: &[u8]) -> [u8; DIGEST] {
     *blake3::hash(bytes).as_bytes()
 }
 
-/// What artifacts of this build have in common.
-fn build() -> [u8; DIGEST] {
-    digest(concat!("aura ", env!("CARGO_PKG_VERSION"), " artifact").as_bytes())
+/// Who makes and reads artifacts: its version, its machine, and what its lowered code and its heads look like.
+const BUILD: [(&str, &str); 3] = [
+    ("by version", env!("CARGO_PKG_VERSION")),
+    ("for the machine", std::env::consts::ARCH),
+    ("by a build with the form of lowered code", env!("AURA_FORM")),
+];
+
+fn name(text: &str) -> [u8; NAME] {
+    let mut name = [0; NAME];
+    let len = text.len().min(NAME);
+    name[..len].copy_from_slice(&text.as_bytes()[..len]);
+    name
 }
 
 /// What a header says once its tag is found to be right.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Header {
+    /// What lowering added to the code, as [`super::lowering`] numbers it.
+    pub(super) flags: u32,
     pub(super) options: [u8; DIGEST],
     pub(super) label: [u8; DIGEST],
-    pub(super) module_len: u64,
-    pub(super) head_len: u64,
-    /// The digest of head and nodes together.
-    pub(super) top: [u8; DIGEST],
+    sections: [Range<u64>; SECTIONS],
+    /// The key that pieces of this artifact are tagged with.
+    pub(super) piece_key: [u8; DIGEST],
 }
 
 impl Header {
@@ -43,29 +78,61 @@ impl Header {
     ///
     /// # Errors
     /// If there is none, or not one of this key and this build.
-    pub(super) fn read(bytes: &[u8], key: &ArtifactKey) -> Result<Self, &'static str> {
+    pub(super) fn read(bytes: &[u8], key: &ArtifactKey) -> Result<Self, String> {
         if !bytes.starts_with(ARTIFACT_MAGIC) {
-            return Err("it is no artifact");
+            return Err("it is no artifact".to_owned());
         }
         let header = bytes.get(..HEADER_LEN).ok_or("it is cut off")?;
         let (said, tag) = header.split_at(TAGGED_LEN);
         // Compared in constant time.
         if key.tag(said) != blake3::Hash::from_bytes(tag.try_into().expect("a digest's length")) {
-            return Err("its tag is not of this key, or its header was changed");
+            return Err("its tag is not of this key, or its header was changed".to_owned());
         }
         let mut fields = Fields(&said[ARTIFACT_MAGIC.len()..]);
-        let (format, _padding) = (u32::from_le_bytes(fields.take()), fields.take::<4>());
-        if format != FORMAT || fields.take::<DIGEST>() != build() {
-            return Err("it was made by another version of Aura; compile the module again");
+        if u32::from_le_bytes(fields.take()) != FORMAT {
+            return Err("it was made by a version of Aura with another format; compile the module again".to_owned());
         }
-        Ok(Self {
-            options: fields.take(),
-            label: fields.take(),
-            module_len: u64::from_le_bytes(fields.take()),
-            head_len: u64::from_le_bytes(fields.take()),
-            top: fields.take(),
-        })
+        let flags = u32::from_le_bytes(fields.take());
+        for (what, here) in BUILD {
+            let there: [u8; NAME] = fields.take();
+            if there != name(here) {
+                let there = String::from_utf8_lossy(&there);
+                let there = there.trim_end_matches('\0');
+                return Err(format!("it was made {what} {there}, this is {here}; compile the module again"));
+            }
+        }
+        let (options, label, _content) = (fields.take(), fields.take(), fields.take::<DIGEST>());
+        let sections = std::array::from_fn(|_| u64::from_le_bytes(fields.take())..u64::from_le_bytes(fields.take()));
+        Ok(Self { flags, options, label, sections, piece_key: piece_key(said, key) })
     }
+
+    /// Where a section is in the content.
+    pub(super) fn section(&self, section: Section) -> Range<u64> {
+        self.sections[section as usize].clone()
+    }
+
+    /// Bytes of the content.
+    pub(super) fn content_len(&self) -> u64 {
+        self.sections.iter().map(|section| section.end).max().unwrap_or(0)
+    }
+}
+
+/// The header says which content it is of: no two artifacts with different pieces have the same key for them.
+fn piece_key(said: &[u8], key: &ArtifactKey) -> [u8; DIGEST] {
+    *key.tag(&[said, b"pieces"].concat()).as_bytes()
+}
+
+/// The tag of a piece.
+pub(super) fn piece_tag(key: &[u8; DIGEST], number: u64, bytes: &[u8]) -> [u8; TAG] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(bytes);
+    hasher.update(&number.to_le_bytes());
+    *hasher.finalize().as_bytes().first_chunk().expect("a tag is shorter than a digest")
+}
+
+/// Where a piece is in the file: its tag, then its bytes.
+pub(super) fn place_of(piece: u64) -> u64 {
+    HEADER_LEN as u64 + piece * (TAG + PIECE) as u64
 }
 
 /// Fields one after the other.
@@ -79,52 +146,64 @@ impl Fields<'_> {
     }
 }
 
-/// Where the parts of an artifact lie in its file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tree {
-    pub(super) module_len: usize,
-    /// Length of head and nodes, which follow the header.
-    pub(super) top_len: u64,
-    pub(super) leaves_at: u64,
-    pub(super) pieces_at: u64,
+/// What goes into an artifact.
+#[derive(Debug, Default)]
+pub(super) struct Contents<'a> {
+    pub(super) flags: u32,
+    pub(super) options: &'a str,
+    pub(super) label: [u8; DIGEST],
+    pub(super) head: Vec<u8>,
+    pub(super) code: Vec<u8>,
+    pub(super) rows: Vec<u8>,
+    pub(super) module: &'a [u8],
+    pub(super) state: Vec<u8>,
+    pub(super) pages: Vec<u8>,
 }
 
-impl Tree {
-    pub(super) fn new(header: &Header) -> Result<Self, &'static str> {
-        let module_len = usize::try_from(header.module_len).map_err(|_| "its module is too long")?;
-        let leaves = module_len.div_ceil(PIECE);
-        let nodes = leaves.div_ceil(LEAVES_PER_NODE) * DIGEST;
-        let top_len = header.head_len.checked_add(nodes as u64).ok_or("its head is too long")?;
-        let leaves_at = top_len.checked_add(HEADER_LEN as u64).ok_or("its head is too long")?;
-        let pieces_at = leaves_at.checked_add((leaves * DIGEST) as u64).ok_or("its head is too long")?;
-        Ok(Self { module_len, top_len, leaves_at, pieces_at })
+impl Contents<'_> {
+    /// Writes the artifact.
+    pub(super) fn write(&self, key: &ArtifactKey) -> Vec<u8> {
+        let parts: [(&[u8], bool); SECTIONS] = [
+            (&self.head, false),
+            (&self.code, false),
+            (&self.rows, false),
+            (self.options.as_bytes(), false),
+            (self.module, true),
+            (&self.state, false),
+            (&self.pages, true),
+        ];
+        let (mut content, mut directory) = (Vec::new(), Vec::new());
+        for (part, begins_piece) in parts {
+            if begins_piece {
+                content.resize(content.len().next_multiple_of(PIECE), 0);
+            }
+            let range = [content.len() as u64, (content.len() + part.len()) as u64];
+            directory.extend_from_slice(range.map(u64::to_le_bytes).as_flattened());
+            content.extend_from_slice(part);
+        }
+        let mut out = self.header(&digest(&content), &directory);
+        let piece_key = piece_key(&out, key);
+        out.extend_from_slice(key.tag(&out).as_bytes());
+        out.reserve(content.len() + content.len().div_ceil(PIECE) * TAG);
+        for (number, piece) in (0..).zip(content.chunks(PIECE)) {
+            out.extend_from_slice(&piece_tag(&piece_key, number, piece));
+            out.extend_from_slice(piece);
+        }
+        out
     }
-}
 
-/// Writes an artifact.
-pub(super) fn write(
-    module: &[u8],
-    head: &[u8],
-    (options, label): ([u8; DIGEST], [u8; DIGEST]),
-    key: &ArtifactKey,
-) -> Vec<u8> {
-    let leaves: Vec<u8> = module.chunks(PIECE).flat_map(digest).collect();
-    let nodes: Vec<u8> = leaves.chunks(LEAVES_PER_NODE * DIGEST).flat_map(digest).collect();
-    let top = [head, &nodes].concat();
-    let mut out = Vec::with_capacity(HEADER_LEN + top.len() + leaves.len() + module.len());
-    out.extend_from_slice(ARTIFACT_MAGIC);
-    out.extend_from_slice(&FORMAT.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&build());
-    out.extend_from_slice(&options);
-    out.extend_from_slice(&label);
-    out.extend_from_slice(&(module.len() as u64).to_le_bytes());
-    out.extend_from_slice(&(head.len() as u64).to_le_bytes());
-    out.extend_from_slice(&digest(&top));
-    let tag = key.tag(&out);
-    out.extend_from_slice(tag.as_bytes());
-    for part in [&top, &leaves, module] {
-        out.extend_from_slice(part);
+    /// The header but for its tag.
+    fn header(&self, content: &[u8; DIGEST], directory: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_LEN);
+        out.extend_from_slice(ARTIFACT_MAGIC);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.flags.to_le_bytes());
+        BUILD.iter().for_each(|(_, here)| out.extend_from_slice(&name(here)));
+        out.extend_from_slice(&digest(self.options.as_bytes()));
+        out.extend_from_slice(&self.label);
+        out.extend_from_slice(content);
+        out.extend_from_slice(directory);
+        debug_assert_eq!(out.len(), TAGGED_LEN);
+        out
     }
-    out
 }

@@ -1,20 +1,21 @@
-//! Artifacts: files from which a validated module is loaded without reading it whole.
+//! Artifacts: files from which a validated module is loaded, with its lowered bodies, at a cost that does not grow with it.
 //!
 //! ```text
-//! header   magic, format, digests of build and options, lengths, digests of head and nodes, tag
-//! head     sections but code, custom sections, where each body lies
-//! nodes    a digest for each group of leaves
-//! leaves   a digest for each piece
-//! module   the module's bytes, in pieces
+//! header   magic, who made it, digests of options and content, where the sections are, tag
+//! pieces   a tag, then 4 KiB of the content, and again
+//! content  head: what is known of the module as a whole, rows of what is exported
+//!          code: lowered bodies        rows: type and places of each function        options: in words
+//!          module: its bytes           state, pages: of a snapshot
 //! ```
 //!
-//! An artifact says that a module was validated. It is believed only if the header's tag was made with the user's key, and
-//! then piece by piece: the header vouches for head and nodes, a node for a group of leaves, a leaf for a piece. Each is
-//! read into private memory, compared there, and used from there, so that the file may change or go away at any time:
-//! what was not compared is refused when it is needed. Nothing of the file is mapped, nothing of it is executed.
+//! An artifact says that a module was validated, and what its bodies were lowered to. It is believed only if the header's tag
+//! was made with the user's key, and then piece by piece: a key that depends on the header, and so on the content, tags each
+//! piece with its number. What is read goes into private memory, is compared there, and used from there, so that the file may
+//! change or go away at any time: what was not compared is refused when it is needed. Nothing of the file is mapped, nothing
+//! of it is executed.
 //!
-//! Bodies are lowered from the module's bytes when they are called. The lowered form is ten times as long, and comparing it
-//! with its digest takes longer than making it.
+//! Rows and lowered bodies are read when a function is first called. Where the code was lowered with other options than the
+//! engine's, or a body's was not kept, it is lowered from the module's bytes.
 
 mod format;
 mod key;
@@ -24,54 +25,77 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aura_validator::{Bytes, Parts};
+use aura_validator::module::{ExternIndex, Row};
+use aura_validator::{Bytes, Code, LowerOptions};
 
-use crate::engine::{Config, Engine};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::module::Module;
+use crate::snapshot::Snapshot;
 
 pub use key::ArtifactKey;
 
-use format::{HEADER_LEN, Header, Tree, digest};
-use pieces::FilePieces;
+pub(crate) use format::PIECE as PAGE;
+use format::{Contents, Header, Section};
+use pieces::{Content, ModuleBytes};
 
 /// The first bytes of every artifact.
 pub const ARTIFACT_MAGIC: &[u8; 8] = b"\x7faura\r\n\x1a";
 
-/// Head and nodes of one artifact are at most so long: what is read before anything of it is believed but its tag.
-const HEAD_MAX: u64 = 256 << 20;
+/// Exported functions whose rows stand in the head, and whose code begins the code, at most.
+const HOT_MAX: usize = 32;
 
 /// An artifact whose header was made with the key, and whose file is open.
-#[derive(Debug)]
 pub struct Artifact {
     path: PathBuf,
-    file: File,
-    header: Header,
-    /// The beginning of the file.
-    first: Vec<u8>,
+    content: Arc<Content>,
+}
+
+impl std::fmt::Debug for Artifact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Artifact").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The lowered bodies in an artifact.
+#[derive(Clone)]
+pub(crate) struct KeptCode(Arc<Content>);
+
+impl KeptCode {
+    /// The code of a function, if it was kept.
+    ///
+    /// # Errors
+    /// If it was changed.
+    pub(crate) fn code(&self, row: &Row) -> Result<Option<Code>> {
+        if row.code.is_empty() {
+            return Ok(None);
+        }
+        let changed = |why: String| Error::new(ErrorKind::Artifact, why);
+        let bytes = self.0.code(row).map_err(changed)?;
+        Code::decode(&bytes)
+            .map(Some)
+            .ok_or_else(|| changed("a lowered body of an artifact does not decode".to_owned()))
+    }
 }
 
 impl Artifact {
     /// Opens an artifact. What lies behind its header is looked at when it is loaded.
     ///
     /// # Errors
-    /// If the file cannot be read, is no artifact, is one of another key or another version of Aura, or its header was changed.
+    /// If the file cannot be read, is no artifact, is one of another key or another build of Aura, or its header was changed.
     pub fn open(path: impl AsRef<Path>, key: &ArtifactKey) -> Result<Self> {
         let path = path.as_ref();
         let io = |error| Error::new(ErrorKind::Io, format!("cannot read {}: {error}", path.display()));
         let file = files::open(path).map_err(io)?;
-        let mut first = vec![0; pieces::FIRST_READ];
-        let read = pieces::read_at(&file, &mut first, 0).map_err(io)?;
-        first.truncate(read);
-        let header = Header::read(&first, key).map_err(|why| refused(path, why))?;
-        Ok(Self { path: path.to_owned(), file, header, first })
+        let (header, first) = read_header(&file, path, key)?;
+        Ok(Self { path: path.to_owned(), content: Arc::new(Content::new(file, header, first)) })
     }
 
     /// What [`Module::to_artifact`] was given to say of the module.
     #[must_use]
     pub fn label(&self) -> [u8; 32] {
-        self.header.label
+        self.content.header().label
     }
 
     /// Loads the module. Only what is needed is read, and before each use compared with what the key vouches for; the file
@@ -81,61 +105,181 @@ impl Artifact {
     /// If the artifact was made under other proposals or limits than the engine's, or was changed. A change of what is not
     /// needed yet is found when it is: calling a function whose bytes were changed fails with [`ErrorKind::Artifact`].
     pub fn load(self, engine: &Engine) -> Result<Module> {
-        if self.header.options != options_digest(engine) {
-            return Err(refused(&self.path, "it was made under other proposals or limits; compile the module again"));
+        let content = self.content.clone();
+        let header = content.header();
+        if header.options != engine.validity_digest() {
+            return Err(self.other_options(engine));
         }
-        let tree = Tree::new(&self.header).map_err(|why| refused(&self.path, why))?;
-        let top = self.top(tree.top_len)?;
-        let (head, nodes) = top.split_at(self.header.head_len as usize);
-        let parts = Parts::decode(head).ok_or_else(|| refused(&self.path, "its head does not decode"))?;
-        let bytes = Bytes::in_pieces(Arc::new(FilePieces::new(self.file, tree, nodes)?));
-        let Config { features, limits, .. } = engine.config();
-        let validated = aura_validator::Module::from_parts(bytes, &parts, features, limits)
-            .map_err(|error| refused(&self.path, error.message()))?;
-        Module::from_validated(engine, validated)
+        let head = content.section(Section::Head).map_err(|why| refused(&self.path, &why))?;
+        let bytes = Bytes::in_pieces(Arc::new(ModuleBytes(content.clone())));
+        let features = &engine.config().features;
+        let validated = aura_validator::Module::from_head(bytes, &head, content.clone(), features)
+            .ok_or_else(|| refused(&self.path, "its head does not decode"))?;
+        let kept = (header.flags == flags(engine.lowering())).then(|| KeptCode(content.clone()));
+        Module::from_validated(engine, validated, kept)
     }
 
-    /// Head and nodes.
-    fn top(&self, len: u64) -> Result<Vec<u8>> {
-        let len = usize::try_from(len).ok().filter(|_| len <= HEAD_MAX);
-        let len = len.ok_or_else(|| refused(&self.path, "its head is too long"))?;
-        let begun = self.first.get(HEADER_LEN..).unwrap_or_default();
-        let mut top = begun[..begun.len().min(len)].to_vec();
-        let have = top.len();
-        top.resize(len, 0);
-        let read = pieces::read_at(&self.file, &mut top[have..], (HEADER_LEN + have) as u64)
-            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {}: {error}", self.path.display())))?;
-        if read < len - have {
-            return Err(refused(&self.path, "it is cut off"));
+    /// Whether the artifact is of a snapshot: instances begin where one was, and not as the module says.
+    #[must_use]
+    pub fn is_snapshot(&self) -> bool {
+        !self.content.header().section(Section::State).is_empty()
+    }
+
+    /// Loads a snapshot: the module, and where its instances begin. All of its pages are read and compared now.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`]; if the artifact is of a module alone.
+    pub fn load_snapshot(self, engine: &Engine) -> Result<Snapshot> {
+        if !self.is_snapshot() {
+            return Err(Error::usage(format!("{} is an artifact of a module, not of a snapshot", self.path.display())));
         }
-        match digest(&top) == self.header.top {
-            true => Ok(top),
-            false => Err(refused(&self.path, "its head was changed")),
-        }
+        let (content, path) = (self.content.clone(), self.path.clone());
+        let module = self.load(engine)?;
+        let state = content.section(Section::State).map_err(|why| refused(&path, &why))?;
+        let first = content.header().section(Section::Pages).start / PAGE as u64;
+        let read =
+            |page: u64, bytes: &mut [u8]| content.read_piece(first + page, bytes).map_err(|why| refused(&path, &why));
+        Snapshot::decode(&module, &state, read)?.ok_or_else(|| refused(&path, "its state does not decode"))
+    }
+
+    /// Says which options differ.
+    fn other_options(&self, engine: &Engine) -> Error {
+        let there = match self.content.section(Section::Options) {
+            Ok(there) => String::from_utf8_lossy(&there).into_owned(),
+            Err(why) => return refused(&self.path, &why),
+        };
+        let here = engine.validity();
+        let differ = |(there, here): &(&str, &str)| there != here;
+        let words = |text: &str| text.replace(['{', '}'], ",");
+        let (there, here) = (words(&there), words(&here));
+        let pairs = there.split(", ").map(str::trim).zip(here.split(", ").map(str::trim)).filter(differ);
+        let named: Vec<String> = pairs.take(3).map(|(there, here)| format!("`{there}` there, `{here}` here")).collect();
+        let why =
+            format!("it was made under other proposals or limits ({}); compile the module again", named.join("; "));
+        refused(&self.path, &why)
     }
 }
 
+/// Reads the header and what comes next.
+fn read_header(file: &File, path: &Path, key: &ArtifactKey) -> Result<(Header, Vec<u8>)> {
+    let mut first = vec![0; pieces::FIRST_READ];
+    let read = pieces::read_at(file, &mut first, 0)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("cannot read {}: {error}", path.display())))?;
+    first.truncate(read);
+    let header = Header::read(&first, key).map_err(|why| refused(path, &why))?;
+    Ok((header, first))
+}
+
+/// Which lowered bodies an artifact has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lowered {
+    All,
+    /// Those that were lowered so far.
+    SoFar,
+}
+
 impl Module {
-    /// Writes down that the module was validated: the bytes of an artifact, which [`Artifact::load`] loads in an engine of
-    /// this version of Aura with the same proposals and limits. `label` is the caller's to say what the module is.
+    /// Writes down what is known of the module: the bytes of an artifact, which [`Artifact::load`] loads in an engine of
+    /// this build of Aura with the same proposals and limits. All bodies are lowered for it, with this engine's options.
+    /// `label` is the caller's to say what the module is.
     ///
     /// # Errors
     /// If bodies of the module are validated lazily, or it was itself loaded from an artifact that changed since.
     pub fn to_artifact(&self, key: &ArtifactKey, label: [u8; 32]) -> Result<Vec<u8>> {
+        self.artifact((key, label), Lowered::All, None)
+    }
+
+    /// As [`Module::to_artifact`], with the lowered bodies of those functions only that were called or compiled so far: others
+    /// are lowered when they are called.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn to_artifact_as_used(&self, key: &ArtifactKey, label: [u8; 32]) -> Result<Vec<u8>> {
+        self.artifact((key, label), Lowered::SoFar, None)
+    }
+
+    fn artifact(
+        &self,
+        (key, label): (&ArtifactKey, [u8; 32]),
+        lowered: Lowered,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Vec<u8>> {
         let validated = self.validated();
         let changed = |why: String| Error::new(ErrorKind::Artifact, why);
-        let bytes = validated.bytes().get(0..validated.bytes().len()).map_err(changed)?;
-        let parts =
-            validated.parts().ok_or_else(|| Error::usage("an artifact is of a module that was validated whole"))?;
-        Ok(format::write(bytes, &parts.encode(), (options_digest(self.engine()), label), key))
+        if !validated.is_validated() {
+            return Err(Error::usage("an artifact is of a module that was validated whole"));
+        }
+        validated.know_all_functions()?;
+        let (code, rows) = self.lowered(lowered)?;
+        let hot: Vec<(u32, Row)> =
+            hot_functions(validated).into_iter().map(|own| (own, rows[own as usize].clone())).collect();
+        let (state, pages) = snapshot.map(Snapshot::encode).unwrap_or_default();
+        let contents = Contents {
+            flags: flags(self.engine().lowering()),
+            options: &self.engine().validity(),
+            label,
+            head: validated.head(&hot),
+            code,
+            rows: rows.iter().flat_map(Row::to_bytes).collect(),
+            module: validated.bytes().get(0..validated.bytes().len()).map_err(changed)?,
+            state,
+            pages,
+        };
+        Ok(contents.write(key))
     }
+
+    /// Lowered bodies one after the other, those of hot functions first, and the rows that name them.
+    fn lowered(&self, lowered: Lowered) -> Result<(Vec<u8>, Vec<Row>)> {
+        let validated = self.validated();
+        let own = 0..validated.num_own_funcs();
+        let mut rows =
+            own.clone().map(|own| Ok(Row { code: 0..0, ..validated.row(own)? })).collect::<Result<Vec<_>>>()?;
+        let (hot, mut out) = (hot_functions(validated), Vec::new());
+        for own in hot.iter().copied().chain(own.filter(|own| !hot.contains(own))) {
+            let bytes = match (self.inner().known_code(own), lowered) {
+                (Some(code), _) => code.encode(),
+                (None, Lowered::All) => self.inner().make_code(own)?.encode(),
+                (None, Lowered::SoFar) => continue,
+            };
+            let start = out.len() as u64;
+            out.extend_from_slice(&bytes);
+            rows[own as usize].code = start..out.len() as u64;
+        }
+        Ok((out, rows))
+    }
+}
+
+impl Snapshot {
+    /// Writes the snapshot down, with its module as [`Module::to_artifact`] does: [`Artifact::load_snapshot`] loads it.
+    ///
+    /// # Errors
+    /// As [`Module::to_artifact`].
+    pub fn to_artifact(&self, key: &ArtifactKey, label: [u8; 32]) -> Result<Vec<u8>> {
+        self.module().artifact((key, label), Lowered::All, Some(self))
+    }
+}
+
+/// Functions that are called before others: exported ones, and the one that starts.
+fn hot_functions(module: &aura_validator::Module) -> Vec<u32> {
+    let exported = module.exports().iter().filter_map(|export| match export.index {
+        ExternIndex::Func(func) => Some(func),
+        _ => None,
+    });
+    let own = |func: u32| func.checked_sub(module.num_imported_funcs());
+    let mut hot = Vec::new();
+    for own in module.start().into_iter().chain(exported).filter_map(own) {
+        if hot.len() < HOT_MAX && !hot.contains(&own) {
+            hot.push(own);
+        }
+    }
+    hot
 }
 
 fn refused(path: &Path, why: &str) -> Error {
     Error::new(ErrorKind::Artifact, format!("the artifact {} is refused: {why}", path.display()))
 }
 
-/// What of an engine's options decides whether a module is valid.
-fn options_digest(engine: &Engine) -> [u8; 32] {
-    digest(engine.validity().as_bytes())
+/// The number by which artifacts know what lowering added to their code.
+fn flags(options: LowerOptions) -> u32 {
+    u32::from(options.fuel) | u32::from(options.depth) << 1
 }

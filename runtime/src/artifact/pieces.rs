@@ -1,23 +1,30 @@
-//! The module's bytes of an artifact: read into private memory, compared, handed out.
+//! The content of an artifact: read piece by piece, compared, handed out.
 //!
 //! # Safety
-//! `memory` is as long as the module and never moves. A piece whose bit in `ready` is set was read whole, was found to be what its
-//! leaf says, and never changes again; slices are made of such pieces only. A piece whose bit is not set is written by
-//! the holder of the lock alone.
+//! The module's memory is as long as its section and never moves. A piece whose bit in `ready` is set was read whole, was
+//! found to be what its tag says, and never changes again; slices are made of such pieces only. A piece whose bit is not
+//! set is written by the holder of the lock alone.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use aura_validator::module::{Functions, Row};
 use region::{Allocation, Protection};
 
-use super::format::{DIGEST, LEAVES_PER_NODE, PIECE, Tree, digest};
-use crate::error::{Error, Result};
+use super::format::{HEADER_LEN, Header, PIECE, Section, TAG, piece_tag, place_of};
 
-/// What is read of a file at first: header, head and nodes of most modules.
-pub(super) const FIRST_READ: usize = 4096;
+/// Pieces that are read together with the header: all of small artifacts, and what the first call of most others needs.
+const FIRST_PIECES: usize = 2;
+
+/// What is read of a file at first.
+pub(super) const FIRST_READ: usize = HEADER_LEN + FIRST_PIECES * (TAG + PIECE);
+
+/// Pieces read later that are kept: rows and lowered bodies of neighbours lie in one.
+const RECENT: usize = 8;
 
 /// Reads at an offset until the buffer is full or the file ends; how much was read.
 pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
@@ -33,114 +40,255 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usi
     Ok(read)
 }
 
-/// The bytes of a module in an artifact's file.
-pub(super) struct FilePieces {
+/// The content of an artifact's file.
+pub(super) struct Content {
     file: File,
-    tree: Tree,
+    header: Header,
+    /// The beginning of the file.
+    first: Box<[u8]>,
+    /// A bit for each piece in `first` that was compared.
+    compared: AtomicU64,
+    recent: Mutex<Recent>,
+    module: OnceLock<ModuleMemory>,
+}
+
+/// Pieces that were read last, as they stand in the file, with their numbers.
+#[derive(Default)]
+struct Recent {
+    pieces: Vec<(u64, Box<[u8]>)>,
+    next: usize,
+}
+
+/// The module's bytes.
+struct ModuleMemory {
     memory: Allocation,
     /// A bit for each piece.
     ready: Box<[AtomicU64]>,
-    loading: Mutex<Loading>,
-}
-
-/// What it takes to load pieces.
-struct Loading {
-    nodes: Box<[u8]>,
-    /// The group of leaves that was compared last, with its number.
-    leaves: Option<(usize, Vec<u8>)>,
+    loading: Mutex<()>,
 }
 
 // SAFETY: the value owns its memory, which has no thread.
-unsafe impl Send for FilePieces {}
+unsafe impl Send for ModuleMemory {}
 // SAFETY: pieces that are ready never change; the others are the lock's.
-unsafe impl Sync for FilePieces {}
+unsafe impl Sync for ModuleMemory {}
 
 const BITS: usize = u64::BITS as usize;
 
-impl FilePieces {
-    pub(super) fn new(file: File, tree: Tree, nodes: &[u8]) -> Result<Self> {
-        let memory = region::alloc(tree.module_len.max(1), Protection::READ_WRITE)
-            .map_err(|error| Error::resource(format!("no memory for an artifact's module: {error}")))?;
-        let words = tree.module_len.div_ceil(PIECE).div_ceil(BITS);
-        let ready = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { file, tree, memory, ready, loading: Mutex::new(Loading { nodes: nodes.into(), leaves: None }) })
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Content {
+    pub(super) fn new(file: File, header: Header, first: Vec<u8>) -> Self {
+        let (first, compared) = (first.into(), AtomicU64::new(0));
+        Self { file, header, first, compared, recent: Mutex::default(), module: OnceLock::new() }
     }
 
+    pub(super) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// A section, whole.
+    ///
+    /// # Errors
+    /// As [`Content::read`].
+    pub(super) fn section(&self, section: Section) -> Result<Cow<'_, [u8]>, String> {
+        self.read(self.header.section(section))
+    }
+
+    /// The lowered body that a row names.
+    ///
+    /// # Errors
+    /// As [`Content::read`].
+    pub(super) fn code(&self, row: &Row) -> Result<Cow<'_, [u8]>, String> {
+        self.part(Section::Code, row.code.clone())
+    }
+
+    /// A part of a section.
+    fn part(&self, section: Section, part: Range<u64>) -> Result<Cow<'_, [u8]>, String> {
+        let section = self.header.section(section);
+        let (start, end) = (section.start.checked_add(part.start), section.start.checked_add(part.end));
+        match (start, end) {
+            (Some(start), Some(end)) if start <= end && end <= section.end => self.read(start..end),
+            _ => Err("a part of an artifact lies outside it".to_owned()),
+        }
+    }
+
+    /// Bytes of the content.
+    ///
+    /// # Errors
+    /// If they cannot be read, or were changed.
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, String> {
+        let mut at = range.start;
+        let mut bytes = Vec::new();
+        while at < range.end {
+            let piece = at / PIECE as u64;
+            let (begin, end) = (at % PIECE as u64, (range.end - piece * PIECE as u64).min(PIECE as u64));
+            let part = begin as usize..end as usize;
+            match self.first_piece(piece)? {
+                Some(whole) => {
+                    let part = whole.get(part).ok_or("an artifact is cut off")?;
+                    if part.len() as u64 == range.end - range.start {
+                        return Ok(Cow::Borrowed(part));
+                    }
+                    bytes.extend_from_slice(part);
+                }
+                None => {
+                    let recent = &mut *locked(&self.recent);
+                    bytes.extend_from_slice(recent.piece(self, piece)?.get(part).ok_or("an artifact is cut off")?);
+                }
+            }
+            at = piece * PIECE as u64 + end;
+        }
+        Ok(Cow::Owned(bytes))
+    }
+
+    /// A piece that was read at first.
+    fn first_piece(&self, piece: u64) -> Result<Option<&[u8]>, String> {
+        if piece >= FIRST_PIECES as u64 {
+            return Ok(None);
+        }
+        let at = place_of(piece) as usize;
+        let stored = self.first.get(at..self.first.len().min(at + TAG + PIECE)).ok_or("an artifact is cut off")?;
+        if self.compared.load(Ordering::Acquire) >> piece & 1 == 0 {
+            self.compare(piece, stored)?;
+            self.compared.fetch_or(1 << piece, Ordering::Release);
+        }
+        Ok(Some(&stored[TAG..]))
+    }
+
+    /// Bytes of a piece: the last one is shorter.
+    fn len_of(&self, piece: u64) -> usize {
+        let len = self.header.content_len().saturating_sub(piece * PIECE as u64);
+        len.min(PIECE as u64) as usize
+    }
+
+    /// Compares a piece with its tag, which comes first.
+    fn compare(&self, piece: u64, stored: &[u8]) -> Result<(), String> {
+        let (tag, bytes) = stored.split_first_chunk::<TAG>().ok_or("an artifact is cut off")?;
+        self.compare_with(piece, *tag, bytes)
+    }
+
+    fn compare_with(&self, piece: u64, tag: [u8; TAG], bytes: &[u8]) -> Result<(), String> {
+        let expected = piece_tag(&self.header.piece_key, piece, bytes);
+        // Whoever can write the file could time it; all of it is looked at.
+        let differs = expected.iter().zip(tag).fold(0, |differs, (a, b)| differs | (a ^ b));
+        match differs == 0 {
+            true => Ok(()),
+            false => Err(format!("an artifact was changed, in its piece {piece}")),
+        }
+    }
+
+    /// Reads a piece into `bytes` and compares it.
+    pub(super) fn read_piece(&self, piece: u64, bytes: &mut [u8]) -> Result<(), String> {
+        let mut tag = [0; TAG];
+        let mut buffers = [io::IoSliceMut::new(&mut tag), io::IoSliceMut::new(bytes)];
+        let wanted = TAG + buffers[1].len();
+        let read = loop {
+            match rustix::io::preadv(&self.file, &mut buffers, place_of(piece)) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other.map_err(|error| format!("cannot read an artifact: {error}"))?,
+            }
+        };
+        // A regular file gives all that it has.
+        if read < wanted {
+            return Err("an artifact is cut off".to_owned());
+        }
+        self.compare_with(piece, tag, bytes)
+    }
+
+    /// The module's bytes of a range, which lie in its memory from then on.
+    fn module(&self, range: Range<usize>) -> Result<&[u8], String> {
+        let section = self.header.section(Section::Module);
+        let len = (section.end - section.start) as usize;
+        if range.start > range.end || range.end > len {
+            return Err("there are no such bytes in the module".to_owned());
+        }
+        let module = self.module_memory(len)?;
+        let pieces = range.start / PIECE..range.end.div_ceil(PIECE);
+        if !pieces.clone().all(|piece| module.is_ready(piece)) {
+            module.load(self, section.start / PIECE as u64, pieces)?;
+        }
+        let start = module.memory.as_ptr::<u8>().wrapping_add(range.start);
+        // SAFETY: the range lies in the memory, in pieces that are ready; those never change while `self` lives.
+        Ok(unsafe { std::slice::from_raw_parts(start, range.len()) })
+    }
+
+    fn module_memory(&self, len: usize) -> Result<&ModuleMemory, String> {
+        if let Some(module) = self.module.get() {
+            return Ok(module);
+        }
+        let memory = region::alloc(len.next_multiple_of(PIECE).max(1), Protection::READ_WRITE)
+            .map_err(|error| format!("no memory for an artifact's module: {error}"))?;
+        let ready = (0..len.div_ceil(PIECE).div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
+        Ok(self.module.get_or_init(|| ModuleMemory { memory, ready, loading: Mutex::new(()) }))
+    }
+}
+
+impl ModuleMemory {
     fn is_ready(&self, piece: usize) -> bool {
         self.ready[piece / BITS].load(Ordering::Acquire) >> (piece % BITS) & 1 == 1
     }
 
-    fn range_of(&self, piece: usize) -> Range<usize> {
-        piece * PIECE..self.tree.module_len.min((piece + 1) * PIECE)
-    }
-
-    /// Reads and compares a run of pieces that is not ready.
-    fn load(&self, pieces: Range<usize>) -> Result<(), String> {
-        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Reads and compares those of the module's pieces that are not ready; `first` is the number of its first one.
+    fn load(&self, content: &Content, first: u64, pieces: Range<usize>) -> Result<(), String> {
+        let _loading = locked(&self.loading);
         for piece in pieces {
             if self.is_ready(piece) {
                 continue;
             }
-            let leaf = loading.leaf(self, piece)?;
-            let range = self.range_of(piece);
-            let place = self.memory.as_ptr::<u8>().cast_mut().wrapping_add(range.start);
-            // SAFETY: the range lies in the memory; the piece is not ready, so that no other slice of it exists, and the lock is held.
-            let buffer = unsafe { std::slice::from_raw_parts_mut(place, range.len()) };
-            let read = read_at(&self.file, buffer, self.tree.pieces_at + range.start as u64);
-            if read.map_err(|error| format!("cannot read an artifact: {error}"))? < buffer.len() {
-                return Err("an artifact is cut off".to_owned());
-            }
-            if digest(buffer) != leaf {
-                return Err(format!("an artifact was changed, in the module's bytes from {:#x} on", range.start));
-            }
+            let number = first + piece as u64;
+            let place = self.memory.as_ptr::<u8>().cast_mut().wrapping_add(piece * PIECE);
+            // SAFETY: the piece lies in the memory; it is not ready, so that no other slice of it exists, and the lock is held.
+            let buffer = unsafe { std::slice::from_raw_parts_mut(place, content.len_of(number)) };
+            content.read_piece(number, buffer)?;
             self.ready[piece / BITS].fetch_or(1 << (piece % BITS), Ordering::Release);
         }
         Ok(())
     }
 }
 
-impl Loading {
-    /// What a piece's digest is to be.
-    fn leaf(&mut self, pieces: &FilePieces, piece: usize) -> Result<[u8; DIGEST], String> {
-        let group = piece / LEAVES_PER_NODE;
-        if self.leaves.as_ref().is_none_or(|(known, _)| *known != group) {
-            self.leaves = Some((group, self.group(pieces, group)?));
+impl Recent {
+    /// The bytes of a piece, read and compared unless they are here.
+    fn piece(&mut self, content: &Content, piece: u64) -> Result<&[u8], String> {
+        if let Some(known) = self.pieces.iter().position(|(number, _)| *number == piece) {
+            return Ok(&self.pieces[known].1);
         }
-        let (_, leaves) = self.leaves.as_ref().expect("just read");
-        let at = piece % LEAVES_PER_NODE * DIGEST;
-        Ok(leaves[at..at + DIGEST].try_into().expect("a digest's length"))
-    }
-
-    /// Reads and compares a group of leaves.
-    fn group(&self, pieces: &FilePieces, group: usize) -> Result<Vec<u8>, String> {
-        let all = pieces.tree.module_len.div_ceil(PIECE);
-        let count = LEAVES_PER_NODE.min(all - group * LEAVES_PER_NODE);
-        let mut leaves = vec![0; count * DIGEST];
-        let at = pieces.tree.leaves_at + (group * LEAVES_PER_NODE * DIGEST) as u64;
-        let read =
-            read_at(&pieces.file, &mut leaves, at).map_err(|error| format!("cannot read an artifact: {error}"))?;
-        if read < leaves.len() || digest(&leaves) != self.nodes[group * DIGEST..][..DIGEST] {
-            return Err("an artifact was changed, in its digests".to_owned());
+        let mut bytes = vec![0; content.len_of(piece)].into_boxed_slice();
+        content.read_piece(piece, &mut bytes)?;
+        let place = self.next % RECENT;
+        self.next += 1;
+        match self.pieces.get_mut(place) {
+            Some(old) => *old = (piece, bytes),
+            None => self.pieces.push((piece, bytes)),
         }
-        Ok(leaves)
+        Ok(&self.pieces[place].1)
     }
 }
 
-impl aura_validator::Pieces for FilePieces {
+impl Functions for Content {
+    fn row(&self, own_func: u32) -> Result<Row, String> {
+        let at = u64::from(own_func) * Row::LEN as u64;
+        let bytes = self.part(Section::Rows, at..at + Row::LEN as u64)?;
+        Ok(Row::from_bytes(bytes.first_chunk().expect("a row's length")))
+    }
+
+    fn rows(&self) -> Result<Box<[Row]>, String> {
+        let bytes = self.section(Section::Rows)?;
+        Ok(bytes.as_chunks().0.iter().map(Row::from_bytes).collect())
+    }
+}
+
+/// The module's bytes as the validator asks for them.
+pub(super) struct ModuleBytes(pub(super) Arc<Content>);
+
+impl aura_validator::Pieces for ModuleBytes {
     fn len(&self) -> usize {
-        self.tree.module_len
+        let section = self.0.header.section(Section::Module);
+        (section.end - section.start) as usize
     }
 
     fn get(&self, range: Range<usize>) -> Result<&[u8], String> {
-        if range.start > range.end || range.end > self.tree.module_len {
-            return Err("there are no such bytes in the module".to_owned());
-        }
-        let pieces = range.start / PIECE..range.end.div_ceil(PIECE);
-        if !pieces.clone().all(|piece| self.is_ready(piece)) {
-            self.load(pieces)?;
-        }
-        let start = self.memory.as_ptr::<u8>().wrapping_add(range.start);
-        // SAFETY: the range lies in the memory, in pieces that are ready; those never change while `self` lives.
-        Ok(unsafe { std::slice::from_raw_parts(start, range.len()) })
+        self.0.module(range)
     }
 }

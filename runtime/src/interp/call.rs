@@ -105,7 +105,7 @@ impl Machine {
     /// # Safety
     /// `cursor` is behind a call instruction of the running code with these operands.
     pub(super) unsafe fn call(&mut self, cursor: Cursor, func: u32, call: CallId) -> Result<Cursor, Status> {
-        let callee = self.callee(func);
+        let callee = self.callee(func)?;
         // SAFETY: the callee is live and validated to have the type of the operands.
         unsafe { self.enter(cursor, callee, call) }
     }
@@ -115,23 +115,24 @@ impl Machine {
     /// # Safety
     /// As [`Machine::call`].
     pub(super) unsafe fn return_call(&mut self, cursor: Cursor, func: u32, args: Operands) -> Result<Cursor, Status> {
-        let callee = self.callee(func);
+        let callee = self.callee(func)?;
         // SAFETY: the callee is live and validated to have the type of the operands.
         unsafe { self.replace(cursor, callee, args) }
     }
 
     /// A function of the running instance.
-    fn callee(&self, func: u32) -> Callee {
+    fn callee(&self, func: u32) -> Result<Callee, Status> {
         let layout = &self.instance().layout;
         let Some(own) = func.checked_sub(layout.counts().imported_funcs) else {
             // SAFETY: the instance is live and linked; `layout` is its own.
             let func = unsafe { access::import(self.vmctx, layout, func) };
             // SAFETY: import cells of linked instances hold live references.
-            return unsafe { Callee::of(func) };
+            return Ok(unsafe { Callee::of(func) });
         };
-        // SAFETY: the instance is live; its entries cover the module's own functions.
-        let entries = unsafe { (*self.vmctx).entries };
-        Callee { entry: entries.wrapping_add(own as usize), vmctx: self.vmctx }
+        let module = self.instance().module.inner();
+        // SAFETY: the instance is live, and of the module.
+        let entry = unsafe { tier::entry_of(self.vmctx, module, own) }?;
+        Ok(Callee { entry, vmctx: self.vmctx })
     }
 
     /// `call_indirect`.

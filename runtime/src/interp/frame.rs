@@ -311,7 +311,7 @@ impl Frame {
         // SAFETY: a frame's instance is live while the frame is open.
         let instance = unsafe { &*InstanceData::from_vmctx(self.vmctx) };
         // SAFETY: a frame's entry is live while the frame is open.
-        let own_index = unsafe { (*self.entry).index };
+        let own_index = unsafe { (*self.entry).index() };
         let offsets = &self.code().offsets;
         BacktraceFrame {
             vmctx: self.vmctx,

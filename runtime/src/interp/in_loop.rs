@@ -101,7 +101,7 @@ impl Machine {
     fn result_slots(&mut self) -> usize {
         let entry = self.state().current().entry;
         // SAFETY: the entry of an open frame is live.
-        let type_id = unsafe { (*entry).type_id };
+        let type_id = unsafe { (*entry).type_id() };
         self.instance().module.engine().types().func(type_id).result_slots()
     }
 }

@@ -66,7 +66,7 @@ impl InstanceData {
             module: module.clone(),
         });
         let vmctx = made.vmctx();
-        let entries = module.entries();
+        let entries = module.inner().entries();
         let head = VmCtx {
             store,
             entries: entries.as_ptr(),
@@ -77,8 +77,8 @@ impl InstanceData {
         // SAFETY: the block begins with the head and has at least its size and alignment.
         unsafe { vmctx.write(head) };
         let to_ref = |&own: &u32| {
-            let entry = &entries[own as usize];
-            VmFuncRef { entry, vmctx, type_id: entry.type_id, padding: 0 }
+            let entry = module.inner().escaping_entry(own);
+            VmFuncRef { entry, vmctx, type_id: entry.type_id(), padding: 0 }
         };
         made.func_refs = module.validated().escaping().iter().map(to_ref).collect();
         made

@@ -27,6 +27,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::memory::LinearMemory;
+use crate::error::{Error, Result};
 
 /// Bytes of a page of the host.
 pub(crate) const PAGE: usize = 4096;
@@ -44,6 +45,9 @@ const LOOK_EVERY: u32 = 64;
 const CLEAN_MAX: u8 = 4;
 /// Bytes of content from which on an image is a file that memories map, and not a copy.
 const FILE_FROM: usize = 256 << 10;
+
+/// Bytes of the longest memory that an image may be of.
+const IMAGE_MAX: usize = 1 << 40;
 
 /// A page of zeros, to compare with.
 static ZEROS: [u8; PAGE] = [0; PAGE];
@@ -95,19 +99,56 @@ impl MemoryImage {
         let pages = (length as usize).div_ceil(PAGE);
         let has_bytes: Box<[bool]> = (0..pages).map(|page| page_of(memory, page) != ZEROS).collect();
         let bytes = has_bytes.iter().rposition(|&has| has).map_or(0, |last| (last + 1) * PAGE);
-        let mut content = Content { base: std::ptr::null(), bytes: 0, file: None };
-        if bytes > 0 {
-            let file = if bytes >= FILE_FROM { Some(new_file(bytes)?) } else { None };
-            content = Content { base: map_new(bytes, file.as_ref())?.cast(), bytes, file };
-            for page in (0..pages).filter(|&page| has_bytes[page]) {
-                let to = content.base.cast_mut().wrapping_add(page * PAGE);
-                let from = memory.base().wrapping_add(page * PAGE);
-                // SAFETY: both have the page; the mapping is new.
-                unsafe { std::ptr::copy_nonoverlapping(from, to, PAGE) };
-            }
-            content.seal()?;
+        let content = Content::new(bytes)?;
+        for page in (0..pages).filter(|&page| has_bytes[page]) {
+            let to = content.base.cast_mut().wrapping_add(page * PAGE);
+            let from = memory.base().wrapping_add(page * PAGE);
+            // SAFETY: both have the page; the mapping is new.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, PAGE) };
         }
+        content.seal()?;
         Ok(Self { length, content, has_bytes })
+    }
+
+    /// The image of a memory of `length` bytes whose pages are zero but for these, ascending, which `read` gives in
+    /// order. `None` if there are no such pages.
+    ///
+    /// # Errors
+    /// Those of `read`; if the system has no room.
+    pub(crate) fn from_pages(
+        length: u64,
+        kept: &[u32],
+        mut read: impl FnMut(&mut [u8]) -> Result<()>,
+    ) -> Result<Option<Self>> {
+        let pages = usize::try_from(length).ok().filter(|length| *length <= IMAGE_MAX).map(|it| it.div_ceil(PAGE));
+        let Some(pages) =
+            pages.filter(|&pages| kept.is_sorted() && kept.last().is_none_or(|&it| (it as usize) < pages))
+        else {
+            return Ok(None);
+        };
+        let no_room = |error: rustix::io::Errno| Error::resource(format!("keeping a memory's content: {error}"));
+        let mut has_bytes = vec![false; pages].into_boxed_slice();
+        let bytes = kept.last().map_or(0, |&last| (last as usize + 1) * PAGE);
+        let content = Content::new(bytes).map_err(no_room)?;
+        for &page in kept {
+            has_bytes[page as usize] = true;
+            let to = content.base.cast_mut().wrapping_add(page as usize * PAGE);
+            // SAFETY: the page lies in the mapping, which is new and nobody else's.
+            read(unsafe { std::slice::from_raw_parts_mut(to, PAGE) })?;
+        }
+        content.seal().map_err(no_room)?;
+        Ok(Some(Self { length, content, has_bytes }))
+    }
+
+    /// The pages that are not zero, ascending.
+    pub(crate) fn kept_pages(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..).zip(&self.has_bytes).filter(|(_, has)| **has).map(|(page, _)| page)
+    }
+
+    /// The bytes of a page.
+    pub(crate) fn bytes_of(&self, page: u32) -> &[u8; PAGE] {
+        // SAFETY: a page of the image, or of zeros: readable, and never written again.
+        unsafe { &*self.page(page as usize).cast() }
     }
 
     /// Bytes of the memory.
@@ -144,17 +185,35 @@ impl MemoryImage {
             unsafe { rustix::mm::mmap(base, bytes, protection, flags, file, 0) }?;
             return Ok(());
         }
+        self.copy_to(memory);
+        Ok(())
+    }
+
+    /// As [`MemoryImage::fill`], without mapping anything.
+    pub(crate) fn copy_to(&self, memory: &LinearMemory) {
+        assert!(memory.byte_len() >= self.length, "the memory has the image's length");
         for page in (0..self.pages()).filter(|&page| self.has_bytes[page]) {
             // SAFETY: the page lies inside the memory, writable, and is not the image's.
             unsafe { std::ptr::copy_nonoverlapping(self.page(page), memory.base().wrapping_add(page * PAGE), PAGE) };
         }
-        Ok(())
     }
 }
 
 impl Content {
+    /// Pages of zeros, to be written and sealed.
+    fn new(bytes: usize) -> rustix::io::Result<Self> {
+        if bytes == 0 {
+            return Ok(Self { base: std::ptr::null(), bytes, file: None });
+        }
+        let file = if bytes >= FILE_FROM { Some(new_file(bytes)?) } else { None };
+        Ok(Self { base: map_new(bytes, file.as_ref())?.cast(), bytes, file })
+    }
+
     /// Nobody changes the pages any more.
     fn seal(&self) -> rustix::io::Result<()> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
         // SAFETY: the mapping is this value's own.
         unsafe { rustix::mm::mprotect(self.base.cast_mut().cast(), self.bytes, rustix::mm::MprotectFlags::READ) }?;
         match &self.file {

@@ -81,8 +81,8 @@ struct Lowering<'m> {
 impl<'m> Lowering<'m> {
     fn start(module: &'m ModuleInner, own_func: u32, options: LowerOptions) -> (Self, OperatorsReader<'m>) {
         let func = module.counts.imported_funcs + own_func;
-        let ty = module.func_type_at(module.funcs[func as usize]);
-        let body = &module.bodies[own_func as usize];
+        let ty = module.func_type_at(module.func_type_index(func));
+        let body = module.body(own_func);
         let bytes = module.bytes.get(body.start as usize..body.end as usize).expect("`validate_body` found the bytes");
         let mut reader = BinaryReader::new_features(bytes, body.start.into(), module.features.wasmparser());
         let mut locals = Locals::read(ty, module.kinds(), &mut reader).expect("the body validated");

@@ -6,10 +6,12 @@ use std::sync::OnceLock;
 use aura_host_abi::vm::{VmCounts, VmCtxLayout};
 use aura_host_abi::{FuncType, GlobalType, MemoryType, SubType};
 
+use super::known::Known;
 use super::{
     ConstExpr, CustomSection, DataSegment, ElementSegment, Export, ExternIndex, ExternType, Import, Module,
     ModuleInner, Table,
 };
+use crate::parse::Error;
 use crate::parse::convert::Kinds;
 use crate::{Bytes, Features};
 
@@ -39,6 +41,7 @@ impl ModuleInner {
             escaping: Vec::new(),
             custom_sections: Vec::new(),
             names: OnceLock::new(),
+            known: None,
             unvalidated: None,
         }
     }
@@ -46,6 +49,22 @@ impl ModuleInner {
     /// What each of the types is a type of, to convert types that name them.
     pub(crate) fn kinds(&self) -> Kinds<'_> {
         Kinds(&self.kinds)
+    }
+
+    /// The type index of a function; of an own one of a module that came back from its head, if it was asked for.
+    pub(crate) fn func_type_index(&self, func: u32) -> u32 {
+        match (&self.known, func.checked_sub(self.counts.imported_funcs)) {
+            (Some(known), Some(own)) => known.type_index(&self.escaping, own),
+            _ => self.funcs[func as usize],
+        }
+    }
+
+    /// The body of an own function; of a module that came back from its head, if it was asked for.
+    pub(crate) fn body(&self, own_func: u32) -> Range<u32> {
+        match &self.known {
+            Some(known) => known.body(own_func),
+            None => self.bodies[own_func as usize].clone(),
+        }
     }
 
     /// The function type with this index.
@@ -94,7 +113,7 @@ impl Module {
     /// How many functions there are, imported ones included.
     #[must_use]
     pub fn num_funcs(&self) -> u32 {
-        self.inner.funcs.len() as u32
+        self.num_imported_funcs() + self.num_own_funcs()
     }
 
     /// How many functions are imported: they come first in the function space.
@@ -106,22 +125,23 @@ impl Module {
     /// How many functions the module defines itself.
     #[must_use]
     pub fn num_own_funcs(&self) -> u32 {
-        self.inner.bodies.len() as u32
+        self.inner.known.as_ref().map_or(self.inner.bodies.len() as u32, Known::count)
     }
 
     /// The type index of a function.
     ///
     /// # Panics
-    /// If the function space has no such index.
+    /// If the function space has no such index; if the module came back from its head, and it is an own function that was
+    /// asked for neither by [`Module::row`] nor with all others, and that no reference may be made to.
     #[must_use]
     pub fn func_type_index(&self, func: u32) -> u32 {
-        self.inner.funcs[func as usize]
+        self.inner.func_type_index(func)
     }
 
     /// The type of a function.
     ///
     /// # Panics
-    /// If the function space has no such index.
+    /// As [`Module::func_type_index`].
     #[must_use]
     pub fn func_type(&self, func: u32) -> &FuncType {
         self.func_type_at(self.func_type_index(func))
@@ -192,6 +212,12 @@ impl Module {
         }
     }
 
+    /// Whether all bodies were validated; else each is before it is lowered.
+    #[must_use]
+    pub fn is_validated(&self) -> bool {
+        self.inner.unvalidated.is_none()
+    }
+
     /// The start function, an index in the function space.
     #[must_use]
     pub fn start(&self) -> Option<u32> {
@@ -210,28 +236,44 @@ impl Module {
         &self.inner.data
     }
 
-    /// The bytes of a data segment.
+    /// Has the bytes of a data segment compared, if they come in pieces.
+    ///
+    /// # Errors
+    /// If they were changed.
     ///
     /// # Panics
     /// If there is no such segment.
+    pub fn know_data(&self, segment: u32) -> Result<(), Error> {
+        let Range { start, end } = self.inner.data[segment as usize].bytes;
+        let bytes = self.inner.bytes.get(start as usize..end as usize);
+        bytes.map(drop).map_err(|why| Error::changed(why, start.into()))
+    }
+
+    /// The bytes of a data segment.
+    ///
+    /// # Panics
+    /// If there is no such segment; if the bytes come in pieces, and [`Module::know_data`] was to say that they were changed.
     #[must_use]
     pub fn data_bytes(&self, segment: u32) -> &[u8] {
-        self.slice(&self.inner.data[segment as usize].bytes).expect("data is there since the module was made")
+        self.slice(&self.inner.data[segment as usize].bytes).expect("`know_data` found the bytes")
     }
 
     /// Where the body of an own function is, from its locals' count to its end.
     ///
     /// # Panics
-    /// If the module defines no such function.
+    /// If the module defines no such function; if the module came back from its head, and the function was not asked for.
     #[must_use]
     pub fn body_range(&self, own_func: u32) -> Range<u32> {
-        self.inner.bodies[own_func as usize].clone()
+        self.inner.body(own_func)
     }
 
     /// Bytes of all function bodies.
     #[must_use]
     pub fn code_size(&self) -> u64 {
-        self.inner.bodies.iter().map(|body| u64::from(body.end - body.start)).sum()
+        match &self.inner.known {
+            Some(known) => known.code_size(),
+            None => self.inner.bodies.iter().map(|body| u64::from(body.end - body.start)).sum(),
+        }
     }
 
     /// The custom sections that were kept, in their order.

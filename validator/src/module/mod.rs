@@ -4,6 +4,7 @@
 //! bytes; nothing here is per function but its type and its range.
 
 mod access;
+mod known;
 mod names;
 
 use std::ops::Range;
@@ -11,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 
 use aura_host_abi::vm::VmCounts;
 use aura_host_abi::{CompositeKind, FuncType, GlobalType, MemoryType, RefType, SubType, TableType, TypeIndex, ValType};
+
+pub use known::{Functions, Row};
 
 use crate::Bytes;
 use crate::ops::Op;
@@ -30,9 +33,9 @@ pub(crate) struct ModuleInner {
     pub(crate) kinds: Vec<CompositeKind>,
     /// The recursion groups: ranges of `types` that cover it, in order.
     pub(crate) groups: Vec<Range<u32>>,
-    /// Type index of every function, imported ones first.
+    /// Type index of every function, imported ones first; of imported ones alone if others are `known`.
     pub(crate) funcs: Vec<u32>,
-    /// Bodies of own functions: from the locals' count to the end.
+    /// Bodies of own functions: from the locals' count to the end. None here if they are `known`.
     pub(crate) bodies: Vec<Range<u32>>,
     pub(crate) tables: Vec<Table>,
     pub(crate) memories: Vec<MemoryType>,
@@ -56,6 +59,8 @@ pub(crate) struct ModuleInner {
     /// Where the name section names functions: see [`names`].
     pub(crate) names: OnceLock<Box<[names::NameAt]>>,
     pub(crate) features: crate::Features,
+    /// The own functions of a module that was validated before.
+    pub(crate) known: Option<known::Known>,
     /// What it takes to validate bodies, if that is left for later.
     pub(crate) unvalidated: Option<crate::parse::Unvalidated>,
 }

@@ -11,7 +11,6 @@ pub(crate) mod convert;
 mod decode;
 mod error;
 mod kept;
-mod parts;
 mod sections;
 
 use std::ops::Range;
@@ -20,7 +19,6 @@ use std::sync::Arc;
 use wasmparser::{Parser, Payload};
 
 pub use error::{Error, ErrorKind};
-pub use parts::Parts;
 
 use crate::Bytes;
 use crate::limits::{Features, Limits, check};
@@ -156,7 +154,7 @@ fn read(
 
 impl Module {
     /// Sees to it that the body of an own function can be lowered: validates it, if that was left for later; has its bytes
-    /// compared, if they come in pieces.
+    /// compared, if they come in pieces, and the types of all functions asked for.
     ///
     /// # Errors
     /// If it is not valid, passes a limit, or was changed.
@@ -165,7 +163,8 @@ impl Module {
     /// If the module defines no such function.
     pub fn validate_body(&self, own_func: u32) -> Result<(), Error> {
         let module = &*self.inner;
-        let Range { start, end } = module.bodies[own_func as usize];
+        self.know_all_functions()?;
+        let Range { start, end } = module.body(own_func);
         // What was validated before must be here, and be what it was.
         module.bytes.get(start as usize..end as usize).map_err(|why| Error::changed(why, start.into()))?;
         let Some(unvalidated) = &module.unvalidated else { return Ok(()) };

@@ -98,14 +98,6 @@ impl<'l> Builder<'l> {
         self.module
     }
 
-    /// The finished module, whose bodies and custom sections are known from before.
-    pub(super) fn finish_with(mut self, bodies: &[Range<u32>], custom: &[(String, Range<u32>)]) -> ModuleInner {
-        self.module.bodies = bodies.to_vec();
-        let section = |(name, bytes): &(String, Range<u32>)| CustomSection { name: name.clone(), bytes: bytes.clone() };
-        self.module.custom_sections = custom.iter().map(section).collect();
-        self.finish()
-    }
-
     fn types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Stop> {
         for item in section.into_iter_with_offsets() {
             let (offset, group) = item?;

@@ -86,7 +86,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
 
     fn visit_call(&mut self, func: u32) {
         if self.begin(Op::Call) {
-            let call = self.call_operands(self.module.funcs[func as usize]);
+            let call = self.call_operands(self.module.func_type_index(func));
             self.emit(Inst::Call { func, call });
         }
     }
@@ -101,7 +101,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
 
     fn visit_return_call(&mut self, func: u32) {
         if self.begin(Op::ReturnCall) {
-            let args = self.tail_operands(self.module.funcs[func as usize]);
+            let args = self.tail_operands(self.module.func_type_index(func));
             self.emit(Inst::ReturnCall { func, args });
             self.die();
         }
