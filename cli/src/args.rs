@@ -39,6 +39,17 @@ Examples:
 An artifact is for this version of the command and for whoever has the key: artifact.key in the
 configuration directory, made at first use, readable by its owner only.";
 
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  aura snapshot --invoke init tool.wasm         write tool.aura: tool.wasm once `init` has returned
+  aura snapshot --invoke load -o en.aura dict.wasm en
+  aura --invoke answer tool.aura 42             begins there: `init` is not called again
+
+A program that only has `_start` runs to its end, and leaves nothing to begin from. What a snapshot cannot have is refused:
+open files, directories and sockets beside what was granted, references to objects and to values of the host. The runs that
+begin there get grants, arguments and environment of their own: grant them what the program was granted when it was
+captured, in the same order.";
+
 const HOSTILE_EXAMPLES: &str = "\
 Examples:
   aura hostile                          all shapes on the interpreter and on the compiler
@@ -86,6 +97,9 @@ pub(crate) enum Command {
     /// Write a module down as validated, so that it starts without being validated again
     #[command(after_help = COMPILE_EXAMPLES)]
     Compile(CompileArgs),
+    /// Start a program, and write down what it has become: runs of that begin there
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(Box<SnapshotArgs>),
     /// Show or empty the cache of what `run` validated
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -526,6 +540,16 @@ pub(crate) struct CompileArgs {
     pub(crate) features: FeatureArgs,
     /// A module (.wasm or .wat)
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotArgs {
+    /// Where the artifact goes; without it, beside the module, with the ending .aura
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How the program is started: --invoke names the function that initialises it
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

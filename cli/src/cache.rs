@@ -77,9 +77,9 @@ impl Entry {
         Some(module)
     }
 
-    /// Keeps a module that was validated just now.
+    /// Keeps a module that was validated, with what was lowered of it.
     pub(crate) fn keep(&self, module: &Module) {
-        let Ok(artifact) = module.to_artifact(&self.key, self.content) else { return };
+        let Ok(artifact) = module.to_artifact_as_used(&self.key, self.content) else { return };
         if artifact.len() as u64 > BYTES_MAX / 4 {
             return;
         }

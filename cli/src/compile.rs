@@ -1,7 +1,7 @@
 //! `aura compile`: a module as an artifact, which starts without being validated again.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aura_policy::digest;
@@ -39,7 +39,10 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Writes a file that appears whole or not at all.
-fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
+///
+/// # Errors
+/// If the system refuses.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut begun = path.as_os_str().to_owned();
     begun.push(format!(".{}", std::process::id()));
     let begun = PathBuf::from(begun);

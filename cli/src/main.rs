@@ -1,7 +1,7 @@
 //! The `aura` command.
 //!
 //! [`args`] says what can be asked; each subcommand is a file of its own: [`run`], [`wast`],
-//! [`pipe`], [`inspect`], [`dump`], [`policy`], [`audit`], [`compile`], [`cache`], [`hostile`]. [`load`] turns a path into a module,
+//! [`pipe`], [`inspect`], [`dump`], [`policy`], [`audit`], [`compile`], [`snapshot`], [`cache`], [`hostile`]. [`load`] turns a path into a module,
 //! [`mapped`] lends files to a program, [`facts`] reads what a module says of
 //! itself, [`report`] is the one style of every message. Exit codes: the program's own, 134 for a
 //! trap, 2 for a wrong command line, 1 for anything else.
@@ -25,6 +25,7 @@ mod pipe;
 mod policy;
 mod report;
 mod run;
+mod snapshot;
 mod values;
 mod wast;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Policy(command) => policy::policy(&command),
         Command::Audit(command) => audit::audit(&command),
         Command::Compile(args) => compile::compile(&args),
+        Command::Snapshot(args) => snapshot::snapshot(&args),
         Command::Cache(command) => cache::cache(&command),
         Command::Hostile(args) => hostile::hostile(&args),
         Command::Completions(args) => {

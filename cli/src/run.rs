@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use aura_policy::{AuditLog, Digest, Limits, Policy, PolicyGrant, digest};
 use aura_runtime::{
-    Action, Artifact, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Instance, Linker, Module, Store,
-    Subject, TrapCode, Val, Validation,
+    Action, Artifact, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Instance, Linker, Module, Snapshot,
+    Store, Subject, TrapCode, Val, Validation,
 };
 use aura_wasi::WasiCtx;
 
@@ -35,12 +35,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (file, arguments) = args.program.split_first().expect("the command line requires FILE");
     let arguments = unicode(arguments)?;
     let path = Path::new(file);
-    let (plan, module) = match load::is_artifact(path) {
-        true => from_artifact(args, path)?,
-        false => from_module(args, path)?,
-    };
+    let (plan, Loaded { module, snapshot, entry }) = load(args, path)?;
     let mut program = Program::new(args, path, &module, &arguments, plan)?;
+    program.snapshot = snapshot;
     let ended = program.run(args, &arguments);
+    // Once it is known which functions a run calls.
+    if let Some(entry) = entry {
+        entry.keep(&module);
+    }
     let unseen = Unseen {
         arguments: args.invoke.is_none() && !arguments.is_empty() && program.missed_arguments(),
         directories: !matches!(ended, Ok(0)) && program.missed_directories(),
@@ -50,32 +52,91 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     ended.map(ExitCode::from)
 }
 
-/// The program in a module's file: from the cache, if it was validated before.
-fn from_module(args: &RunArgs, path: &Path) -> Result<(Plan, Module), Failure> {
+/// Starts a program by the function that `--invoke` names, and gives what it has become with the digest of its module.
+///
+/// # Errors
+/// If it cannot be started, does not return, or has what cannot be captured.
+pub(crate) fn capture(args: &RunArgs) -> Result<(Snapshot, Digest), Failure> {
+    let (file, arguments) = args.program.split_first().expect("the command line requires FILE");
+    let arguments = unicode(arguments)?;
+    let path = Path::new(file);
+    if args.invoke.is_none() {
+        return Err(Failure::usage("nothing to capture: --invoke names the function that initialises the program")
+            .help("a program that starts by `_start` runs to its end, and leaves nothing to begin from"));
+    }
+    let (plan, Loaded { module, snapshot, .. }) = load(args, path)?;
+    let content = plan.content.clone();
+    let mut program = Program::new(args, path, &module, &arguments, plan)?;
+    program.snapshot = snapshot;
+    let ended = program.call(args, &arguments);
+    denials::report(program.store.denials(), program.store.data(), Unseen { arguments: false, directories: false });
+    program.finish_audit()?;
+    let cannot = |why: String| Failure::new(format!("cannot capture: {}: {why}", path.display()));
+    match ended {
+        Ok(()) => {}
+        Err(Ended::Failure(failure)) => return Err(failure),
+        Err(Ended::Engine(error)) if error.exit_code().is_some() => {
+            return Err(cannot("the program ended".to_owned()));
+        }
+        Err(Ended::Engine(error)) => return Err(program.failure(&error)),
+    }
+    if let Some(open) = program.store.data().open_handles() {
+        return Err(
+            cannot(format!("the program has {open} open")).help("it has to close what it opened before it is captured")
+        );
+    }
+    let snapshot = Snapshot::of(&program.store).map_err(|error| cannot(error.to_string()))?;
+    Ok((snapshot, content))
+}
+
+/// What a program's file holds.
+struct Loaded {
+    module: Module,
+    /// Where it begins, if not as the module says.
+    snapshot: Option<Snapshot>,
+    /// Its place in the cache, if it is not there yet.
+    entry: Option<Entry>,
+}
+
+impl Loaded {
+    fn module(module: Module, entry: Option<Entry>) -> Self {
+        Self { module, snapshot: None, entry }
+    }
+}
+
+fn load(args: &RunArgs, path: &Path) -> Result<(Plan, Loaded), Failure> {
+    match load::is_artifact(path) {
+        true => from_artifact(args, path),
+        false => from_module(args, path),
+    }
+}
+
+/// The program in a module's file: from the cache, if it was validated before; else with its place there.
+fn from_module(args: &RunArgs, path: &Path) -> Result<(Plan, Loaded), Failure> {
     let source = Source::read(path)?;
     let plan = Plan::new(args, path, digest(&source.wasm))?;
     let engine = engine(args, &plan.limits)?;
     let entry = if args.no_cache || args.lazy { None } else { Entry::of(&engine, &source.wasm, plan.content) };
     if let Some(module) = entry.as_ref().and_then(|entry| entry.load(&engine)) {
-        return Ok((plan, module));
+        return Ok((plan, Loaded::module(module, None)));
     }
-    let module = source.into_module(&engine)?;
-    if let Some(entry) = entry {
-        entry.keep(&module);
-    }
-    Ok((plan, module))
+    Ok((plan, Loaded::module(source.into_module(&engine)?, entry)))
 }
 
 /// The program in an artifact, whose label is the digest of its module.
-fn from_artifact(args: &RunArgs, path: &Path) -> Result<(Plan, Module), Failure> {
+fn from_artifact(args: &RunArgs, path: &Path) -> Result<(Plan, Loaded), Failure> {
     let key = cache::key(args.key.as_deref())?;
     let refused = |error: Error| {
         Failure::new(error.to_string()).help("make it again from the module: aura compile FILE.wasm -o FILE.aura")
     };
     let artifact = Artifact::open(path, &key).map_err(refused)?;
     let plan = Plan::new(args, path, Digest(artifact.label()))?;
-    let module = artifact.load(&engine(args, &plan.limits)?).map_err(refused)?;
-    Ok((plan, module))
+    let engine = engine(args, &plan.limits)?;
+    if !artifact.is_snapshot() {
+        return Ok((plan, Loaded::module(artifact.load(&engine).map_err(refused)?, None)));
+    }
+    let snapshot = artifact.load_snapshot(&engine).map_err(refused)?;
+    Ok((plan, Loaded { module: snapshot.module().clone(), snapshot: Some(snapshot), entry: None }))
 }
 
 /// What the program is to have: the policy's part for it and the command line's.
@@ -128,6 +189,7 @@ struct Program<'a> {
     linker: Linker<WasiCtx>,
     plan: Plan,
     audit: Option<AuditLog>,
+    snapshot: Option<Snapshot>,
     /// Files to lend once there is an instance.
     mapped: Vec<Mapped>,
 }
@@ -162,7 +224,7 @@ impl<'a> Program<'a> {
         store.data_mut().set_args(with_name).map_err(|e| Failure::usage(e.to_string()))?;
         let audit = args.audit.as_deref().map(|log| begin_audit(log, &plan)).transpose()?;
         store.set_audit(audit.as_ref().map(AuditLog::sink));
-        let mut program = Self { path, module, store, linker, plan, audit, mapped: Vec::new() };
+        let mut program = Self { path, module, store, linker, plan, audit, snapshot: None, mapped: Vec::new() };
         program.grant()?;
         program.plan.limits.start(&mut program.store);
         Ok(program)
@@ -231,11 +293,17 @@ impl<'a> Program<'a> {
                 .help("the function gets an address and a length for each file, before its other arguments")
                 .into());
         }
-        let instance = self.linker.instantiate(&mut self.store, self.module)?;
+        let instance = match &self.snapshot {
+            Some(snapshot) => snapshot.instantiate(&self.linker, &mut self.store)?,
+            None => self.linker.instantiate(&mut self.store, self.module)?,
+        };
         let Some((name, values)) = call else {
             return self.call_export(instance, START, &[]).map(|_| ());
         };
-        if self.exported_function(START).is_none() && self.exported_function(INITIALIZE).is_some() {
+        if self.snapshot.is_none()
+            && self.exported_function(START).is_none()
+            && self.exported_function(INITIALIZE).is_some()
+        {
             self.call_export(instance, INITIALIZE, &[])?;
         }
         // Once the program is initialised, so that what it allocates first lies before the window.

@@ -19,7 +19,7 @@ fn an_artifact_runs_and_is_refused_once_it_was_changed() {
     folder.aura(&["--invoke", "twice", "p.aura", "21"]).prints("42\n");
     let path = folder.path().join("p.aura");
     let bytes = fs::read(&path).expect("the artifact");
-    for at in [8, 40, 120, bytes.len() - 1] {
+    for at in [8, 40, 120, 400] {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
         fs::write(&path, changed).expect("a changed artifact");
@@ -106,4 +106,66 @@ fn hostile_shapes_stay_within_their_limits() {
 fn loops_in_loops_are_not_compiled_for_long() {
     let ran = Folder::new().aura(&["hostile", "--engine", "jit", "branches", "deep-loops"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+/// A program that counts its starts, in a global, in memory and in a table.
+const STARTED: &str = r#"(module (memory (export "memory") 2) (global $count (mut i32) (i32.const 0)) (table 2 funcref)
+    (elem declare func $seven)
+    (func $seven (result i32) (i32.const 7))
+    (func (export "init") (param i32)
+        (global.set $count (i32.add (global.get $count) (i32.const 1)))
+        (i32.store (i32.const 100000) (local.get 0))
+        (table.set (i32.const 1) (ref.func $seven)))
+    (func (export "get") (result i32 i32 i32)
+        (global.get $count) (i32.load (i32.const 100000)) (call_indirect (result i32) (i32.const 1))))"#;
+
+#[test]
+fn a_program_begins_where_it_was_captured() {
+    let folder = Folder::new();
+    folder.write("p.wat", STARTED);
+    let made = folder.aura(&["snapshot", "--invoke", "init", "-o", "s.aura", "p.wat", "41"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(made.stdout.starts_with("s.aura: "), "{made:?}");
+    for engine in ["interpreter", "jit"] {
+        folder.aura(&["--engine", engine, "--invoke", "get", "s.aura"]).prints("1\n41\n7\n");
+    }
+    folder.aura(&["--invoke", "get", "p.wat"]).fails(134, &["uninitialized element"]);
+    // A snapshot of a snapshot.
+    assert_eq!(folder.aura(&["snapshot", "--invoke", "init", "-o", "t.aura", "s.aura", "5"]).code, 0);
+    folder.aura(&["--invoke", "get", "t.aura"]).prints("2\n5\n7\n");
+    folder.aura(&["snapshot", "p.wat"]).fails(2, &["--invoke"]);
+    let path = folder.path().join("s.aura");
+    let bytes = fs::read(&path).expect("the artifact");
+    for at in [400, bytes.len() - 1, bytes.len() / 2] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        fs::write(&path, changed).expect("a changed artifact");
+        folder.aura(&["--invoke", "get", "s.aura"]).fails(1, &["s.aura", "changed"]);
+    }
+}
+
+/// A program that opens a file and keeps it open.
+const OPENS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (memory (export "memory") 1) (data (i32.const 0) "p.wat")
+    (func (export "init") (result i32)
+        (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 5) (i32.const 0) (i64.const 2) (i64.const 0)
+            (i32.const 0) (i32.const 16)))
+    (func (export "nothing")))"#;
+
+#[test]
+fn what_cannot_be_captured_is_named() {
+    let folder = Folder::new();
+    folder.write("p.wat", OPENS);
+    folder
+        .aura(&["snapshot", "--grant", "fs.read=.", "--invoke", "init", "p.wat"])
+        .fails(1, &["cannot capture: p.wat", "handle 4 (file) open"]);
+    assert_eq!(folder.aura(&["snapshot", "--grant", "fs.read=.", "--invoke", "nothing", "p.wat"]).code, 0);
+    folder.write(
+        "q.wat",
+        r#"(module (global $kept (mut anyref) (ref.null any)) (type $s (struct))
+            (func (export "init") (global.set $kept (struct.new $s))))"#,
+    );
+    folder.aura(&["snapshot", "--invoke", "init", "q.wat"]).fails(1, &["q.wat", "objects"]);
 }

@@ -340,7 +340,7 @@ fn resolve_or(vmctx: *mut VmCtx, entry: *const VmFuncEntry, propagate: *const ()
     // SAFETY: a live instance has a live store.
     let limit = unsafe { &(*store).stack_limit };
     // SAFETY: the entry is live.
-    let is_own = unsafe { (*entry).index } != u32::MAX;
+    let is_own = unsafe { (*entry).index() } != u32::MAX;
     // Compiling takes long, and what is called may never look: a call that is to end does not begin it.
     if is_own && arch::stack_pointer() < limit.load(Ordering::Relaxed) {
         // SAFETY: an own function's context is its live, linked instance.

@@ -144,6 +144,18 @@ impl WasiCtx {
         self.denied.as_slice()
     }
 
+    /// What the guest holds open beside granted streams and directories, in words that go before "open"; `None` if nothing. A
+    /// snapshot of an instance cannot have it: instances that begin there have a context of their own.
+    #[must_use]
+    pub fn open_handles(&self) -> Option<String> {
+        let handles: Vec<_> = self.fds.opened().map(|(number, kind)| format!("{number} ({kind})")).collect();
+        match handles.as_slice() {
+            [] => None,
+            [one] => Some(format!("handle {one}")),
+            many => Some(format!("handles {}", many.join(", "))),
+        }
+    }
+
     /// Gives the guest what `grant` stands for, for as long as it is not revoked.
     ///
     /// # Errors

@@ -278,6 +278,17 @@ impl FdTable {
         self.rows.get(fd as usize)?.as_ref()
     }
 
+    /// Number and kind of each handle that the guest opened itself, or that is a socket: what a new context does not have.
+    pub(crate) fn opened(&self) -> impl Iterator<Item = (usize, &'static str)> + '_ {
+        let kind = |entry: &Entry| match &entry.object {
+            Object::Stream(_) | Object::Dir(Dir { preopen: Some(_), .. }) => None,
+            Object::Dir(_) => Some("directory"),
+            Object::File(_) => Some("file"),
+            Object::Socket(_) => Some("socket"),
+        };
+        self.rows.iter().enumerate().filter_map(move |(number, row)| Some((number, kind(row.as_ref()?)?)))
+    }
+
     /// Whether another handle may be opened.
     pub(crate) fn has_room(&self, max: usize) -> bool {
         self.open < max
