@@ -35,7 +35,7 @@ pub(crate) type Typed = ([u64; 2], ValType);
 pub(crate) unsafe fn evaluate(vmctx: *mut VmCtx, expr: &ConstExpr) -> Result<[u64; 2]> {
     let machine = Evaluation { vmctx };
     machine.stack().clear();
-    for op in &expr.ops {
+    for op in expr.ops() {
         // SAFETY: said by the caller.
         let pushed = unsafe { machine.step(*op) };
         let Ok(pushed) = pushed else {

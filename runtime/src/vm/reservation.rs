@@ -321,6 +321,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn memories_of_every_kind_are_new() {
+        let kinds = [(false, true, 16), (true, false, 16), (false, false, 0), (true, false, 0), (true, true, 16)];
+        for (memory64, shared, page_size_log2) in kinds {
+            let space = space(Bounds::Guard, 1);
+            let limits = Limits64 { min: 3, max: Some(9) };
+            let ty = MemoryType { limits, memory64, shared, page_size_log2 };
+            let mut base = None;
+            for _ in 0..3 {
+                let mut memory = LinearMemory::new(&space, ty, u64::MAX).expect("memory");
+                assert_eq!(*base.get_or_insert(memory.base()), memory.base(), "{ty:?}");
+                assert!(bytes_mut(&mut memory).iter().all(|byte| *byte == 0), "{ty:?}");
+                memory.grow(4, |_, _| true).expect("growth");
+                assert!(bytes_mut(&mut memory).iter().all(|byte| *byte == 0), "{ty:?}");
+                bytes_mut(&mut memory).fill(0xee);
+            }
+        }
+    }
+
     /// A life of a memory: its length at the start, growth, and what of it is written.
     fn life() -> impl Strategy<Value = (u64, u64, Vec<(u64, u64)>)> {
         (0_u64..30, 0_u64..30, proptest::collection::vec((any::<u64>(), 1_u64..300_000), 0..12))

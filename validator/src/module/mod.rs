@@ -132,10 +132,36 @@ pub enum ExternIndex {
     Tag(u32),
 }
 
-/// A constant expression (specification 3.3.11) in postfix order.
+/// A constant expression (specification 3.3.11) in postfix order. Most are of one step, and programs have tens of thousands: such
+/// a one takes no allocation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ConstExpr {
-    pub ops: Box<[ConstOp]>,
+pub struct ConstExpr(Ops);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Ops {
+    One(ConstOp),
+    /// Not one.
+    Many(Box<[ConstOp]>),
+}
+
+impl ConstExpr {
+    /// The expression of these steps.
+    #[must_use]
+    pub fn new(ops: &[ConstOp]) -> Self {
+        Self(match ops {
+            [one] => Ops::One(*one),
+            many => Ops::Many(many.into()),
+        })
+    }
+
+    /// The steps, in order.
+    #[must_use]
+    pub fn ops(&self) -> &[ConstOp] {
+        match &self.0 {
+            Ops::One(op) => std::slice::from_ref(op),
+            Ops::Many(ops) => ops,
+        }
+    }
 }
 
 /// One step of a constant expression.

@@ -300,6 +300,7 @@ impl<'l> Builder<'l> {
     }
 
     fn data(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<(), Stop> {
+        self.module.data.reserve_exact(section.count() as usize);
         for data in section {
             let data = data?;
             let mode = match &data.kind {
@@ -325,6 +326,9 @@ impl<'l> Builder<'l> {
     }
 
     fn const_expr(&mut self, expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Stop> {
+        if let Some(value) = single_i32(expr).filter(|_| self.limits.const_expr_operators > 0) {
+            return Ok(ConstExpr::new(&[ConstOp::I32(value)]));
+        }
         let mut ops = Vec::new();
         for item in expr.get_operators_reader().into_iter_with_offsets() {
             let (operator, offset) = item?;
@@ -334,7 +338,7 @@ impl<'l> Builder<'l> {
             check("const_expr_operators", ops.len() as u64 + 1, self.limits.const_expr_operators, offset)?;
             ops.extend(self.const_op(&operator, offset)?);
         }
-        Ok(ConstExpr { ops: ops.into() })
+        Ok(ConstExpr::new(&ops))
     }
 
     /// The step of an operator; `None` if there is nothing to do.
@@ -373,6 +377,15 @@ impl<'l> Builder<'l> {
             _ => return Err(Error::unsupported("gc", format!("constant operator {operator:?}"), offset).into()),
         }))
     }
+}
+
+/// The value of an expression that is `i32.const` alone, as most offsets are.
+fn single_i32(expr: &wasmparser::ConstExpr<'_>) -> Option<i32> {
+    const I32_CONST: u8 = 0x41;
+    const END: u8 = 0x0b;
+    let mut reader = expr.get_binary_reader();
+    let value = (reader.read_u8().ok()? == I32_CONST).then(|| reader.read_var_i32().ok())??;
+    (reader.read_u8().ok()? == END && reader.eof()).then_some(value)
 }
 
 /// Compares the count of a section's items, with those of the same kind before it, with a limit. A
