@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, compiler_fence};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,8 @@ impl Quota {
 
 /// A grant stands.
 const LIVE: u32 = 1;
-/// It stands, and there is no more to a use than its count: the use is calling a function, and no quota is charged.
+/// It stands, and there is no more to a use than its count: the use is calling a function, no quota is charged, and nobody is
+/// told of each.
 const PLAIN: u32 = 5;
 /// It was taken back.
 const REVOKED: u32 = 2;
@@ -98,6 +99,7 @@ fn stands(state: u32) -> bool {
 #[must_use = "a call that began must end"]
 pub struct PlainCall<'a> {
     capability: &'a Capability,
+    number: u64,
 }
 
 impl PlainCall<'_> {
@@ -105,8 +107,8 @@ impl PlainCall<'_> {
     #[inline]
     #[must_use]
     pub fn end(self) -> Option<Outcome> {
-        let capability = std::mem::ManuallyDrop::new(self).capability;
-        let outcome = capability.flight.end_plain();
+        let Self { capability, number } = *std::mem::ManuallyDrop::new(self);
+        let outcome = capability.flight.end_plain(number);
         if outcome.is_none() {
             // Plain words: one thread writes them.
             capability.uses.store(capability.uses.load(Relaxed) + 1, Relaxed);
@@ -118,6 +120,34 @@ impl PlainCall<'_> {
 impl Drop for PlainCall<'_> {
     fn drop(&mut self) {
         self.capability.flight.end_outermost();
+    }
+}
+
+/// A lone call in flight; see [`crate::flight`]. It ends when this is dropped, also by a panic; [`LoneCall::end`] counts it.
+#[derive(Debug)]
+#[must_use = "a call that began must end"]
+pub struct LoneCall<'a> {
+    capability: &'a Capability,
+    /// [`Capability::lone`] before it.
+    before: u64,
+}
+
+impl LoneCall<'_> {
+    /// Ends and counts the call.
+    #[inline]
+    pub fn end(self) {
+        let Self { capability, before } = *std::mem::ManuallyDrop::new(self);
+        capability.lone.store(before + 2, Release);
+    }
+}
+
+impl Drop for LoneCall<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        // Never the same number twice, so that whoever waits for this call never takes the next for it.
+        let uncounted = &self.capability.lone_uncounted;
+        uncounted.store(uncounted.load(Relaxed) + 1, Relaxed);
+        self.capability.lone.store(self.before + 2, Release);
     }
 }
 
@@ -146,6 +176,11 @@ pub struct Capability {
     direct: bool,
     /// The number of the call that used it last; see [`crate::flight`].
     mark: AtomicU64,
+    /// Twice the number of lone calls that ended; odd while one is in flight.
+    lone: AtomicU64,
+    /// Lone calls that ended and were no use.
+    lone_uncounted: AtomicU64,
+    /// Uses besides lone calls.
     uses: AtomicU64,
     denials: AtomicU64,
     bytes: AtomicU64,
@@ -186,10 +221,12 @@ impl Capability {
         let direct = spec.action.usage() == Usage::Direct;
         let quotas: Box<[_]> = own.into_iter().chain(inherited).collect();
         Self {
-            state: AtomicU32::new(if direct && quotas.is_empty() { PLAIN } else { LIVE }),
+            state: AtomicU32::new(if direct && quotas.is_empty() && !flight.tells_each() { PLAIN } else { LIVE }),
             slot,
             direct,
             mark: AtomicU64::new(0),
+            lone: AtomicU64::new(0),
+            lone_uncounted: AtomicU64::new(0),
             uses: AtomicU64::new(0),
             denials: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -284,12 +321,31 @@ impl Capability {
     #[inline]
     #[must_use]
     pub fn begin_plain_call(&self) -> Option<PlainCall<'_>> {
-        if !self.flight.begin_plain(&self.mark) {
-            return None;
-        }
+        let number = self.flight.begin_plain(&self.mark)?;
         // From here on the call ends, whatever comes.
-        let call = PlainCall { capability: self };
+        let call = PlainCall { capability: self, number };
         (self.state.load(Acquire) == PLAIN).then_some(call)
+    }
+
+    /// As [`Capability::begin_plain_call`], for a call that nothing leads from to the store of the subject or to a
+    /// capability.
+    #[inline]
+    #[must_use]
+    pub fn begin_lone_call(&self) -> Option<LoneCall<'_>> {
+        let before = self.lone.load(Relaxed);
+        self.lone.store(before + 1, Relaxed);
+        // As `Flight::mark`. Where callers pay for the barrier, no state is plain.
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        let call = LoneCall { capability: self, before };
+        (self.state.load(Acquire) == PLAIN).then_some(call)
+    }
+
+    /// Says whether each use is told to somebody, as the subject's [`Flight::tell_each`] was told.
+    pub fn tell_each(&self) {
+        let (from, to) = if self.flight.tells_each() { (PLAIN, LIVE) } else { (LIVE, PLAIN) };
+        if self.direct && self.quotas.is_empty() {
+            let _ = self.state.compare_exchange(from, to, AcqRel, Relaxed);
+        }
     }
 
     /// As [`Capability::is_live`]; from here on the running call counts as a use of this capability
@@ -394,18 +450,21 @@ impl Capability {
 
     /// Waits until no call that may have seen the grant stand is in flight.
     fn settle(&self, limit: Option<Instant>) -> bool {
-        let mark = self.mark.load(Relaxed);
-        if self.flight.is_here() || !self.flight.has_in_flight(mark) {
-            return true;
-        }
-        self.wait(mark, limit)
+        let (mark, lone) = (self.mark.load(Relaxed), self.lone.load(Acquire));
+        let has_ended = || !self.flight.has_in_flight(mark) && !self.has_lone_in_flight(lone);
+        self.flight.is_here() || has_ended() || self.wait(mark, limit, has_ended)
+    }
+
+    /// Whether the lone call that made the word this number may still be in flight, as another thread sees it.
+    fn has_lone_in_flight(&self, lone: u64) -> bool {
+        lone % 2 == 1 && self.lone.load(Acquire) == lone
     }
 
     #[cold]
-    fn wait(&self, mark: u64, limit: Option<Instant>) -> bool {
+    fn wait(&self, mark: u64, limit: Option<Instant>, has_ended: impl Fn() -> bool) -> bool {
         let start = Instant::now();
         let mut interrupted = false;
-        while self.flight.has_in_flight(mark) {
+        while !has_ended() {
             let waited = start.elapsed();
             if waited > PATIENCE {
                 self.flight.cancel(mark);
@@ -414,7 +473,8 @@ impl Capability {
                 self.flight.cancel(mark);
                 return false;
             }
-            if waited > INTERRUPT_AFTER && !interrupted {
+            // No guest code stands inside a lone call.
+            if waited > INTERRUPT_AFTER && !interrupted && self.flight.has_in_flight(mark) {
                 self.flight.interrupt();
                 interrupted = true;
             }
@@ -426,7 +486,8 @@ impl Capability {
     /// How often the capability was used.
     #[must_use]
     pub fn uses(&self) -> u64 {
-        self.uses.load(Relaxed)
+        let lone = (self.lone.load(Relaxed) / 2).saturating_sub(self.lone_uncounted.load(Relaxed));
+        self.uses.load(Relaxed) + lone
     }
 
     /// How often its use was denied: after it was taken back or spent, or because it does not reach so far.
@@ -503,6 +564,51 @@ mod tests {
         let a = Terms { calls: Some(3), bytes: None, until: Some(now) };
         let b = Terms { calls: Some(5), bytes: Some(1), until: None };
         assert_eq!(a.tighter(b), Terms { calls: Some(3), bytes: Some(1), until: Some(now) });
+    }
+
+    #[test]
+    fn lone_calls_count_themselves() {
+        let capability = capability("call:f", Terms::default());
+        for _ in 0..3 {
+            capability.begin_lone_call().expect("it stands").end();
+        }
+        drop(capability.begin_lone_call().expect("it stands"));
+        assert_eq!(capability.uses(), 3, "what ended by a panic is no use");
+        capability.flight.tell_each(true);
+        capability.tell_each();
+        assert!(capability.begin_lone_call().is_none() && capability.is_live(), "somebody is told of each use");
+        capability.flight.tell_each(false);
+        capability.tell_each();
+        assert!(capability.begin_lone_call().is_some());
+        capability.revoke();
+        capability.tell_each();
+        assert!(capability.begin_lone_call().is_none());
+        assert_eq!(capability.uses(), 3);
+    }
+
+    #[test]
+    fn revoking_waits_for_a_lone_call_in_flight() {
+        let held = capability("call:f", Terms::default());
+        let (began, done) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (held, ended) = (held.clone(), ended.clone());
+            move || {
+                let call = held.begin_lone_call().expect("it stands");
+                began.0.send(()).expect("the test listens");
+                done.1.recv().expect("the test answers");
+                ended.store(true, std::sync::atomic::Ordering::SeqCst);
+                call.end();
+                // Later ones are never taken for it, though each makes the word odd.
+                (0..1000).filter(|_| held.begin_lone_call().is_some()).count()
+            }
+        });
+        began.1.recv().expect("the call begins");
+        assert!(!held.revoke_within(Duration::from_millis(1)), "the call does not end yet");
+        done.0.send(()).expect("the call listens");
+        held.revoke();
+        assert!(ended.load(std::sync::atomic::Ordering::SeqCst));
+        assert_eq!((thread.join().expect("no panic"), held.uses()), (0, 1));
     }
 
     #[test]

@@ -13,6 +13,10 @@
 //! that is in flight. With host calls inside host calls it may take a finished one for one in flight.
 //! All other words are as they are between calls unless `unusual` says so: a call that only passes pays
 //! two stores to `newest` and one to its mark.
+//!
+//! A *lone* call is one that nothing leads from to its store or to a capability, so that no call begins inside it and nobody asks
+//! what it did. It needs no number: a word of the capability is odd while one is in flight
+//! ([`Capability::begin_lone_call`](crate::Capability::begin_lone_call)).
 
 use std::cell::Cell;
 use std::fmt;
@@ -117,27 +121,28 @@ impl fmt::Debug for Flight {
 }
 
 impl Flight {
-    /// A call begins that there is nothing else to than passing through one capability: its number is in the mark.
-    /// False if it is to begin by [`Flight::begin`]: a call is around it, or each is told to somebody.
+    /// A call begins that there is nothing else to than passing through one capability: its number is in the mark, and
+    /// returned. `None` if it is to begin by [`Flight::begin`]: a call is around it, or each is told to somebody.
     #[inline]
-    pub(crate) fn begin_plain(&self, mark: &AtomicU64) -> bool {
+    pub(crate) fn begin_plain(&self, mark: &AtomicU64) -> Option<u64> {
         let newest = self.newest.load(Relaxed);
         if newest % 2 == 1 || self.unusual.load(Relaxed) != 0 {
-            return false;
+            return None;
         }
         self.newest.store(newest + 1, Release);
         mark.store(newest + 1, Relaxed);
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        true
+        Some(newest + 1)
     }
 
     /// Ends such a call; what it did, if that is more than to pass.
     #[inline]
-    pub(crate) fn end_plain(&self) -> Option<Outcome> {
+    pub(crate) fn end_plain(&self, number: u64) -> Option<Outcome> {
         if self.unusual.load(Relaxed) != 0 {
             return Some(self.end_outermost());
         }
-        self.newest.store(self.newest.load(Relaxed) + 1, Release);
+        // Nothing began inside it, else `unusual` would say so.
+        self.newest.store(number + 1, Release);
         None
     }
 
@@ -154,6 +159,11 @@ impl Flight {
     /// Says whether each call is told to somebody, so that none is passed over.
     pub fn tell_each(&self, told: bool) {
         self.set_unusual(HEAVY, told || barrier::callers_pay());
+    }
+
+    /// Whether there is more even to a call that only passes than its count.
+    pub(crate) fn tells_each(&self) -> bool {
+        self.unusual.load(Relaxed) & HEAVY != 0
     }
 
     fn set_unusual(&self, what: u32, holds: bool) {

@@ -187,8 +187,6 @@ pub struct VmFuncRef {
 pub struct VmHostFunc {
     pub store: *mut VmStore,
     pub entries: *const VmFuncEntry,
-    /// Code that takes the arguments in registers, behind a word of its entry that notes the exit; null if there is none.
-    pub direct: *const (),
     /// The instance that imports it, null if called by the host itself.
     pub home: *mut VmCtx,
 }

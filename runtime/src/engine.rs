@@ -272,8 +272,8 @@ struct Inner {
     jit: Option<Jit>,
     /// None if whoever needs compiled code compiles it.
     workers: Option<Workers>,
-    /// One entry per type for all host functions of the type, and one for those that take registers.
-    host_entries: Mutex<HashMap<(u32, bool), Box<VmFuncEntry>>>,
+    /// One entry per type for all host functions of the type, and one per type of closure for those that take registers.
+    host_entries: Mutex<HashMap<(u32, Option<NonNull<()>>), Box<VmFuncEntry>>>,
 }
 
 /// The compiled tier's share of an engine: the compiler, and stubs that serve every module.
@@ -401,16 +401,15 @@ impl Engine {
         self.inner.jit.as_ref().map(|jit| &jit.compiler)
     }
 
-    /// The entry that all host functions of this type share; `is_direct` says that they take registers
-    /// ([`aura_host_abi::vm::VmHostFunc::direct`]).
-    pub(crate) fn host_entry(&self, type_id: u32, is_direct: bool) -> *const VmFuncEntry {
-        let first =
-            if is_direct { arch::call_host as *mut () } else { arch::lazy_regs(self.inner.types.func(type_id)) };
+    /// The entry that all host functions of this type share, or those of them that take registers, with this code
+    /// ([`arch::host_entry`]).
+    pub(crate) fn host_entry(&self, type_id: u32, direct: Option<NonNull<()>>) -> *const VmFuncEntry {
+        let first = || direct.map_or_else(|| arch::lazy_regs(self.inner.types.func(type_id)), NonNull::as_ptr);
         let mut entries = self.inner.host_entries.lock().expect("holders of this lock do not panic");
-        let entry = entries.entry((type_id, is_direct)).or_insert_with(|| {
+        let entry = entries.entry((type_id, direct)).or_insert_with(|| {
             let entry = Box::<VmFuncEntry>::default();
             let owner = std::ptr::from_ref(&*self.inner).cast();
-            entry.make([first, host::host_entry as *mut ()], owner, u32::MAX, type_id);
+            entry.make([first(), host::host_entry as *mut ()], owner, u32::MAX, type_id);
             entry
         });
         &raw const **entry

@@ -320,6 +320,8 @@ fn take_in(store: &mut StoreData, instance: Option<usize>, capability: Arc<Capab
     for index in instance.map_or(0..store.instances.len(), |index| index..index + 1) {
         map_in(store, index, &capability);
     }
+    // It may have been made on another thread while an audit began or ended.
+    capability.tell_each();
     let slot = capability.slot().expect("the store gave it a slot") as usize;
     if store.grants.len() <= slot {
         store.grants.resize_with(slot + 1, || None);

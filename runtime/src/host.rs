@@ -12,6 +12,7 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use aura_host_abi::flight::{CallInFlight, Flight, Outcome};
@@ -58,10 +59,10 @@ pub struct HostBody {
 /// A closure as compiled code calls it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Direct {
-    /// Takes the registers of [`arch::enter_registers`], the function's [`VmHostFunc`] as the instance. For functions without a gate.
-    pub(crate) code: *const (),
+    /// The `regs_entry` of functions without a gate, [`arch::host_entry`].
+    pub(crate) code: NonNull<()>,
     /// The same for functions behind one.
-    pub(crate) gated: *const (),
+    pub(crate) gated: NonNull<()>,
     /// The closure, which [`HostBody::slots`] owns.
     pub(crate) closure: *const (),
 }
@@ -133,11 +134,10 @@ impl HostRecord {
     ) -> *const VmFuncRef {
         let type_id = store.engine.types().intern(&func.ty).expect("its type was checked when the function was made");
         let direct = func.body.direct;
-        let entry = store.engine.host_entry(type_id, direct.is_some());
-        let is_gated = func.gate.is_some();
-        let code = direct.map_or(std::ptr::null(), |d| if is_gated { d.gated } else { d.code });
+        let code = direct.map(|d| if func.gate.is_some() { d.gated } else { d.code });
+        let entry = store.engine.host_entry(type_id, code);
         let closure = direct.map_or(std::ptr::null(), |d| d.closure);
-        let vm = VmHostFunc { store: store.vm(), entries: std::ptr::null(), direct: code, home };
+        let vm = VmHostFunc { store: store.vm(), entries: std::ptr::null(), home };
         let func_ref = VmFuncRef { entry, vmctx: std::ptr::null_mut(), type_id, padding: 0 };
         let first = capabilities.first().map_or(std::ptr::null(), Arc::as_ptr);
         let mut record = Box::new(Self { vm, func_ref, func, capabilities, first, closure });
@@ -177,7 +177,7 @@ impl HostRecord {
         if self.func.gate.is_none() {
             return (self.func.body.slots)(context, slots);
         }
-        match self.pass(context, |()| (self.func.body.slots)(context, slots), ()) {
+        match self.pass(context, false, |()| (self.func.body.slots)(context, slots), ()) {
             Ok(result) => result,
             Err(()) => self.run_gated(context, slots),
         }
@@ -185,7 +185,7 @@ impl HostRecord {
 
     /// Runs the `body` of a function behind a gate if nothing more stands in the way than the state of a capability: there is a
     /// grant that stands and has no terms, and no audit listens. Hands `args` back if the call is to take the long
-    /// way, [`HostRecord::run_gated`].
+    /// way, [`HostRecord::run_gated`]. `is_lone` says that nothing leads from the body to the store or to a capability.
     ///
     /// # Errors
     /// The arguments; inside, the error of the body.
@@ -193,6 +193,7 @@ impl HostRecord {
     pub(crate) fn pass<A, R>(
         &self,
         context: HostContext,
+        is_lone: bool,
         body: impl FnOnce(A) -> Result<R>,
         args: A,
     ) -> Result<Result<R>, A> {
@@ -201,6 +202,12 @@ impl HostRecord {
         }
         // SAFETY: the capability is one that the record keeps.
         let capability = unsafe { &*self.first };
+        if is_lone {
+            let Some(call) = capability.begin_lone_call() else { return Err(args) };
+            let result = body(args);
+            call.end();
+            return Ok(result);
+        }
         let Some(call) = capability.begin_plain_call() else { return Err(args) };
         let result = body(args);
         match call.end() {
@@ -424,10 +431,10 @@ pub(crate) extern "C" fn host_entry(vmctx: *mut VmCtx, _: *const VmFuncEntry, sl
     }
 }
 
-/// The host function whose [`Direct::code`] was called with `vm`: its closure, its store, and where it is called from.
+/// The host function whose [`arch::HostCode`] was called with `vm`: its closure, its store, and where it is called from.
 ///
 /// # Safety
-/// `vm` is what [`arch::call_host`] passed to the code of a closure of type `F`.
+/// `vm` is what the code of a closure of type `F` was called with.
 #[inline(always)]
 pub(crate) unsafe fn called<'a, F>(vm: *mut VmCtx) -> (&'a HostRecord, &'a F, HostContext) {
     // SAFETY: said by the caller: host functions' contexts are records, which live as long as their store.
@@ -435,6 +442,28 @@ pub(crate) unsafe fn called<'a, F>(vm: *mut VmCtx) -> (&'a HostRecord, &'a F, Ho
     // SAFETY: said by the caller; the record keeps the closure.
     let closure = unsafe { &*record.closure.cast::<F>() };
     (record, closure, HostContext { store: StoreData::of(vm), home: record.vm.home })
+}
+
+/// Why a lone host function did not return. Its store is told once it has left, when the place where compiled code was left
+/// is known.
+pub(crate) enum Failure {
+    Error(Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+/// Tells the store of a lone host function that it failed; says by which status its caller is to end.
+///
+/// # Safety
+/// Called by the [`arch::HostCode`] thunk of the function with what its code returned.
+pub(crate) unsafe extern "C" fn failed(vm: *mut VmCtx, failure: Box<Failure>) -> Status {
+    // SAFETY: said by the caller: host functions' contexts are records, which live as long as their store.
+    let record = unsafe { &*vm.cast::<HostRecord>().cast_const() };
+    // SAFETY: the function has returned; nothing of the store is borrowed on this thread.
+    let store = unsafe { &mut *StoreData::of(vm) };
+    match *failure {
+        Failure::Error(error) => fail(store, error),
+        Failure::Panic(panic) => record.panicked(store, &*panic),
+    }
 }
 
 impl HostRecord {

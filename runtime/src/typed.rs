@@ -9,18 +9,20 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry};
 use aura_host_abi::{FuncType, GuestPtr, RefType, ValType};
 
-use crate::arch::{self, Returned};
+use crate::arch::{self, HostCode, Returned};
 use crate::call::{self, invoke};
 use crate::error::{Error, Result};
 use crate::exception::ExnRef;
 use crate::externs::Func;
-use crate::host::{self, Body, Direct, HostBody, HostContext, HostFunc, HostRecord};
+use crate::host::{self, Body, Direct, Failure, HostBody, HostContext, HostFunc, HostRecord};
 use crate::refs::{Kind, Rooted};
 use crate::store::{AsContext, AsContextMut, Caller, StoreData, StoreInner};
 use crate::thread::{self, ThisThread};
@@ -74,21 +76,24 @@ impl Registers {
 pub struct Places {
     ints: usize,
     floats: usize,
+    /// Those of `ints` that are references.
+    refs: usize,
 }
 
 impl Places {
-    const NONE: Self = Self { ints: 0, floats: 0 };
+    const NONE: Self = Self { ints: 0, floats: 0, refs: 0 };
 
     const fn of(ty: ValType) -> Self {
         match ty {
-            ValType::F32 | ValType::F64 => Self { ints: 0, floats: 1 },
-            ValType::V128 => Self { ints: 1 + arch::INTS, floats: 0 },
-            _ => Self { ints: 1, floats: 0 },
+            ValType::F32 | ValType::F64 => Self { floats: 1, ..Self::NONE },
+            ValType::V128 => Self { ints: 1 + arch::INTS, ..Self::NONE },
+            ValType::Ref(_) => Self { ints: 1, refs: 1, ..Self::NONE },
+            ValType::I32 | ValType::I64 => Self { ints: 1, ..Self::NONE },
         }
     }
 
     const fn and(self, other: Self) -> Self {
-        Self { ints: self.ints + other.ints, floats: self.floats + other.floats }
+        Self { ints: self.ints + other.ints, floats: self.floats + other.floats, refs: self.refs + other.refs }
     }
 
     /// Whether parameters with these places and results with those are passed in registers.
@@ -301,7 +306,7 @@ macro_rules! arity {
             R: WasmRet,
         {
             fn into_func(self) -> (FuncType, HostBody) {
-                host_func::<T, ($($name,)*), R>(move |_, ($($name,)*)| self($($name),*))
+                host_func::<T, ($($name,)*), R, false>(move |_, ($($name,)*)| self($($name),*))
             }
         }
 
@@ -312,7 +317,7 @@ macro_rules! arity {
             R: WasmRet,
         {
             fn into_func(self) -> (FuncType, HostBody) {
-                host_func::<T, ($($name,)*), R>(move |caller, ($($name,)*)| self(caller, $($name),*))
+                host_func::<T, ($($name,)*), R, true>(move |caller, ($($name,)*)| self(caller, $($name),*))
             }
         }
     };
@@ -320,13 +325,14 @@ macro_rules! arity {
 
 arities!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15 A16);
 
-/// Erases the types of a closure, in two forms: for arguments in slots, and in registers where they fit.
-fn host_func<T: 'static, P: WasmList, R: WasmRet>(
+/// Erases the types of a closure, in two forms: for arguments in slots, and in registers where they fit. `CALLER` says that the
+/// closure looks at its caller.
+fn host_func<T: 'static, P: WasmList, R: WasmRet, const CALLER: bool>(
     body: impl Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
 ) -> (FuncType, HostBody) {
     let ty = FuncType::new(P::TYPES.iter().copied(), R::List::TYPES.iter().copied());
     let body = Arc::new(body);
-    let direct = direct::<T, P, R, _>(&body);
+    let direct = direct::<T, P, R, _, CALLER>(&body);
     let slots: Box<Body> = Box::new(move |context, slots| {
         let results = call_body::<T, P, R>(&*body, context, |store| P::read(store, slots))?;
         // SAFETY: the store runs on this thread; the borrow of the call has ended.
@@ -350,69 +356,73 @@ fn call_body<T: 'static, P: WasmList, R: WasmRet>(
 }
 
 /// The closure as compiled code calls it, if its parameters and results fit registers.
-fn direct<T: 'static, P: WasmList, R: WasmRet, F>(closure: &Arc<F>) -> Option<Direct>
+fn direct<T: 'static, P: WasmList, R: WasmRet, F, const CALLER: bool>(closure: &Arc<F>) -> Option<Direct>
 where
     F: Fn(Caller<'_, T>, P) -> R + Send + Sync + 'static,
 {
     if !P::PLACES.fit(R::List::PLACES) {
         return None;
     }
-    let (code, gated) = match P::PLACES.floats {
-        0 => (direct_ints::<T, P, R, F, false> as *const (), direct_ints::<T, P, R, F, true> as *const ()),
-        _ => (direct_floats::<T, P, R, F, false> as *const (), direct_floats::<T, P, R, F, true> as *const ()),
-    };
-    Some(Direct { code, gated, closure: Arc::as_ptr(closure).cast() })
+    let code = |code: *const ()| NonNull::new(code.cast_mut()).expect("code has an address");
+    Some(Direct {
+        code: code(arch::host_entry::<ClosureCode<T, P, R, F, CALLER, false>>()),
+        gated: code(arch::host_entry::<ClosureCode<T, P, R, F, CALLER, true>>()),
+        closure: Arc::as_ptr(closure).cast(),
+    })
 }
 
-/// [`Direct::code`] for closures without floats among their parameters.
-unsafe extern "C" fn direct_ints<
-    T: 'static,
-    P: WasmList,
-    R: WasmRet,
-    F: Fn(Caller<'_, T>, P) -> R,
-    const GATED: bool,
->(
-    vm: *mut VmCtx,
-    _: *const VmFuncEntry,
-    a: u64,
-    b: u64,
-    c: u64,
-    d: u64,
-) -> Returned {
-    // SAFETY: `direct` made this the code of a closure of this type.
-    unsafe { call_direct::<T, P, R, F, GATED>(vm, Registers { ints: [a, b, c, d], ..Registers::default() }) }
+/// The code of host functions made of a closure of type `F`, without a gate or behind one.
+struct ClosureCode<T, P, R, F, const CALLER: bool, const GATED: bool>(PhantomData<fn(T, P, R, F)>);
+
+impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CALLER: bool, const GATED: bool> HostCode
+    for ClosureCode<T, P, R, F, CALLER, GATED>
+{
+    // Behind a gate a closure may have a capability among what it holds, and use it during the call.
+    const IS_LONE: bool = !CALLER && P::PLACES.refs + R::List::PLACES.refs == 0 && (!GATED || size_of::<F>() == 0);
+
+    #[rustfmt::skip]
+    unsafe extern "C" fn run(
+        vm: *mut VmCtx, _: *const VmFuncEntry, a: u64, b: u64, c: u64, d: u64,
+        f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, f7: f64,
+    ) -> Returned {
+        let floats = [f0, f1, f2, f3, f4, f5, f6, f7].map(f64::to_bits);
+        let registers = Registers { ints: [a, b, c, d], floats, ..Registers::default() };
+        // SAFETY: `direct` made this the code of a closure of this type.
+        let (record, closure, context) = unsafe { host::called::<F>(vm) };
+        if Self::IS_LONE { Self::run_lone(record, closure, context, registers) } else { Self::run_in_scope(record, closure, context, registers) }
+    }
 }
 
-/// [`Direct::code`] for closures with floats among their parameters.
-#[rustfmt::skip]
-#[allow(clippy::too_many_arguments, reason = "as many as there are registers")]
-unsafe extern "C" fn direct_floats<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const GATED: bool>(
-    vm: *mut VmCtx, _: *const VmFuncEntry, a: u64, b: u64, c: u64, d: u64,
-    f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, f7: f64,
-) -> Returned {
-    let floats = [f0, f1, f2, f3, f4, f5, f6, f7].map(f64::to_bits);
-    // SAFETY: `direct` made this the code of a closure of this type.
-    unsafe { call_direct::<T, P, R, F, GATED>(vm, Registers { ints: [a, b, c, d], floats, ..Registers::default() }) }
-}
+impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CALLER: bool, const GATED: bool>
+    ClosureCode<T, P, R, F, CALLER, GATED>
+{
+    #[inline(always)]
+    fn run_in_scope(record: &HostRecord, closure: &F, context: HostContext, registers: Registers) -> Returned {
+        match record.guarded(context.store, || Self::call(record, closure, context, registers)) {
+            Ok(value) => Returned { value, status: Status::Ok as u64 },
+            Err(status) => Returned { value: 0, status: status as u64 },
+        }
+    }
 
-/// Calls the closure of a host function.
-///
-/// # Safety
-/// `vm` is that of a host function made of a closure of this type; the registers are its arguments.
-#[inline(always)]
-unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const GATED: bool>(
-    vm: *mut VmCtx,
-    mut registers: Registers,
-) -> Returned {
-    // SAFETY: said by the caller.
-    let (record, closure, context) = unsafe { host::called::<F>(vm) };
-    let result = record.guarded(context.store, || {
+    /// No scope of rooted references is needed: there are none, and nothing that could make some.
+    #[inline(always)]
+    fn run_lone(record: &HostRecord, closure: &F, context: HostContext, registers: Registers) -> Returned {
+        match catch_unwind(AssertUnwindSafe(|| Self::call(record, closure, context, registers))) {
+            Ok(Ok(value)) => Returned { value, status: Status::Ok as u64 },
+            Ok(Err(error)) => fail_later(Failure::Error(error)),
+            Err(panic) => fail_later(Failure::Panic(panic)),
+        }
+    }
+
+    /// Calls the closure; returns the bits of its result.
+    #[inline(always)]
+    fn call(record: &HostRecord, closure: &F, context: HostContext, mut registers: Registers) -> Result<u64> {
         let call = |args| call_body::<T, P, R>(closure, context, |_| args);
         // SAFETY: the store runs on this thread; the borrow ends with the line.
         let args = P::take(StoreKey(unsafe { &*context.store }), &mut registers);
         let results = match GATED {
             false => call(args)?,
-            true => match record.pass(context, call, args) {
+            true => match record.pass(context, Self::IS_LONE, call, args) {
                 Ok(results) => results?,
                 Err(args) => call_in_slots::<P, R::List>(record, context, args)?,
             },
@@ -421,11 +431,13 @@ unsafe fn call_direct<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, 
         // SAFETY: the store runs on this thread; the borrow of the call has ended.
         results.put(StoreKey(unsafe { &*context.store }), &mut result)?;
         Ok(if R::List::PLACES.floats == 1 { result.floats[0] } else { result.ints[0] })
-    });
-    match result {
-        Ok(value) => Returned { value, status: Status::Ok as u64 },
-        Err(status) => Returned { value: 0, status: status as u64 },
     }
+}
+
+/// What the code of a lone function that failed returns.
+#[cold]
+fn fail_later(failure: Failure) -> Returned {
+    Returned { value: Box::into_raw(Box::new(failure)) as u64, status: Status::Trap as u64 }
 }
 
 /// Calls a host function the long way. Its values fit registers, and so these slots.

@@ -91,6 +91,53 @@ fn host_functions_see_their_caller_and_fail_cleanly() {
 }
 
 #[test]
+fn host_functions_that_see_no_caller_fail_with_the_guests_stack() {
+    everywhere(|name, engine| {
+        let module = Module::new(
+            engine,
+            r#"(module $m (import "h" "bare" (func $bare (param i32 f64) (result f64)))
+                (import "h" "granted" (func $granted (param i32 f64) (result f64)))
+                (func $inner (param i32) (result f64) (call $bare (local.get 0) (f64.const 1.5)))
+                (func $outer (export "bare") (param i32) (result f64) (f64.add (call $inner (local.get 0)) (f64.const 1)))
+                (func $only (export "granted") (param i32) (result f64)
+                    (f64.add (call $granted (local.get 0) (f64.const 1.5)) (f64.const 1))))"#,
+        )
+        .expect(name);
+        let body = |a: i32, b: f64| match a {
+            0 => Err(aura_runtime::Error::host("no zero")),
+            1 => panic!("one"),
+            _ => Ok(f64::from(a) + b),
+        };
+        let mut linker: Linker<()> = Linker::new(engine);
+        linker.func_wrap("h", "bare", body).expect(name);
+        linker.capability("h", "granted", body).expect(name);
+        let mut store = Store::new(engine, ());
+        let grant = store.grant(Subject::Store, GrantSpec::call("granted")).expect(name);
+        let instance = linker.instantiate(&mut store, &module).expect(name);
+        for (export, functions) in [("bare", &["inner", "outer"][..]), ("granted", &["only"])] {
+            let func = instance.get_typed_func::<i32, f64>(&store, export).expect(name);
+            for _ in 0..3 {
+                assert_eq!(func.call(&mut store, 10).expect(name), 12.5, "{name} {export}");
+                let error = func.call(&mut store, 0).expect_err(name);
+                assert_eq!(error.kind(), ErrorKind::Host, "{name} {export}: {error}");
+                assert!(error.to_string().contains("no zero"), "{name} {export}: {error}");
+                let frames = error.trap().expect("the place is known").frames();
+                let names: Vec<_> = frames.iter().map(|f| f.func_name.as_deref().unwrap_or("?")).collect();
+                assert_eq!(names, functions, "{name} {export}: {error}");
+            }
+        }
+        assert_eq!((grant.capability().uses(), grant.capability().denials()), (6, 0), "{name}");
+        let func = instance.get_typed_func::<i32, f64>(&store, "granted").expect(name);
+        let error = func.call(&mut store, 1).expect_err(name);
+        assert!(error.to_string().contains("panicked: one"), "{name}: {error}");
+        let poisoned = func.call(&mut store, 10).expect_err(name);
+        assert_eq!(poisoned.trap().expect("a trap").code(), TrapCode::Poisoned, "{name}");
+        assert_eq!(grant.capability().uses(), 6, "{name}");
+        grant.revoke();
+    });
+}
+
+#[test]
 fn a_grant_opens_and_its_revocation_closes_also_a_kept_reference() {
     everywhere(|name, engine| {
         let module = Module::new(

@@ -17,6 +17,8 @@ use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmHostFunc, VmStore};
 use aura_host_abi::{FuncType, ValType};
 
+use crate::host;
+
 /// Runs `code(vmctx, entry, slots)` in a new activation; returns its status, or the one it was unwound with.
 ///
 /// # Safety
@@ -173,10 +175,32 @@ pub(crate) unsafe fn enter_registers<const WITH_FLOATS: bool, const FLOAT_RESULT
     unsafe { code(vmctx, entry, a, b, c, d) }
 }
 
-/// The `regs_entry` of host functions that take their arguments in registers: notes where compiled code was left, calls
-/// [`VmHostFunc::direct`], and leaves as its status says.
+/// The code of host functions of one type that take their arguments in registers.
+pub(crate) trait HostCode {
+    /// Nothing leads from the function to its store: no guest frame is looked at before it has returned.
+    const IS_LONE: bool;
+    /// The function, called with its [`VmHostFunc`] in the place of an instance.
+    ///
+    /// A lone one that fails returns as its value what [`host::failed`] takes, with any status but that of success.
+    ///
+    /// # Safety
+    /// For [`host_entry`] alone: the context is that of such a function, the registers are arguments of its type.
+    #[rustfmt::skip]
+    #[allow(clippy::too_many_arguments, reason = "as many as there are registers")]
+    unsafe extern "C" fn run(
+        vm: *mut VmCtx, entry: *const VmFuncEntry, a: u64, b: u64, c: u64, d: u64,
+        f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, f7: f64,
+    ) -> Returned;
+}
+
+/// The `regs_entry` of host functions with this code.
+pub(crate) fn host_entry<C: HostCode>() -> *const () {
+    if C::IS_LONE { call_lone_host::<C> as *const () } else { call_host::<C> as *const () }
+}
+
+/// Notes where compiled code was left, calls the function, and leaves as its status says.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn call_host() {
+unsafe extern "C" fn call_host<C: HostCode>() {
     naked_asm!(
         "mov rax, [rdi + {store}]",
         "mov rax, [rax + {activation}]",
@@ -184,7 +208,7 @@ pub(crate) unsafe extern "C" fn call_host() {
         "mov [rax + {exit_fp}], rbp",
         "mov [rax + {exit_pc}], r10",
         "push rdi",
-        "call [rdi + {direct}]",
+        "call {run}",
         "pop rdi",
         "movq xmm0, rax",
         "test edx, edx",
@@ -197,7 +221,43 @@ pub(crate) unsafe extern "C" fn call_host() {
         exception = const Status::Exception as u32,
         throw = sym throw,
         propagate = sym propagate,
-        direct = const offset_of!(VmHostFunc, direct),
+        run = sym C::run,
+        store = const offset_of!(VmHostFunc, store),
+        activation = const offset_of!(VmStore, activation),
+        exit_fp = const offset_of!(VmActivation, exit_fp),
+        exit_pc = const offset_of!(VmActivation, exit_pc),
+    )
+}
+
+/// As [`call_host`], for lone functions: where compiled code was left is noted only once there is a failure to tell.
+#[unsafe(naked)]
+unsafe extern "C" fn call_lone_host<C: HostCode>() {
+    naked_asm!(
+        "push rdi",
+        "call {run}",
+        "pop rdi",
+        "movq xmm0, rax",
+        "test edx, edx",
+        "jnz 2f",
+        "ret",
+        "2:",
+        "mov rcx, [rdi + {store}]",
+        "mov rcx, [rcx + {activation}]",
+        "mov r10, [rsp]",
+        "mov [rcx + {exit_fp}], rbp",
+        "mov [rcx + {exit_pc}], r10",
+        "mov rsi, rax",
+        "push rdi",
+        "call {failed}",
+        "pop rdi",
+        "cmp eax, {exception}",
+        "je {throw}",
+        "jmp {propagate}",
+        exception = const Status::Exception as u32,
+        throw = sym throw,
+        propagate = sym propagate,
+        failed = sym host::failed,
+        run = sym C::run,
         store = const offset_of!(VmHostFunc, store),
         activation = const offset_of!(VmStore, activation),
         exit_fp = const offset_of!(VmActivation, exit_fp),

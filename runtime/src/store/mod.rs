@@ -256,6 +256,7 @@ impl<T: 'static> Store<T> {
         let data = &mut self.get_mut().data;
         data.expose();
         data.flight.tell_each(sink.is_some());
+        data.grants.iter().flatten().for_each(|grant| grant.capability.tell_each());
         std::mem::replace(&mut data.audit.sink, sink)
     }
 
