@@ -40,14 +40,16 @@ pub const NULL_PAGE: usize = 4096;
 #[derive(Debug)]
 pub struct VmStore {
     /// The lowest address the native stack may reach. Compiled code compares its stack pointer with it at function
-    /// entries; at loop headers it looks whether the highest bit is set, which no such address has. `usize::MAX`
-    /// therefore interrupts at the next check.
+    /// entries. `usize::MAX` therefore interrupts at the next check.
     pub stack_limit: AtomicUsize,
     /// Fuel left. Charged per basic block, tested at entries, loop headers and before host calls;
     /// negative means exhausted. Meaningless unless the engine consumes fuel.
     pub fuel: UnsafeCell<i64>,
     /// The engine services that guest code calls.
     pub services: *const VmServices,
+    /// A page that compiled code reads at loop headers; an interrupt makes it unreadable. Set before compiled code of the store
+    /// first runs, and the same from then on.
+    pub poll: AtomicPtr<u8>,
     /// How much the frames of guest functions may still cost together. Counted only by code that was lowered for it.
     pub depth_left: UnsafeCell<i64>,
     /// The innermost activation of compiled code; see [`VmActivation`].

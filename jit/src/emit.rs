@@ -232,14 +232,13 @@ impl<'a> Emit<'a> {
         self.builder.seal_block(block);
     }
 
-    /// The check at loop headers: somebody wants the store to stop, and put the largest number where the stack's limit was.
-    /// An address of a stack is no negative number; comparing the stack pointer would hold a register in every loop.
+    /// The check at loop headers: a read of the store's page, which faults once somebody wants the store to stop. What is
+    /// read is not used; the read is atomic and may trap, so that no optimisation removes or moves it.
     pub(crate) fn check_interrupt(&mut self) {
         let store = self.store();
-        let limit = self.load_atomic(store, offset_of!(VmStore, stack_limit));
-        let zero = self.iconst64(0);
-        let asked = self.ins().icmp(IntCC::SignedLessThan, limit, zero);
-        self.trap_if(asked, TrapCode::Interrupted);
+        let page = self.load_constant(store, offset(offset_of!(VmStore, poll)));
+        let flags = plain().with_trap_code(Some(clif_trap(TrapCode::Interrupted)));
+        self.ins().atomic_load(types::I64, flags, page);
     }
 
     /// The check at function entries: the stack is used up, or somebody wants the store to stop. Which of

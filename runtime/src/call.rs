@@ -152,14 +152,14 @@ fn begin(store: &mut StoreData, here: &ThisThread) -> Result<i64> {
     }
     let depth_left = store.shared.depth_left();
     if store.depth == 0 {
-        arm(store, here);
+        arm(store, here)?;
     }
     store.depth += 1;
     Ok(depth_left)
 }
 
 /// Arms the stack limit for calls from here, and the rest that is counted down from a call's beginning.
-fn arm(store: &mut StoreData, here: &ThisThread) {
+fn arm(store: &mut StoreData, here: &ThisThread) -> Result<()> {
     store.flight.runs_here();
     let config = store.engine.config();
     let bytes = config.max_wasm_stack;
@@ -171,6 +171,7 @@ fn arm(store: &mut StoreData, here: &ThisThread) {
     let distance = pointer.saturating_sub(limit);
     let thread = if config.deterministic { 0 } else { here.number() };
     store.armed = Armed { thread, near: distance.saturating_sub(NEAR), far: distance.saturating_add(NEAR) };
+    if store.engine.compiler().is_some() { store.shared.have_page() } else { Ok(()) }
 }
 
 /// The error of a call that did not return.

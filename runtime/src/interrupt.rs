@@ -1,20 +1,24 @@
 //! The part of a store that other threads may touch: its interrupt word and the flag behind it.
 //!
 //! Interrupting stores the maximum into the stack limit, which guest code compares with its stack
-//! pointer anyway. Entering guest code stores the limit of the thread and then looks at the flag;
-//! interrupting sets the flag and then stores the maximum: whichever comes first, one of the two sees the other.
+//! pointer anyway, and takes away the page that compiled loops read. Entering guest code stores the limit of the thread and then
+//! looks at the flag; interrupting sets the flag and then stores the maximum: whichever comes first, one of the two sees the
+//! other. The page is away exactly while the flag is set; both change under one lock.
 //!
 //! # Safety
 //! The cells of the [`VmStore`] are used by the thread that runs the store's guests alone; other
 //! threads use the atomic words only.
 
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
 use aura_host_abi::vm::{VmActivation, VmStore, VmTail, VmTypeChunk};
 
+use crate::error::Result;
 use crate::thunks;
+use crate::vm::poll::Page;
 
 /// A store as machine code and other threads see it.
 #[derive(Debug)]
@@ -25,8 +29,16 @@ pub(crate) struct StoreShared {
     cut_off: AtomicBool,
     /// Counts deadlines: a watchdog with an older number is out of date.
     watch: AtomicU64,
+    reached: Mutex<Reached>,
+}
+
+/// What an interrupt reaches besides the words.
+#[derive(Debug, Default)]
+struct Reached {
     /// The thread that sleeps in a guest's wait, if one does: an interrupt wakes it.
-    asleep: Mutex<Option<Thread>>,
+    asleep: Option<Thread>,
+    /// The page of [`VmStore::poll`], once there is one.
+    page: Option<Page>,
 }
 
 // SAFETY: see the head of this file; cells are used by one thread at a time.
@@ -41,6 +53,7 @@ impl StoreShared {
                 stack_limit: AtomicUsize::new(0),
                 fuel: 0.into(),
                 services: thunks::services(),
+                poll: std::ptr::null_mut::<u8>().into(),
                 depth_left: 0.into(),
                 activation: std::ptr::null_mut::<VmActivation>().into(),
                 trap: 0.into(),
@@ -64,7 +77,7 @@ impl StoreShared {
             interrupted: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
             watch: AtomicU64::new(0),
-            asleep: Mutex::new(None),
+            reached: Mutex::default(),
         }
     }
 
@@ -104,36 +117,64 @@ impl StoreShared {
     /// The stack limit as the store's thread finds it at a call: an interrupt of now is seen by guest code.
     #[inline(always)]
     pub(crate) fn stack_limit_now(&self) -> usize {
-        self.vm.stack_limit.load(std::sync::atomic::Ordering::Relaxed)
+        self.vm.stack_limit.load(Relaxed)
+    }
+
+    /// Gives compiled loops their page, if they have none. Before compiled code of the store runs.
+    #[inline]
+    pub(crate) fn have_page(&self) -> Result<()> {
+        if self.vm.poll.load(Relaxed).is_null() { self.take_page() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn take_page(&self) -> Result<()> {
+        let mut reached = self.lock_reached();
+        let page = Page::take()?;
+        if self.interrupted.load(SeqCst) {
+            page.close();
+        }
+        self.vm.poll.store(std::ptr::without_provenance_mut(page.address()), SeqCst);
+        reached.page = Some(page);
+        Ok(())
     }
 
     pub(crate) fn interrupt(&self) {
-        self.interrupt_with(&self.lock_asleep());
+        self.interrupt_with(&self.lock_reached());
     }
 
-    fn interrupt_with(&self, asleep: &Option<Thread>) {
+    fn interrupt_with(&self, reached: &Reached) {
         self.interrupted.store(true, SeqCst);
         self.vm.stack_limit.store(usize::MAX, SeqCst);
-        if let Some(thread) = asleep {
+        if let Some(page) = &reached.page {
+            page.close();
+        }
+        if let Some(thread) = &reached.asleep {
             thread.unpark();
         }
     }
 
     /// Runs what may park this thread until [`StoreShared::interrupted`] is true: an interrupt during it unparks.
     pub(crate) fn asleep<R>(&self, sleep: impl FnOnce() -> R) -> R {
-        *self.lock_asleep() = Some(thread::current());
+        self.lock_reached().asleep = Some(thread::current());
         let result = sleep();
-        *self.lock_asleep() = None;
+        self.lock_reached().asleep = None;
         result
     }
 
-    fn lock_asleep(&self) -> MutexGuard<'_, Option<Thread>> {
-        self.asleep.lock().expect("holders of this lock do not panic")
+    fn lock_reached(&self) -> MutexGuard<'_, Reached> {
+        self.reached.lock().expect("holders of this lock do not panic")
     }
 
     /// Forgets an interrupt; the stack limit is set again at the next entry.
     pub(crate) fn withdraw_interrupt(&self) {
+        if !self.interrupted.load(SeqCst) {
+            return;
+        }
+        let reached = self.lock_reached();
         self.interrupted.store(false, SeqCst);
+        if let Some(page) = &reached.page {
+            page.open();
+        }
     }
 
     pub(crate) fn interrupted(&self) -> &AtomicBool {
@@ -147,15 +188,15 @@ impl StoreShared {
 
     /// After this returns, no deadline set before interrupts.
     pub(crate) fn cancel_watch(&self) {
-        let _asleep = self.lock_asleep();
+        let _reached = self.lock_reached();
         self.next_watch();
     }
 
     /// Interrupts if the deadline with this number still stands.
     pub(crate) fn deadline_passed(&self, watch: u64) {
-        let asleep = self.lock_asleep();
+        let reached = self.lock_reached();
         if self.watch.load(SeqCst) == watch {
-            self.interrupt_with(&asleep);
+            self.interrupt_with(&reached);
         }
     }
 

@@ -4,7 +4,8 @@
 //! A fault of one of the careful accesses of Rust code ([`careful`]) goes on behind the access. Beside those
 //! the handler claims a fault only if all of this holds: this thread runs guest code, the program
 //! counter is exactly that of an access that may fault, and the address lies in a memory of the
-//! store or in the null page (where masked addresses go). It then notes the place and lets the
+//! store or in the null page (where masked addresses go), or is that of the page that the store's loops read
+//! ([`crate::vm::poll`]). It then notes the place and lets the
 //! thread go on in `arch::resume_fault`. Every other fault goes to the handler that was there before.
 //!
 //! # Safety
@@ -13,7 +14,9 @@
 
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
 
+use aura_host_abi::TrapCode;
 use aura_host_abi::vm::NULL_PAGE;
 use aura_jit::registry;
 
@@ -95,16 +98,19 @@ fn claim(signal: libc::c_int, address: usize, machine: &mut libc::ucontext_t) ->
         return false;
     }
     let (pc, fp) = arch::interrupted_at(machine);
-    if registry::trap_at(pc).is_none() {
-        return false;
-    }
+    let Some(code) = registry::trap_at(pc) else { return false };
     // SAFETY: the thread faulted in guest code of this store, so nobody changes the store now.
     let data = unsafe { &*StoreData::from_vm(store) };
-    if address >= NULL_PAGE && data.memory_at(address).is_none() {
-        return false;
-    }
     // SAFETY: guest code runs, so the store is live and has an activation.
     let vm = unsafe { &*store };
+    let is_poll = code == TrapCode::Interrupted;
+    let is_known = match is_poll {
+        true => address == vm.poll.load(Relaxed).addr(),
+        false => address < NULL_PAGE || data.memory_at(address).is_some(),
+    };
+    if !is_known {
+        return false;
+    }
     // SAFETY: the cell belongs to this thread.
     let activation = unsafe { *vm.activation.get() };
     // SAFETY: while guest code runs, the innermost activation is live, and only this thread uses it.
@@ -112,10 +118,14 @@ fn claim(signal: libc::c_int, address: usize, machine: &mut libc::ucontext_t) ->
     activation.exit_fp = fp;
     // Backtraces look up the byte before a return address; a fault is at its own address.
     activation.exit_pc = pc + 1;
+    if is_poll {
+        arch::redirect_to_fault(machine, store, code);
+        return true;
+    }
     // SAFETY: the cell belongs to this thread.
     unsafe { *vm.fault_address.get() = address };
     data.shared.set_cut_off(signal == libc::SIGBUS);
-    arch::redirect_to_fault(machine, store);
+    arch::redirect_to_fault(machine, store, TrapCode::MemoryOutOfBounds);
     true
 }
 

@@ -15,7 +15,7 @@ use std::mem::offset_of;
 
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmHostFunc, VmStore};
-use aura_host_abi::{FuncType, ValType};
+use aura_host_abi::{FuncType, TrapCode, ValType};
 
 use crate::host;
 
@@ -411,19 +411,17 @@ pub(crate) extern "C" fn throw(vmctx: *mut VmCtx) -> u64 {
 }
 
 /// Where the signal handler sends a guest access that faulted: `rdi` is the store, whose innermost
-/// activation already has the place of the fault. Runs on the guest's stack, outside the handler.
+/// activation already has the place of the fault, `esi` the trap's code. Runs on the guest's stack, outside the handler.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn resume_fault(store: *mut VmStore) -> ! {
+pub(crate) unsafe extern "C" fn resume_fault(store: *mut VmStore, code: u32) -> ! {
     naked_asm!(
         "and rsp, -16",
         "mov rbx, rdi",
-        "mov esi, {code}",
         "call {record}",
         "mov rdi, rbx",
         "mov esi, {trap}",
         "jmp {unwind}",
         trap = const Status::Trap as u32,
-        code = const aura_host_abi::TrapCode::MemoryOutOfBounds as u32,
         record = sym crate::trap::record_raised,
         unwind = sym unwind,
     )
@@ -547,8 +545,9 @@ pub(crate) fn interrupted_at(context: &libc::ucontext_t) -> (usize, usize) {
 }
 
 /// Makes the thread go on in [`resume_fault`] when the handler returns.
-pub(crate) fn redirect_to_fault(context: &mut libc::ucontext_t, store: *mut VmStore) {
+pub(crate) fn redirect_to_fault(context: &mut libc::ucontext_t, store: *mut VmStore, code: TrapCode) {
     let regs = &mut context.uc_mcontext.gregs;
     regs[libc::REG_RIP as usize] = resume_fault as *const () as i64;
     regs[libc::REG_RDI as usize] = store as i64;
+    regs[libc::REG_RSI as usize] = code as i64;
 }

@@ -7,6 +7,7 @@ pub(crate) mod memory;
 pub(crate) mod object;
 pub(crate) mod parking;
 pub(crate) mod placed;
+pub(crate) mod poll;
 pub(crate) mod reservation;
 pub(crate) mod reset;
 pub(crate) mod table;
