@@ -321,18 +321,47 @@ pub(super) trait StoreRow {
     fn eval(value: Self::A) -> Self::Raw;
 }
 
+/// Where the address of an access to the first memory comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AddressFrom {
+    /// It is an operand.
+    Operand(From),
+    /// It is the sum of two, the second of them in a slot. The first may not be a constant.
+    Sum(From),
+}
+
 /// Where an access to the first memory begins.
-#[inline(always)]
-fn start_of<A: Source>(at: &At, n: usize) -> u64 {
-    // Offsets of cells are below 2^33: an offset of 32 bits, and an address if that is a constant.
-    let offset = at.word(2);
-    if A::IS_CONSTANT { offset } else { offset + u64::from(A::get::<u32>(at, n, 0)) }
+pub(super) trait Address {
+    /// Operand `n` of the cell is the address; word 2 has the rest. Never above 2^33.
+    fn start(at: &At, n: usize) -> u64;
+}
+
+/// An address that is an operand: word 2 is the offset, and has a constant address added to it.
+pub(super) struct Operand<S>(std::marker::PhantomData<S>);
+
+impl<S: Source> Address for Operand<S> {
+    #[inline(always)]
+    fn start(at: &At, n: usize) -> u64 {
+        let offset = at.word(2);
+        if S::IS_CONSTANT { offset } else { offset + u64::from(S::get::<u32>(at, n, 0)) }
+    }
+}
+
+/// An address that is a sum: word 2 is the offset and the slot of the second summand.
+pub(super) struct Sum<S>(std::marker::PhantomData<S>);
+
+impl<S: Source> Address for Sum<S> {
+    #[inline(always)]
+    fn start(at: &At, n: usize) -> u64 {
+        let sum = S::get::<u32>(at, n, 0).wrapping_add(at.get(at.place(3)));
+        u64::from(at.word(2) as u32) + u64::from(sum)
+    }
 }
 
 handler! {
-    /// dst, address │ offset
-    fn load_row[R: LoadRow, A: Source, O: Sink](at) {
-        let start = start_of::<A>(&at, 1);
+    /// dst, address │ offset, second summand
+    fn load_row[R: LoadRow, A: Address, O: Sink](at) {
+        let start = A::start(&at, 1);
         if start + R::Raw::SIZE as u64 > at.length {
             at.length = start;
             return at.hand_over(load_beyond::<R, O>);
@@ -346,10 +375,10 @@ handler! {
 }
 
 handler! {
-    /// address, value │ offset │ constant value
-    fn store_row[R: StoreRow, A: Source, V: Source](at) {
+    /// address, value │ offset, second summand │ constant value
+    fn store_row[R: StoreRow, A: Address, V: Source](at) {
         let bytes = R::eval(V::get(&at, 1, 3)).to_memory();
-        let start = start_of::<A>(&at, 0);
+        let start = A::start(&at, 0);
         if start + R::Raw::SIZE as u64 > at.machine().writable {
             let scratch = at.machine().scratch.as_mut_ptr().cast::<<R::Raw as Raw>::Bytes>();
             // SAFETY: 16 bytes have room for any scalar.
@@ -417,26 +446,42 @@ pub(super) const fn store_words(of_constant: bool) -> usize {
     if of_constant { 4 } else { 3 }
 }
 
-fn pick_load<R: LoadRow>(address: From, to: To) -> Handler {
-    match (address, to) {
-        (From::Slot, To::Slot) => load_row::<R, FromSlot, ToSlot>,
-        (From::Slot, To::Accumulator) => load_row::<R, FromSlot, ToAccumulator>,
-        (From::Accumulator, To::Slot) => load_row::<R, FromAccumulator, ToSlot>,
-        (From::Accumulator, To::Accumulator) => load_row::<R, FromAccumulator, ToAccumulator>,
-        (From::Constant, To::Slot) => load_row::<R, FromCell, ToSlot>,
-        (From::Constant, To::Accumulator) => load_row::<R, FromCell, ToAccumulator>,
-    }
+/// A sum whose first summand is a constant.
+#[cold]
+fn not_a_sum() -> ! {
+    unreachable!("a sum of a constant is no address of a cell")
 }
 
-fn pick_store<R: StoreRow>(address: From, value: From) -> Handler {
+fn pick_load<R: LoadRow>(address: AddressFrom, to: To) -> Handler {
     match address {
-        From::Slot => pick_store_at::<R, FromSlot>(value),
-        From::Accumulator => pick_store_at::<R, FromAccumulator>(value),
-        From::Constant => pick_store_at::<R, FromCell>(value),
+        AddressFrom::Operand(From::Slot) => pick_load_at::<R, Operand<FromSlot>>(to),
+        AddressFrom::Operand(From::Accumulator) => pick_load_at::<R, Operand<FromAccumulator>>(to),
+        AddressFrom::Operand(From::Constant) => pick_load_at::<R, Operand<FromCell>>(to),
+        AddressFrom::Sum(From::Slot) => pick_load_at::<R, Sum<FromSlot>>(to),
+        AddressFrom::Sum(From::Accumulator) => pick_load_at::<R, Sum<FromAccumulator>>(to),
+        AddressFrom::Sum(From::Constant) => not_a_sum(),
     }
 }
 
-fn pick_store_at<R: StoreRow, A: Source>(value: From) -> Handler {
+fn pick_load_at<R: LoadRow, A: Address>(to: To) -> Handler {
+    match to {
+        To::Slot => load_row::<R, A, ToSlot>,
+        To::Accumulator => load_row::<R, A, ToAccumulator>,
+    }
+}
+
+fn pick_store<R: StoreRow>(address: AddressFrom, value: From) -> Handler {
+    match address {
+        AddressFrom::Operand(From::Slot) => pick_store_at::<R, Operand<FromSlot>>(value),
+        AddressFrom::Operand(From::Accumulator) => pick_store_at::<R, Operand<FromAccumulator>>(value),
+        AddressFrom::Operand(From::Constant) => pick_store_at::<R, Operand<FromCell>>(value),
+        AddressFrom::Sum(From::Slot) => pick_store_at::<R, Sum<FromSlot>>(value),
+        AddressFrom::Sum(From::Accumulator) => pick_store_at::<R, Sum<FromAccumulator>>(value),
+        AddressFrom::Sum(From::Constant) => not_a_sum(),
+    }
+}
+
+fn pick_store_at<R: StoreRow, A: Address>(value: From) -> Handler {
     match value {
         From::Slot => store_row::<R, A, FromSlot>,
         From::Accumulator => store_row::<R, A, FromAccumulator>,
@@ -506,7 +551,7 @@ macro_rules! load_handlers {
         }
 
         /// The handler of a load row of scalars.
-        pub(super) fn loading(op: Op, address: From, to: To) -> Option<Handler> {
+        pub(super) fn loading(op: Op, address: AddressFrom, to: To) -> Option<Handler> {
             match op {
                 $(Op::$op => scalar!($r, pick_load::<load_row_types::$op>(address, to)),)*
                 _ => None,
@@ -533,7 +578,7 @@ macro_rules! store_handlers {
         }
 
         /// The handler of a store row of scalars.
-        pub(super) fn storing(op: Op, address: From, value: From) -> Option<Handler> {
+        pub(super) fn storing(op: Op, address: AddressFrom, value: From) -> Option<Handler> {
             match op {
                 $(Op::$op => scalar!($t, pick_store::<store_row_types::$op>(address, value)),)*
                 _ => None,

@@ -321,3 +321,45 @@ fn nans_are_canonical_on_request() {
     let i = world.instantiate(wat, &[]);
     assert_eq!(world.one(i, "add", &[odd, 0]), Ok(odd), "the payload of the one NaN survives");
 }
+
+#[test]
+fn an_access_adds_up_its_own_address() {
+    let wat = r#"(module (memory 1) (data (i32.const 96) "\01\02\03\04\05\06\07\08\09\0a\0b\0c")
+        (func (export "load") (param i32 i32) (result i32) (i32.load8_u offset=4 (i32.add (local.get 0) (local.get 1))))
+        (func (export "wide") (param i32 i32) (result i64) (i64.load (i32.add (local.get 0) (local.get 1))))
+        ;; A summand that is in an accumulator alone, on either side.
+        (func (export "held") (param i64 i32) (result i32)
+            (i32.sub (i32.load8_u (i32.add (i32.wrap_i64 (local.get 0)) (local.get 1)))
+                (i32.load8_u offset=1 (i32.add (local.get 1) (i32.wrap_i64 (local.get 0))))))
+        ;; The address of a store is summed before its value is computed, from a local that the value's computation changes.
+        (func (export "changed") (param i32 i32) (result i32)
+            (i32.store8 (i32.add (local.get 0) (local.get 1))
+                (local.tee 0 (i32.load8_u offset=1 (i32.add (local.get 0) (local.get 1)))))
+            (i32.load16_u (i32.add (i32.const 96) (local.get 1))))
+        (func (export "store") (param i32 i32) (result i32)
+            (i32.store16 offset=2 (i32.add (local.get 0) (local.get 1)) (i32.const 0x2211))
+            (i32.store8 (i32.add (local.get 0) (local.get 1))
+                (i32.add (i32.load8_u (i32.add (local.get 1) (local.get 0))) (i32.const 100)))
+            (i32.load (i32.add (local.get 0) (local.get 1))))
+        ;; The sum is an address twice, and a value besides.
+        (func (export "kept") (param i32 i32) (result i32) (local i32)
+            (i32.load8_u (local.tee 2 (i32.add (local.get 0) (local.get 1))))
+            (i32.load8_u offset=1 (local.get 2)) (i32.add) (local.get 2) (i32.add))
+        (func (export "same") (param i32) (result i32) (i32.load8_u (i32.add (local.get 0) (local.get 0)))))"#;
+    let outside = Err(TrapCode::MemoryOutOfBounds);
+    let narrow = |result: Result<u64, TrapCode>| result.map(|bits| bits as u32);
+    let dirt = 0xdead_beef_0000_0000;
+    assert_eq!(narrow(one(wat, "load", &[dirt | 90, dirt | 6])), Ok(5));
+    assert_eq!(narrow(one(wat, "load", &[u64::from(u32::MAX), 99])), Ok(7), "the sum wraps before the offset is added");
+    assert_eq!(narrow(one(wat, "load", &[65531, 0])), Ok(0));
+    assert_eq!(one(wat, "load", &[65531, 1]), outside);
+    assert_eq!(one(wat, "load", &[1 << 31, (1 << 31) - 4]), outside);
+    assert_eq!(one(wat, "wide", &[96, 4]), Ok(0x0c0b_0a09_0807_0605));
+    assert_eq!(one(wat, "wide", &[65528, 1]), outside);
+    assert_eq!(narrow(one(wat, "held", &[dirt | 90, 8])), Ok(u32::MAX));
+    assert_eq!(narrow(one(wat, "changed", &[96, 0])), Ok(0x0202));
+    assert_eq!(narrow(one(wat, "store", &[50, 50])), Ok(0x2211_0669));
+    assert_eq!(one(wat, "store", &[65530, 3]), outside);
+    assert_eq!(narrow(one(wat, "kept", &[90, 8])), Ok(3 + 4 + 98));
+    assert_eq!(narrow(one(wat, "same", &[50])), Ok(5));
+}

@@ -6,7 +6,8 @@
 //! gives: an operand's slot (one that is no local's) is read once, by what takes it off the stack, but for
 //! copies; and at a label everything is in its slot.
 //!
-//! Comparisons and the branches on them are one cell, and so are two copies. Nothing else is fused.
+//! Comparisons and the branches on them are one cell, and so are two copies, and a sum and the access whose address it is.
+//! Nothing else is fused.
 //!
 //! # Safety
 //! Trusts: `Code` is what lowering made of a validated body. Gives: each cell has the operands that its
@@ -39,6 +40,20 @@ pub(crate) struct FormOptions {
 /// Constants that wait for their reader, at most.
 const PENDING_MAX: usize = 8;
 
+/// How many instructions may lie between a sum and the access whose address it is.
+const SUM_DISTANCE: usize = 6;
+
+/// A sum that no cell computes: the access whose address it is does.
+#[derive(Clone, Copy)]
+struct AddressSum {
+    dst: Slot,
+    /// The first summand, and where it is.
+    a: Slot,
+    from: From,
+    /// The second, in its slot.
+    b: Slot,
+}
+
 /// Makes the form of a lowered function of a module, whose types have these numbers in the engine.
 pub(crate) fn translate(module: &Module, type_ids: &[u32], code: &Code, options: FormOptions) -> Form {
     let is_plain = module.memories().first().is_some_and(|memory| !memory.memory64 && !memory.shared);
@@ -60,6 +75,7 @@ pub(crate) fn translate(module: &Module, type_ids: &[u32], code: &Code, options:
         starts: Vec::with_capacity(code.insts.len()),
         accumulators: [None; 3],
         pending: Vec::with_capacity(PENDING_MAX),
+        sums: Vec::new(),
         copied: None,
         distances: Vec::new(),
         top: form.frame_bytes - form.base_bytes,
@@ -89,6 +105,8 @@ struct Translation<'a> {
     accumulators: [Option<Slot>; 3],
     /// Operands that are constants and were not written to their slots.
     pending: Vec<(Slot, u64)>,
+    /// Operands that are sums left to whoever reads them.
+    sums: Vec<AddressSum>,
     /// Where the cells end if the last one is a copy alone.
     copied: Option<usize>,
     /// Distances to labels, to be written at the end.
@@ -323,8 +341,73 @@ impl Translation<'_> {
         self.made(dst, shape.result);
     }
 
+    /// Leaves a sum of 32 bits to the access whose address it is, if that comes soon and finds both summands.
+    fn leaves_sum(&mut self, op: Op, dst: Slot, [a, b]: [Slot; 2]) -> bool {
+        if op != Op::I32Add || self.is_local(dst) {
+            return false;
+        }
+        let is_constant = |slot: Slot| self.pending.iter().any(|&(pending, _)| pending == slot);
+        let are_locals = self.is_local(a) && self.is_local(b) && !is_constant(a) && !is_constant(b);
+        let sum = if are_locals && self.is_addressed(dst, [a, b], SUM_DISTANCE) {
+            AddressSum { dst, a, from: From::Slot, b }
+        } else if self.is_addressed(dst, [a, b], 0) && !is_constant(a) && !is_constant(b) {
+            // What is held is perhaps in its accumulator alone.
+            match (self.is_held(a), self.is_held(b)) {
+                (true, false) => AddressSum { dst, a, from: From::Accumulator, b },
+                (false, true) => AddressSum { dst, a: b, from: From::Accumulator, b: a },
+                (false, false) => AddressSum { dst, a, from: From::Slot, b },
+                (true, true) => return false,
+            }
+        } else {
+            return false;
+        };
+        self.sums.push(sum);
+        true
+    }
+
+    /// Whether an operand is the address of an access after so many instructions at most, which leave two slots as they are.
+    fn is_addressed(&self, operand: Slot, kept: [Slot; 2], most: usize) -> bool {
+        for at in self.at + 1..=self.at + 1 + most {
+            if self.is_target[at] {
+                return false;
+            }
+            let dst = match *self.code.insts.get(at).expect("a body ends with a terminator") {
+                Inst::Load { op, addr, mem, .. } if addr == operand => {
+                    return self.is_handled(mem) && address::loaded(op).is_some();
+                }
+                Inst::Store { op, addr, value, mem } => {
+                    let is_handled = self.is_handled(mem) && address::is_scalar_store(op);
+                    return addr == operand && value != operand && is_handled;
+                }
+                Inst::Const32 { dst, .. } | Inst::Const64 { dst, .. } | Inst::Load { dst, .. } => dst,
+                Inst::Unary { dst, a, .. } if a != operand => dst,
+                Inst::Binary { dst, a, b, .. } if a != operand && b != operand => dst,
+                _ => return false,
+            };
+            if dst == operand || kept.contains(&dst) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Where the address of an access is: how the cell gets it, its operand, and what the cell has beside its offset.
+    fn address(&mut self, addr: Slot, offset: u64) -> (address::AddressFrom, Slot, u64) {
+        if let Some(index) = self.sums.iter().position(|sum| sum.dst == addr) {
+            let AddressSum { a, from, b, .. } = self.sums.swap_remove(index);
+            let offset = u32::try_from(offset).expect("a handled access has an offset of 32 bits");
+            return (address::AddressFrom::Sum(from), a, pair(offset.cast_signed(), bytes(b)));
+        }
+        let (from, bits) = self.operand(addr);
+        self.consumed(addr);
+        (address::AddressFrom::Operand(from), addr, offset + u64::from(bits as u32))
+    }
+
     fn binary(&mut self, inst: &Inst, op: Op, dst: Slot, [a, b]: [Slot; 2]) {
         let Some(shape) = numeric::shape(op) else { return self.general(inst) };
+        if self.leaves_sum(op, dst, [a, b]) {
+            return self.written(dst);
+        }
         let decided = self.decided(shape, dst);
         let (mut from_b, bits_b) = self.operand(b);
         let (mut from_a, bits_a) =
@@ -393,12 +476,10 @@ impl Translation<'_> {
 
     fn load(&mut self, inst: &Inst, op: Op, dst: Slot, addr: Slot, mem: MemArgId) {
         let Some(class) = address::loaded(op).filter(|_| self.is_handled(mem)) else { return self.general(inst) };
-        let (from, bits) = self.operand(addr);
-        self.consumed(addr);
+        let (from, addr, rest) = self.address(addr, self.code.memarg(mem).offset);
         let to = self.sink(dst);
-        let offset = self.code.memarg(mem).offset + u64::from(bits as u32);
         let handler = address::loading(op, from, to).expect("a load of a scalar");
-        self.cell(handler, &[pair(bytes(dst), bytes(addr)), offset]);
+        self.cell(handler, &[pair(bytes(dst), bytes(addr)), rest]);
         self.made(dst, class);
     }
 
@@ -406,11 +487,10 @@ impl Translation<'_> {
         if !address::is_scalar_store(op) || !self.is_handled(mem) {
             return self.general(inst);
         }
-        let ((from, bits), (from_value, constant)) = (self.operand(addr), self.operand(value));
-        self.consumed(addr);
+        let (from, addr, rest) = self.address(addr, self.code.memarg(mem).offset);
+        let (from_value, constant) = self.operand(value);
         self.consumed(value);
-        let offset = self.code.memarg(mem).offset + u64::from(bits as u32);
-        let words = [pair(bytes(addr), bytes(value)), offset, constant];
+        let words = [pair(bytes(addr), bytes(value)), rest, constant];
         let count = address::store_words(from_value == From::Constant) - 1;
         let handler = address::storing(op, from, from_value).expect("a store of a scalar");
         self.cell(handler, &words[..count]);
