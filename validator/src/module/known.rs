@@ -14,7 +14,7 @@ use aura_host_abi::vm::VmCounts;
 
 use super::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, ExternType,
-    Import, Module, ModuleInner, SegmentMode, Table,
+    Import, Module, ModuleInner, Ops, SegmentMode, Table,
 };
 use crate::codec::{Coded, Words, coded_enum, coded_struct, decode};
 use crate::parse::Error;
@@ -140,6 +140,7 @@ coded_enum! {
     ExternType { Func(ty), Table(ty), Memory(ty), Global(ty), Tag(ty) }
     ImportType { Func(index), Tag(index), Other(ty) }
     SegmentMode { Passive, Active { target, offset }, Declared }
+    Ops { One(op), Many(ops) }
     ConstOp {
         I32(value), I64(value), F32(bits), F64(bits), V128(bytes), GlobalGet(index), RefNull(ty), RefFunc(index), RefI31,
         StructNew(index), StructNewDefault(index), ArrayNew(index), ArrayNewDefault(index), ArrayNewFixed { type_index, len },

@@ -135,7 +135,9 @@ pub enum ExternIndex {
 /// A constant expression (specification 3.3.11) in postfix order. Most are of one step, and programs have tens of thousands: such
 /// a one takes no allocation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ConstExpr(Ops);
+pub struct ConstExpr {
+    ops: Ops,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Ops {
@@ -148,16 +150,17 @@ impl ConstExpr {
     /// The expression of these steps.
     #[must_use]
     pub fn new(ops: &[ConstOp]) -> Self {
-        Self(match ops {
+        let ops = match ops {
             [one] => Ops::One(*one),
             many => Ops::Many(many.into()),
-        })
+        };
+        Self { ops }
     }
 
     /// The steps, in order.
     #[must_use]
     pub fn ops(&self) -> &[ConstOp] {
-        match &self.0 {
+        match &self.ops {
             Ops::One(op) => std::slice::from_ref(op),
             Ops::Many(ops) => ops,
         }
