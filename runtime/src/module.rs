@@ -331,7 +331,7 @@ impl Inner {
         if !entry.is_made() {
             let regs = arch::lazy_regs(self.validated.func_type_at(type_index));
             let first = [regs, tier::interp_entry as *mut ()];
-            entry.make(first, self.this.as_ptr().cast(), own_func, self.type_ids[type_index as usize]);
+            self.entries.make(own_func, first, self.this.as_ptr().cast(), self.type_ids[type_index as usize]);
         }
         entry
     }

@@ -157,8 +157,7 @@ impl Snapshot {
         let instance = unsafe { link(data, &self.module, imports, Beginning::Bare) }?;
         self.apply(borrowed())?;
         for (memory, image) in borrowed().memories.iter().zip(self.memories()) {
-            // Nothing is mapped: the memory may be given back to the engine's others.
-            image.copy_to(memory);
+            image.fill(memory).map_err(|error| Error::resource(format!("filling a memory: {error}")))?;
         }
         Ok(instance)
     }
@@ -213,8 +212,8 @@ impl Snapshot {
         (state, pages)
     }
 
-    /// A snapshot of a module from its state; `read` gives the pages by their number in the order of [`Snapshot::encode`]. `None`
-    /// if the state is not one of the module's.
+    /// A snapshot of a module from its state; `read` gives runs of pages by the number of the first in the order
+    /// of [`Snapshot::encode`]. `None` if the state is not one of the module's.
     pub(crate) fn decode(
         module: &Module,
         mut state: &[u8],
@@ -224,9 +223,10 @@ impl Snapshot {
         let Some(parts) = Parts::take(&mut state, counts).filter(|_| state.is_empty()) else { return Ok(None) };
         let (mut memories, mut next) = (Vec::new(), 0);
         for (length, kept) in parts.memories {
-            let image = MemoryImage::from_pages(length, &kept, |bytes| {
-                next += 1;
-                read(next - 1, bytes)
+            let image = MemoryImage::from_pages(length, &kept, |run| {
+                let first = next;
+                next += (run.len() / PAGE) as u64;
+                read(first, run)
             })?;
             let Some(image) = image else { return Ok(None) };
             memories.push(Arc::new(image));

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use aura_runtime::{
-    Artifact, ArtifactKey, Config, Engine, Error, ErrorKind, Instance, Limits, Module, Store, Strategy, Validation,
+    Artifact, ArtifactKey, Config, Engine, Error, ErrorKind, Image, ImageConfig, Instance, Limits, Linker, Module,
+    Snapshot, Store, Strategy, Validation,
 };
 
 const KEY: ArtifactKey = ArtifactKey::new([7; ArtifactKey::LEN]);
@@ -294,4 +295,64 @@ fn threads_load_pieces_together() {
             });
         });
     }
+}
+
+/// Few pages, far apart, and so many neighbours that they are read in several goes.
+const GROWS: &str = r#"(module (memory (export "memory") 1) (global $g (mut i64) (i64.const 1)) (table $t 1 funcref)
+    (func $three (result i32) (i32.const 3)) (elem declare func $three)
+    (func (export "init")
+        (drop (memory.grow (i32.const 40)))
+        (memory.fill (i32.const 70000) (i32.const 7) (i32.const 400000))
+        (i32.store (i32.const 2600000) (i32.const 9))
+        (global.set $g (i64.const -2))
+        (drop (table.grow $t (ref.func $three) (i32.const 5))))
+    (func (export "state") (param i32) (result i64)
+        (i64.add (global.get $g) (i64.extend_i32_u (i32.add
+            (i32.add (memory.size) (call_indirect $t (result i32) (i32.const 4)))
+            (i32.add (i32.load8_u (local.get 0)) (i32.load8_u (i32.const 2600000))))))))"#;
+
+/// For a place that was filled: pages, the function, the two bytes, the global.
+const STATE: i64 = 41 + 3 + 7 + 9 - 2;
+
+#[test]
+fn a_snapshot_comes_back_and_no_change_of_it_does() {
+    let made = Made::new();
+    let module = Module::new(&made.engine, GROWS).expect("a module");
+    let linker = Linker::<()>::new(&made.engine);
+    let mut store = Store::new(&made.engine, ());
+    assert!(Snapshot::of(&store).is_err(), "there is no instance");
+    let instance = linker.instantiate(&mut store, &module).expect("an instance");
+    instance.get_typed_func::<(), ()>(&store, "init").expect("init").call(&mut store, ()).expect("init");
+    let artifact = Snapshot::of(&store).expect("captured").to_artifact(&KEY, LABEL).expect("an artifact");
+    let state = |snapshot: &Snapshot| {
+        let mut store = Store::new(&made.engine, ());
+        let instance = snapshot.instantiate(&linker, &mut store)?;
+        let state = instance.get_typed_func::<i32, i64>(&store, "state")?;
+        state.call(&mut store, 469_999)
+    };
+    let load = |bytes: &[u8]| Artifact::open(made.file(bytes), &KEY)?.load_snapshot(&made.engine);
+    let snapshot = load(&artifact).expect("load");
+    (0..3).for_each(|_| assert_eq!(state(&snapshot).expect("a state"), STATE));
+    let image = Image::of_snapshot(&linker, &snapshot, &ImageConfig::new()).expect("an image");
+    let func = image.typed_func::<i32, i64>("state").expect("state");
+    for _ in 0..3 {
+        assert_eq!(image.instantiate(()).expect("an instance").call(&func, 70_000).expect("a state"), STATE);
+    }
+    let again = snapshot.instantiate(&linker, &mut store).expect_err("the store has an instance");
+    assert!(again.to_string().contains("a store of its own"), "{again}");
+    let mut unused = 0;
+    for at in (0..artifact.len()).step_by(311) {
+        let mut bytes = artifact.clone();
+        bytes[at] ^= 1 << (at % 8);
+        match load(&bytes).and_then(|snapshot| state(&snapshot)) {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Artifact, "byte {at}: {error}"),
+            Ok(found) => {
+                assert_eq!(found, STATE, "byte {at}");
+                unused += 1;
+            }
+        }
+    }
+    assert!(unused < 20, "{unused} bytes that need not be read: the module's own");
+    let plain = Artifact::open(made.file(&made.artifact), &KEY).expect("open").load_snapshot(&made.engine);
+    assert!(plain.expect_err("a module's").to_string().contains("not of a snapshot"));
 }

@@ -103,7 +103,7 @@ impl Header {
         }
         let (options, label, _content) = (fields.take(), fields.take(), fields.take::<DIGEST>());
         let sections = std::array::from_fn(|_| u64::from_le_bytes(fields.take())..u64::from_le_bytes(fields.take()));
-        Ok(Self { flags, options, label, sections, piece_key: piece_key(said, key) })
+        Ok(Self { flags, options, label, sections, piece_key: piece_key(tag, key) })
     }
 
     /// Where a section is in the content.
@@ -117,9 +117,9 @@ impl Header {
     }
 }
 
-/// The header says which content it is of: no two artifacts with different pieces have the same key for them.
-fn piece_key(said: &[u8], key: &ArtifactKey) -> [u8; DIGEST] {
-    *key.tag(&[said, b"pieces"].concat()).as_bytes()
+/// The header, and so its tag, says which content it is of: no two artifacts with different pieces have the same key for them.
+fn piece_key(tag: &[u8], key: &ArtifactKey) -> [u8; DIGEST] {
+    *key.tag(&[tag, b"pieces"].concat()).as_bytes()
 }
 
 /// The tag of a piece.
@@ -182,8 +182,9 @@ impl Contents<'_> {
             content.extend_from_slice(part);
         }
         let mut out = self.header(&digest(&content), &directory);
-        let piece_key = piece_key(&out, key);
-        out.extend_from_slice(key.tag(&out).as_bytes());
+        let tag = key.tag(&out);
+        let piece_key = piece_key(tag.as_bytes(), key);
+        out.extend_from_slice(tag.as_bytes());
         out.reserve(content.len() + content.len().div_ceil(PIECE) * TAG);
         for (number, piece) in (0..).zip(content.chunks(PIECE)) {
             out.extend_from_slice(&piece_tag(&piece_key, number, piece));

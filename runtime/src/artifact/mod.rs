@@ -3,7 +3,7 @@
 //! ```text
 //! header   magic, who made it, digests of options and content, where the sections are, tag
 //! pieces   a tag, then 4 KiB of the content, and again
-//! content  head: what is known of the module as a whole, rows of what is exported
+//! content  head: what is known of the module as a whole, rows of what is called first
 //!          code: lowered bodies        rows: type and places of each function        options: in words
 //!          module: its bytes           state, pages: of a snapshot
 //! ```
@@ -21,10 +21,12 @@ mod format;
 mod key;
 mod pieces;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aura_validator::code::Inst;
 use aura_validator::module::{ExternIndex, Row};
 use aura_validator::{Bytes, Code, LowerOptions};
 
@@ -43,7 +45,7 @@ use pieces::{Content, ModuleBytes};
 /// The first bytes of every artifact.
 pub const ARTIFACT_MAGIC: &[u8; 8] = b"\x7faura\r\n\x1a";
 
-/// Exported functions whose rows stand in the head, and whose code begins the code, at most.
+/// Functions whose rows stand in the head, and whose code begins the code, at most: exported ones, and those that they call.
 const HOT_MAX: usize = 32;
 
 /// An artifact whose header was made with the key, and whose file is open.
@@ -138,7 +140,7 @@ impl Artifact {
         let state = content.section(Section::State).map_err(|why| refused(&path, &why))?;
         let first = content.header().section(Section::Pages).start / PAGE as u64;
         let read =
-            |page: u64, bytes: &mut [u8]| content.read_piece(first + page, bytes).map_err(|why| refused(&path, &why));
+            |page: u64, bytes: &mut [u8]| content.read_pieces(first + page, bytes).map_err(|why| refused(&path, &why));
         Snapshot::decode(&module, &state, read)?.ok_or_else(|| refused(&path, "its state does not decode"))
     }
 
@@ -210,9 +212,8 @@ impl Module {
             return Err(Error::usage("an artifact is of a module that was validated whole"));
         }
         validated.know_all_functions()?;
-        let (code, rows) = self.lowered(lowered)?;
-        let hot: Vec<(u32, Row)> =
-            hot_functions(validated).into_iter().map(|own| (own, rows[own as usize].clone())).collect();
+        let (code, rows, hot) = self.lowered(lowered)?;
+        let hot: Vec<(u32, Row)> = hot.into_iter().map(|own| (own, rows[own as usize].clone())).collect();
         let (state, pages) = snapshot.map(Snapshot::encode).unwrap_or_default();
         let contents = Contents {
             flags: flags(self.engine().lowering()),
@@ -228,24 +229,43 @@ impl Module {
         Ok(contents.write(key))
     }
 
-    /// Lowered bodies one after the other, those of hot functions first, and the rows that name them.
-    fn lowered(&self, lowered: Lowered) -> Result<(Vec<u8>, Vec<Row>)> {
+    /// Lowered bodies one after the other, the rows that name them, and which of them are hot: those come first.
+    fn lowered(&self, lowered: Lowered) -> Result<(Vec<u8>, Vec<Row>, Vec<u32>)> {
         let validated = self.validated();
         let own = 0..validated.num_own_funcs();
         let mut rows =
             own.clone().map(|own| Ok(Row { code: 0..0, ..validated.row(own)? })).collect::<Result<Vec<_>>>()?;
-        let (hot, mut out) = (hot_functions(validated), Vec::new());
-        for own in hot.iter().copied().chain(own.filter(|own| !hot.contains(own))) {
-            let bytes = match (self.inner().known_code(own), lowered) {
-                (Some(code), _) => code.encode(),
-                (None, Lowered::All) => self.inner().make_code(own)?.encode(),
-                (None, Lowered::SoFar) => continue,
-            };
-            let start = out.len() as u64;
-            out.extend_from_slice(&bytes);
-            rows[own as usize].code = start..out.len() as u64;
+        let mut out = Vec::new();
+        let (mut hot, mut next) = (called_first(validated), 0);
+        while let Some(&own) = hot.get(next) {
+            if let Some(code) = self.append_code(&mut out, &mut rows, own, lowered)? {
+                add_callees(&mut hot, validated.num_imported_funcs(), &code);
+            }
+            next += 1;
         }
-        Ok((out, rows))
+        for own in own.filter(|own| !hot.contains(own)) {
+            self.append_code(&mut out, &mut rows, own, lowered)?;
+        }
+        Ok((out, rows, hot))
+    }
+
+    /// Appends the lowered body of a function, if it is to be kept.
+    fn append_code<'m>(
+        &'m self,
+        out: &mut Vec<u8>,
+        rows: &mut [Row],
+        own: u32,
+        lowered: Lowered,
+    ) -> Result<Option<Cow<'m, Code>>> {
+        let code = match (self.inner().known_code(own), lowered) {
+            (Some(code), _) => Cow::Borrowed(code),
+            (None, Lowered::All) => Cow::Owned(self.inner().make_code(own)?),
+            (None, Lowered::SoFar) => return Ok(None),
+        };
+        let start = out.len() as u64;
+        out.extend_from_slice(&code.encode());
+        rows[own as usize].code = start..out.len() as u64;
+        Ok(Some(code))
     }
 }
 
@@ -259,20 +279,30 @@ impl Snapshot {
     }
 }
 
-/// Functions that are called before others: exported ones, and the one that starts.
-fn hot_functions(module: &aura_validator::Module) -> Vec<u32> {
+/// Functions that are called before others: the one that starts, and exported ones.
+fn called_first(module: &aura_validator::Module) -> Vec<u32> {
     let exported = module.exports().iter().filter_map(|export| match export.index {
         ExternIndex::Func(func) => Some(func),
         _ => None,
     });
-    let own = |func: u32| func.checked_sub(module.num_imported_funcs());
     let mut hot = Vec::new();
-    for own in module.start().into_iter().chain(exported).filter_map(own) {
-        if hot.len() < HOT_MAX && !hot.contains(&own) {
-            hot.push(own);
-        }
+    for func in module.start().into_iter().chain(exported) {
+        add(&mut hot, func.checked_sub(module.num_imported_funcs()));
     }
     hot
+}
+
+/// Adds the functions that code calls directly.
+fn add_callees(hot: &mut Vec<u32>, imported: u32, code: &Code) {
+    for inst in &code.insts {
+        if let Inst::Call { func, .. } | Inst::ReturnCall { func, .. } = *inst {
+            add(hot, func.checked_sub(imported));
+        }
+    }
+}
+
+fn add(hot: &mut Vec<u32>, own: Option<u32>) {
+    hot.extend(own.filter(|own| hot.len() < HOT_MAX && !hot.contains(own)));
 }
 
 fn refused(path: &Path, why: &str) -> Error {

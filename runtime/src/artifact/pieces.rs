@@ -26,6 +26,9 @@ pub(super) const FIRST_READ: usize = HEADER_LEN + FIRST_PIECES * (TAG + PIECE);
 /// Pieces read later that are kept: rows and lowered bodies of neighbours lie in one.
 const RECENT: usize = 8;
 
+/// Pieces that are read with one call.
+const BATCH: usize = 32;
+
 /// Reads at an offset until the buffer is full or the file ends; how much was read.
 pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut read = 0;
@@ -45,7 +48,7 @@ pub(super) struct Content {
     file: File,
     header: Header,
     /// The beginning of the file.
-    first: Box<[u8]>,
+    first: Vec<u8>,
     /// A bit for each piece in `first` that was compared.
     compared: AtomicU64,
     recent: Mutex<Recent>,
@@ -80,8 +83,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Content {
     pub(super) fn new(file: File, header: Header, first: Vec<u8>) -> Self {
-        let (first, compared) = (first.into(), AtomicU64::new(0));
-        Self { file, header, first, compared, recent: Mutex::default(), module: OnceLock::new() }
+        Self { file, header, first, compared: AtomicU64::new(0), recent: Mutex::default(), module: OnceLock::new() }
     }
 
     pub(super) fn header(&self) -> &Header {
@@ -179,22 +181,28 @@ impl Content {
         }
     }
 
-    /// Reads a piece into `bytes` and compares it.
-    pub(super) fn read_piece(&self, piece: u64, bytes: &mut [u8]) -> Result<(), String> {
-        let mut tag = [0; TAG];
-        let mut buffers = [io::IoSliceMut::new(&mut tag), io::IoSliceMut::new(bytes)];
-        let wanted = TAG + buffers[1].len();
-        let read = loop {
-            match rustix::io::preadv(&self.file, &mut buffers, place_of(piece)) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other.map_err(|error| format!("cannot read an artifact: {error}"))?,
+    /// Reads whole pieces, of which the last may be the short one, and compares them.
+    pub(super) fn read_pieces(&self, first: u64, bytes: &mut [u8]) -> Result<(), String> {
+        for (batch, bytes) in (first..).step_by(BATCH).zip(bytes.chunks_mut(BATCH * PIECE)) {
+            let (mut tags, wanted) = ([[0; TAG]; BATCH], bytes.len() + bytes.len().div_ceil(PIECE) * TAG);
+            let pairs = tags.iter_mut().zip(bytes.chunks_mut(PIECE));
+            let mut buffers: Vec<_> =
+                pairs.flat_map(|(tag, piece)| [io::IoSliceMut::new(tag), io::IoSliceMut::new(piece)]).collect();
+            let read = loop {
+                match rustix::io::preadv(&self.file, &mut buffers, place_of(batch)) {
+                    Err(rustix::io::Errno::INTR) => {}
+                    other => break other.map_err(|error| format!("cannot read an artifact: {error}"))?,
+                }
+            };
+            // A regular file gives all that it has.
+            if read < wanted {
+                return Err("an artifact is cut off".to_owned());
             }
-        };
-        // A regular file gives all that it has.
-        if read < wanted {
-            return Err("an artifact is cut off".to_owned());
+            for ((number, tag), piece) in (batch..).zip(tags).zip(bytes.chunks(PIECE)) {
+                self.compare_with(number, tag, piece)?;
+            }
         }
-        self.compare_with(piece, tag, bytes)
+        Ok(())
     }
 
     /// The module's bytes of a range, which lie in its memory from then on.
@@ -241,7 +249,7 @@ impl ModuleMemory {
             let place = self.memory.as_ptr::<u8>().cast_mut().wrapping_add(piece * PIECE);
             // SAFETY: the piece lies in the memory; it is not ready, so that no other slice of it exists, and the lock is held.
             let buffer = unsafe { std::slice::from_raw_parts_mut(place, content.len_of(number)) };
-            content.read_piece(number, buffer)?;
+            content.read_pieces(number, buffer)?;
             self.ready[piece / BITS].fetch_or(1 << (piece % BITS), Ordering::Release);
         }
         Ok(())
@@ -255,7 +263,7 @@ impl Recent {
             return Ok(&self.pieces[known].1);
         }
         let mut bytes = vec![0; content.len_of(piece)].into_boxed_slice();
-        content.read_piece(piece, &mut bytes)?;
+        content.read_pieces(piece, &mut bytes)?;
         let place = self.next % RECENT;
         self.next += 1;
         match self.pieces.get_mut(place) {

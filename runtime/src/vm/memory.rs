@@ -17,7 +17,7 @@
 //! whose base and length may be read by compiled code for as long as the [`LinearMemory`] lives.
 //! Rust references to guest bytes are never made here.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +61,8 @@ pub struct LinearMemory {
     lending: OnceLock<Arc<Lending>>,
     /// How it goes back to what it was, if it is a slot's.
     tracking: OnceCell<Tracking>,
+    /// An image's file was mapped into it.
+    has_mapping: Cell<bool>,
 }
 
 /// What a memory has that instances of several stores use.
@@ -135,10 +137,23 @@ impl LinearMemory {
         let vm = VmMemory { base, length, plain_length, host: memory.as_mut_ptr().cast() };
         let sharing = ty.shared.then(Sharing::default);
         let (vm, lending, tracking) = (Placed::new(vm), OnceLock::new(), OnceCell::new());
+        let has_mapping = Cell::new(false);
         let (reservation, reservations) = (Some(reservation), reservations.clone());
         let opened = AtomicU64::new(initial);
-        let made =
-            Self { vm, base, reservation, reservations, capacity, opened, ty, bounds, sharing, lending, tracking };
+        let made = Self {
+            vm,
+            base,
+            reservation,
+            reservations,
+            capacity,
+            opened,
+            ty,
+            bounds,
+            sharing,
+            lending,
+            tracking,
+            has_mapping,
+        };
         Ok(Box::write(memory, made))
     }
 
@@ -383,6 +398,11 @@ impl LinearMemory {
         assert!(self.tracking.set(tracking).is_ok(), "a memory is tracked once");
     }
 
+    /// Notes that an image's file was mapped into the memory: its reservation does not come back for others.
+    pub(crate) fn note_mapping(&self) {
+        self.has_mapping.set(true);
+    }
+
     pub(crate) fn tracking(&self) -> Option<&Tracking> {
         self.tracking.get()
     }
@@ -425,11 +445,11 @@ impl Drop for LinearMemory {
         if let Some(lending) = self.lending.get() {
             lending.close();
         }
-        let is_ordinary = self.lending.get().is_none() && self.tracking.get().is_none();
+        let is_ordinary = self.lending.get().is_none() && self.tracking.get().is_none() && !self.has_mapping.get();
         if let Some(reservation) = self.reservation.take_if(|_| is_ordinary) {
             let first = self.ty.limits.min.saturating_mul(self.ty.page_size());
             // SAFETY: the memory is gone, and with it everybody who may use its addresses. Files and buffers are mapped
-            // only into memories with windows and into those of slots, which are tracked.
+            // only into memories with windows, into those of slots, which are tracked, and where that was noted.
             unsafe { self.reservations.give(reservation, *self.opened.get_mut(), first) };
         }
     }

@@ -111,7 +111,7 @@ impl MemoryImage {
     }
 
     /// The image of a memory of `length` bytes whose pages are zero but for these, ascending, which `read` gives in
-    /// order. `None` if there are no such pages.
+    /// order, a run of neighbours at a time. `None` if there are no such pages.
     ///
     /// # Errors
     /// Those of `read`; if the system has no room.
@@ -121,8 +121,8 @@ impl MemoryImage {
         mut read: impl FnMut(&mut [u8]) -> Result<()>,
     ) -> Result<Option<Self>> {
         let pages = usize::try_from(length).ok().filter(|length| *length <= IMAGE_MAX).map(|it| it.div_ceil(PAGE));
-        let Some(pages) =
-            pages.filter(|&pages| kept.is_sorted() && kept.last().is_none_or(|&it| (it as usize) < pages))
+        let Some(pages) = pages
+            .filter(|&pages| kept.is_sorted_by(|a, b| a < b) && kept.last().is_none_or(|&it| (it as usize) < pages))
         else {
             return Ok(None);
         };
@@ -130,11 +130,15 @@ impl MemoryImage {
         let mut has_bytes = vec![false; pages].into_boxed_slice();
         let bytes = kept.last().map_or(0, |&last| (last as usize + 1) * PAGE);
         let content = Content::new(bytes).map_err(no_room)?;
-        for &page in kept {
-            has_bytes[page as usize] = true;
-            let to = content.base.cast_mut().wrapping_add(page as usize * PAGE);
-            // SAFETY: the page lies in the mapping, which is new and nobody else's.
-            read(unsafe { std::slice::from_raw_parts_mut(to, PAGE) })?;
+        for run in kept.chunk_by(|a, b| a + 1 == *b) {
+            let (first, bytes) = (run[0] as usize, run.len() * PAGE);
+            has_bytes[first..first + run.len()].fill(true);
+            let to = content.base.cast_mut().wrapping_add(first * PAGE);
+            // All pages of the run at once, instead of a fault for each; where the system does not know how, they fault.
+            // SAFETY: the run lies in the mapping, which is new and nobody else's.
+            let _ = unsafe { rustix::mm::madvise(to.cast(), bytes, Advice::LinuxPopulateWrite) };
+            // SAFETY: as above.
+            read(unsafe { std::slice::from_raw_parts_mut(to, bytes) })?;
         }
         content.seal().map_err(no_room)?;
         Ok(Some(Self { length, content, has_bytes }))
@@ -183,15 +187,14 @@ impl MemoryImage {
             let (base, bytes) = (memory.base().cast(), self.content.bytes);
             // SAFETY: the range lies inside the memory's length, whose pages nobody refers to; the file is sealed.
             unsafe { rustix::mm::mmap(base, bytes, protection, flags, file, 0) }?;
+            memory.note_mapping();
             return Ok(());
         }
         self.copy_to(memory);
         Ok(())
     }
 
-    /// As [`MemoryImage::fill`], without mapping anything.
-    pub(crate) fn copy_to(&self, memory: &LinearMemory) {
-        assert!(memory.byte_len() >= self.length, "the memory has the image's length");
+    fn copy_to(&self, memory: &LinearMemory) {
         for page in (0..self.pages()).filter(|&page| self.has_bytes[page]) {
             // SAFETY: the page lies inside the memory, writable, and is not the image's.
             unsafe { std::ptr::copy_nonoverlapping(self.page(page), memory.base().wrapping_add(page * PAGE), PAGE) };

@@ -76,7 +76,9 @@ pub(crate) struct Known {
     code_size: u64,
     /// Type indices of the functions that a reference may be made to, in the order of [`ModuleInner::escaping`].
     escaping_types: Vec<u32>,
-    /// Rows of those that are called first, and those that were asked for.
+    /// Rows of those that are called first, by index.
+    hot: Vec<(u32, Row)>,
+    /// Rows of others that were asked for.
     some: RwLock<HashMap<u32, Row>>,
     all: OnceLock<Box<[Row]>>,
 }
@@ -242,9 +244,10 @@ impl Module {
         inner.imports = imports.into_iter().map(|import| import.resolve(&inner)).collect();
         let OfFunctions { imported, count, code_size, escaping, escaping_types, hot } = decode(rest)?;
         (inner.funcs, inner.escaping) = (imported, escaping.0);
-        let some = hot.iter().map(|(own, row)| (*own, Row::from_bytes(row))).collect();
-        let (some, all) = (RwLock::new(some), OnceLock::new());
-        inner.known = Some(Known { functions, count, code_size, escaping_types: escaping_types.0, some, all });
+        let mut hot: Vec<_> = hot.iter().map(|(own, row)| (*own, Row::from_bytes(row))).collect();
+        hot.sort_unstable_by_key(|(own, _)| *own);
+        let (some, all, escaping_types) = (RwLock::default(), OnceLock::new(), escaping_types.0);
+        inner.known = Some(Known { functions, count, code_size, escaping_types, hot, some, all });
         Some(Self { inner: Arc::new(inner) })
     }
 
@@ -292,6 +295,9 @@ impl Known {
 
     /// What is known of a function without asking for it.
     fn at_hand(&self, own_func: u32) -> Option<Row> {
+        if let Ok(place) = self.hot.binary_search_by_key(&own_func, |(own, _)| *own) {
+            return Some(self.hot[place].1.clone());
+        }
         if let Some(all) = self.all.get() {
             return Some(all[own_func as usize].clone());
         }
