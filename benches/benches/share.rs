@@ -1,4 +1,5 @@
-//! Data that is shared beside data that is copied: `cargo bench -p aura-benches --bench share`.
+//! Data that is shared beside data that is copied: `cargo bench -p aura-benches --bench share [-- PART...]`, where parts are
+//! named by their functions.
 //!
 //! Rounds of all contenders are interleaved; figures are medians. Prints, as Markdown: what handing over costs that lies
 //! in a window; the curve of lending a foreign buffer beside copying it, with the point where they meet; a log of ten
@@ -31,11 +32,17 @@ fn main() -> Outcome<()> {
     let mut text = String::new();
     machine::describe(&mut text)?;
     println!("{text}");
-    hand_over()?;
-    curve()?;
-    log_analysis()?;
-    streaming()?;
-    peak()
+    // `cargo bench` passes `--bench`.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let parts: [(&str, fn() -> Outcome<()>); 5] = [
+        ("hand_over", hand_over),
+        ("curve", curve),
+        ("log_analysis", log_analysis),
+        ("streaming", streaming),
+        ("peak", peak),
+    ];
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    parts.iter().filter(|(name, _)| is_wanted(name)).try_for_each(|(_, part)| part())
 }
 
 fn median(times: &mut [f64]) -> f64 {
@@ -291,7 +298,7 @@ fn native_once(input: &SharedBuffer, report: &mut Vec<u8>) -> Outcome<Split> {
     let bytes = input.as_slice().ok_or("the input is frozen")?;
     let (work, count) = timed(|| {
         report.resize(OUTPUT as usize, 0);
-        let mut scan = scan::Scan::default();
+        let mut scan = scan::Scan::NEW;
         scan.take(black_box(bytes), true);
         scan.report(report)
     });

@@ -13,7 +13,7 @@ fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
 }
 
 aura_guest::skill!(scan, |input, output| {
-    let mut scan = Scan::default();
+    let mut scan = Scan::NEW;
     scan.take(input, true);
     scan.report(output).ok_or(NO_ROOM)
 });
@@ -24,10 +24,7 @@ struct Stream {
 }
 
 /// A skill runs on one thread and is called by one at a time.
-static mut STREAM: Stream = Stream {
-    scan: Scan { lines: 0, infos: 0, warnings: 0, errors: 0, slowest: [(0, 0); scan::SLOWEST] },
-    reported: false,
-};
+static mut STREAM: Stream = Stream { scan: Scan::NEW, reported: false };
 
 aura_guest::stream!(|input, last, output| {
     // SAFETY: nobody else has a reference to it; see above.
