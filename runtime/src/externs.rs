@@ -335,8 +335,11 @@ impl Memory {
     /// If the memory's maximum or the store's limits forbid it, or it is of a kind that has no windows: shared, or
     /// with pages of one byte.
     pub fn add_window(&self, mut store: impl AsContextMut, bytes: u64) -> Result<Window> {
+        self.add_window_in(&mut store.as_context_mut().0.data, bytes)
+    }
+
+    pub(crate) fn add_window_in(&self, data: &mut StoreData, bytes: u64) -> Result<Window> {
         signals::install()?;
-        let data = &mut store.as_context_mut().0.data;
         data.check(self.store, "the memory")?;
         // SAFETY: the store is the memory's own and is borrowed; the record is outside of `data`'s fields.
         let memory = unsafe { LinearMemory::from_vm(self.raw()) };

@@ -8,14 +8,15 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use aura_host_abi::{Action, Capability, GuestPtr, GuestSlice, GuestType, Withdraw};
+use aura_host_abi::vm::VmMemory;
+use aura_host_abi::{Action, Capability, GrantSpec, GuestPtr, GuestSlice, GuestType, Withdraw};
 
 use crate::audit::{AuditEvent, AuditOutcome};
 use crate::buffer::{Access, SharedBuffer};
 use crate::error::{Error, Result};
 use crate::externs::Memory;
 use crate::grant::Grant;
-use crate::store::{AsContextMut, StoreContext, StoreData};
+use crate::store::{AsContextMut, StoreContext, StoreData, StoreId};
 use crate::vm::lending::{Lending, Offer, page_size};
 
 /// A range of a memory for sharing. It lies inside the memory's size; whatever is not lent there is not there: an
@@ -188,6 +189,65 @@ impl Window {
             return Err(refused("it does not stand"));
         }
         Ok((held, address))
+    }
+}
+
+/// A buffer that an image lends to every instance.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    capability: Arc<Capability>,
+    at: u64,
+    buffer: SharedBuffer,
+}
+
+impl Standing {
+    pub(crate) fn new(spec: GrantSpec, at: u64, buffer: &SharedBuffer) -> Self {
+        Self { capability: Arc::new(Capability::new(spec)), at, buffer: buffer.clone() }
+    }
+
+    /// The same under a grant of its own.
+    pub(crate) fn renewed(&self) -> Self {
+        Self::new(self.capability.spec().clone(), self.at, &self.buffer)
+    }
+
+    pub(crate) fn revoke(&self) {
+        self.capability.revoke();
+    }
+}
+
+/// The window of a slot, with what stays lent in it.
+#[derive(Debug)]
+pub(crate) struct SlotWindow {
+    memory: *mut VmMemory,
+    start: u64,
+    len: u64,
+    /// `None` where the grant had ended before the slot was made.
+    pub(crate) lent: Box<[Option<Loan>]>,
+}
+
+impl SlotWindow {
+    /// Adds a window to a memory of a new slot and lends in it what an image lends.
+    pub(crate) fn add(store: &mut StoreData, memory: *mut VmMemory, bytes: u64, lent: &mut [Standing]) -> Result<Self> {
+        let handle = Memory::new_raw(store.id, memory);
+        let window = handle.add_window_in(store, bytes)?;
+        let lending = handle.lending(store)?;
+        let lend = |standing: &mut Standing| {
+            let (capability, buffer) = (&standing.capability, &standing.buffer);
+            if !capability.is_live() {
+                return Ok(None);
+            }
+            let lent = window.lend_in(&lending, capability, standing.at, buffer, 0..buffer.len(), Access::Read);
+            capability.count(lent.is_err(), if lent.is_ok() { buffer.len() } else { 0 });
+            lent.map(|(held, address)| Some(Loan { held, address, len: buffer.len() }))
+        };
+        let lent = lent.iter_mut().map(lend).collect::<Result<_>>()?;
+        lending.keep();
+        Ok(Self { memory, start: window.start, len: window.len, lent })
+    }
+
+    /// The window in the life with this name.
+    pub(crate) fn window(&self, store: StoreId) -> Window {
+        Window::new(Memory::new_raw(store, self.memory), self.start, self.len)
     }
 }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | memory | pages that were written, from the image; growth is taken back ([`crate::vm::reset`]) |
 //! | globals, lengths, import cells, poison | one copy of the instance's block |
+//! | windows, and what is lent in them | ended and forgotten, but what the image gives every instance ([`crate::vm::lending`]) |
 //! | tables | a copy of their elements; growth is taken back |
 //! | dropped segments | copied where one was dropped |
 //! | grants | expired and forgotten, with their records, denials and counters |
@@ -28,6 +29,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::loan::SlotWindow;
 use crate::store::{StoreData, StoreId};
 use crate::thread;
 use crate::vm::instance::Template;
@@ -46,6 +48,8 @@ pub(crate) struct Slot {
     pub(crate) table_elements: u64,
     /// Nothing brings it back, such as a memory that other threads use.
     pub(crate) single_use: bool,
+    /// The window for sharing that it keeps.
+    pub(crate) window: Option<SlotWindow>,
 }
 
 impl fmt::Debug for Slot {

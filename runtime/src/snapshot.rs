@@ -21,8 +21,8 @@ use crate::instance::{Beginning, Instance, link};
 use crate::linker::Linker;
 use crate::module::Module;
 use crate::store::{AsContext, AsContextMut, StoreData};
+use crate::vm::content::{MemoryImage, PAGE};
 use crate::vm::instance::InstanceData;
-use crate::vm::reset::{MemoryImage, PAGE};
 
 /// What an instance has become: its memories, tables, globals and dropped segments, independent of stores. Instances that
 /// begin there are made by [`Snapshot::instantiate`] and [`Image::of_snapshot`]; [`Snapshot::to_artifact`] writes it down.
@@ -54,7 +54,7 @@ impl<T: 'static> ImageInstance<T> {
     /// host's data is not part of it; each instance gets its own, and its fuel and its grants anew, as `config` says.
     ///
     /// # Errors
-    /// If the instance has what cannot be captured: objects or values of the host, a shared memory, buffers lent to it, functions of other instances; if `config` finds something open in the host's data
+    /// If the instance has what cannot be captured: objects or values of the host, a shared memory, buffers lent to it (but by the image), memory grown behind a window, functions of other instances; if `config` finds something open in the host's data
     /// ([`ImageConfig::open_handles`]).
     pub fn snapshot(&self, image: &Image<T>, config: &ImageConfig<T>) -> Result<Image<T>> {
         if !image.module().same(self.instance_data().module()) {
@@ -106,8 +106,11 @@ impl Snapshot {
         if store.instances.len() != 1 || !store.shared_memories.is_empty() || !store.globals.is_empty() {
             return Err(refused("a shared memory, or things that the host made in its store"));
         }
-        if store.memories.iter().any(|memory| memory.lending().is_some()) {
+        if store.memories.iter().any(|memory| memory.lending().is_some_and(|lending| lending.lends())) {
             return Err(refused("buffers of the host lent to it"));
+        }
+        if store.memories.iter().any(|memory| memory.has_more_behind_windows()) {
+            return Err(refused("memory that it grew behind a window for sharing"));
         }
         let image = |memory: &Box<_>| MemoryImage::of(memory).map(Arc::new);
         let memories = store.memories.iter().map(image).collect::<Result<_, _>>();

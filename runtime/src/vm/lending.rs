@@ -15,13 +15,16 @@
 //! The lock is held while pages are mapped, so that after [`Lending::end`] nothing of the loan is there, whichever
 //! thread ended it; nobody waits for a guest under it.
 //!
+//! A slot's memory keeps what it had when [`Lending::keep`] was called: a window, and what the image lends in it. All
+//! that a life adds goes at its end ([`Lending::go_back`]), which costs nothing where there is nothing.
+//!
 //! # Safety
 //! Trusts: the reservation stays until [`Lending::close`]. Gives: pages are mapped inside windows only, and only
 //! those of a live loan are accessible.
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aura_host_abi::TrapCode;
@@ -34,6 +37,8 @@ use crate::buffer::{Access, SharedBuffer};
 pub(crate) struct Lending {
     inner: Mutex<Inner>,
     next: AtomicU64,
+    /// Something was added, or failed, since [`Lending::keep`]. Set under the lock, by the memory's own thread.
+    has_changed: AtomicBool,
 }
 
 struct Inner {
@@ -43,6 +48,8 @@ struct Inner {
     loans: Vec<Lent>,
     /// The access that failed last, until somebody asks.
     failed: Option<Failed>,
+    /// How many windows stay, and below which number loans do.
+    kept: (usize, u64),
 }
 
 /// One loan, on whole pages.
@@ -92,8 +99,9 @@ impl fmt::Debug for Lending {
 impl Lending {
     /// For a memory whose address 0 is at `base`.
     pub(crate) fn new(base: *mut u8) -> Self {
-        let inner = Inner { base: Some(base.addr()), windows: Vec::new(), loans: Vec::new(), failed: None };
-        Self { inner: Mutex::new(inner), next: AtomicU64::new(1) }
+        let inner =
+            Inner { base: Some(base.addr()), windows: Vec::new(), loans: Vec::new(), failed: None, kept: (0, 0) };
+        Self { inner: Mutex::new(inner), next: AtomicU64::new(1), has_changed: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -102,7 +110,62 @@ impl Lending {
 
     /// Adds a window; the memory just grew by it.
     pub(crate) fn add_window(&self, range: Range<u64>) {
-        self.lock().windows.push(range);
+        let mut inner = self.lock();
+        inner.windows.push(range);
+        self.has_changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is a window.
+    pub(crate) fn has_windows(&self) -> bool {
+        !self.lock().windows.is_empty()
+    }
+
+    /// Where the last window ends.
+    pub(crate) fn windows_end(&self) -> Option<u64> {
+        self.lock().windows.iter().map(|window| window.end).max()
+    }
+
+    /// Whether something is lent that does not stay.
+    pub(crate) fn lends(&self) -> bool {
+        let inner = self.lock();
+        inner.loans.iter().any(|lent| lent.id >= inner.kept.1)
+    }
+
+    /// From now on what there is stays when the memory goes back.
+    pub(crate) fn keep(&self) {
+        let mut inner = self.lock();
+        inner.kept = (inner.windows.len(), self.next.load(Ordering::Relaxed));
+        self.has_changed.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends what was lent since [`Lending::keep`], and forgets the windows that were added: nothing of it is mapped any
+    /// more when this returns.
+    #[inline]
+    pub(crate) fn go_back(&self) {
+        if self.has_changed.load(Ordering::Relaxed) {
+            self.end_added();
+        }
+    }
+
+    #[cold]
+    fn end_added(&self) {
+        let mut inner = self.lock();
+        let Inner { base, windows, loans, failed, kept } = &mut *inner;
+        loans.retain(|lent| {
+            let stays = lent.id < kept.1;
+            if let Some(base) = base.filter(|_| !stays) {
+                clear(base, &lent.pages);
+            }
+            stays
+        });
+        windows.truncate(kept.0);
+        *failed = None;
+        self.has_changed.store(false, Ordering::Relaxed);
+    }
+
+    /// The pages of what is lent, as addresses of the memory.
+    pub(crate) fn lent_pages(&self) -> Vec<Range<u64>> {
+        self.lock().loans.iter().map(|lent| lent.pages.clone()).collect()
     }
 
     /// A number for a loan to be.
@@ -141,6 +204,7 @@ impl Lending {
         }
         let (name, access) = (offer.name.clone(), offer.access);
         inner.loans.push(Lent { id, pages, name, access, _buffer: offer.buffer.clone() });
+        self.has_changed.store(true, Ordering::Relaxed);
         Ok(offer.at + start - first)
     }
 
@@ -190,6 +254,7 @@ impl Lending {
         let failed = self.explain(address, fault.is_cut_off);
         let code = failed.as_ref().map_or(TrapCode::MemoryOutOfBounds, |failed| failed.code);
         self.lock().failed = failed;
+        self.has_changed.store(true, Ordering::Relaxed);
         code
     }
 

@@ -235,6 +235,11 @@ impl LinearMemory {
         self.vm.plain_length.load(Ordering::SeqCst)
     }
 
+    /// Whether ordinary bytes lie behind a window.
+    pub(crate) fn has_more_behind_windows(&self) -> bool {
+        self.lending.get().is_some_and(|lending| lending.windows_end().is_some_and(|end| end < self.byte_len()))
+    }
+
     /// Windows and loans, if there is a window.
     pub(crate) fn lending(&self) -> Option<&Arc<Lending>> {
         self.lending.get()
@@ -328,7 +333,7 @@ impl LinearMemory {
                 }
                 let lending = self.lending.get_or_init(|| Arc::new(Lending::new(self.base)));
                 lending.add_window(start..end);
-                // `plain_length` stays where it is, from now on for good.
+                // `plain_length` stays where it is, as long as there is a window.
                 self.vm.length.store(end, Ordering::SeqCst);
                 Ok(start)
             }
@@ -373,23 +378,32 @@ impl LinearMemory {
         Some(old >> self.ty.page_size_log2)
     }
 
-    /// Makes it shorter: what is behind `length` is zero, and inaccessible as far as whole pages go. False if the system
-    /// refuses.
-    pub(crate) fn shrink(&self, length: u64) -> bool {
+    /// Takes its shape back to `length` bytes, of which the first `plain` are ordinary and the rest is a window that
+    /// stays: ends what was lent since, and whatever lies behind `length` is zero, and inaccessible as far as whole pages
+    /// go. False if the system refuses.
+    #[inline]
+    pub(crate) fn go_back(&self, plain: u64, length: u64) -> bool {
+        if let Some(lending) = self.lending.get() {
+            lending.go_back();
+        }
+        (self.byte_len() == length && self.plain_len() == plain) || self.shrink(plain, length)
+    }
+
+    #[cold]
+    fn shrink(&self, plain: u64, length: u64) -> bool {
         let page = region::page::size() as u64;
         let (from, to) = (length.next_multiple_of(page), self.byte_len().next_multiple_of(page));
         self.vm.length.store(length, Ordering::SeqCst);
-        self.vm.plain_length.store(length, Ordering::SeqCst);
+        self.vm.plain_length.store(plain, Ordering::SeqCst);
         self.opened.store(length, Ordering::SeqCst);
         if from >= to {
             return true;
         }
         let (at, bytes) = (self.base().wrapping_add(from as usize).cast(), (to - from) as usize);
+        let flags = rustix::mm::MapFlags::PRIVATE | rustix::mm::MapFlags::FIXED;
+        // As it was reserved, so that the system joins it with what is around it.
         // SAFETY: the range lies inside the reservation; nobody refers to it, since no guest runs.
-        let forgotten = unsafe { rustix::mm::madvise(at, bytes, rustix::mm::Advice::LinuxDontNeed) };
-        // SAFETY: as above.
-        let closed = unsafe { rustix::mm::mprotect(at, bytes, rustix::mm::MprotectFlags::empty()) };
-        forgotten.is_ok() && closed.is_ok()
+        unsafe { rustix::mm::mmap_anonymous(at, bytes, rustix::mm::ProtFlags::empty(), flags) }.is_ok()
     }
 
     /// Begins to track which pages are written.
@@ -433,7 +447,7 @@ impl LinearMemory {
         }
         self.vm.length.store(new, Ordering::SeqCst);
         self.opened.store(new, Ordering::SeqCst);
-        if self.sharing.is_none() && self.lending.get().is_none() {
+        if self.sharing.is_none() && !self.lending.get().is_some_and(|lending| lending.has_windows()) {
             self.vm.plain_length.store(new, Ordering::SeqCst);
         }
         Ok(())

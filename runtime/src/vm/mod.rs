@@ -1,6 +1,7 @@
 //! What guest code sees in memory, and the records behind it.
 
 pub(crate) mod access;
+pub(crate) mod content;
 pub(crate) mod instance;
 pub(crate) mod lending;
 pub(crate) mod memory;

@@ -3,139 +3,43 @@
 //! Everything that depends on the module, its imports and its grants alone is done once, for each slot: see
 //! [`crate::slot`]. An image is closed: only functions come from outside.
 //!
+//! | file | what it holds |
+//! |---|---|
+//! | [`config`] | how instances begin |
+//! | [`instance`] | an instance, and its functions |
+//!
 //! # Safety
 //! Trusts: [`crate::slot`]. Gives: slots of an image of `T` hold stores of `T`; host data is written when a life begins
 //! and read or dropped once when it ends.
 
+mod config;
+mod instance;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aura_host_abi::{Capability, GrantSpec, Terms};
 use aura_validator::module::ExternIndex;
 
+pub use self::config::ImageConfig;
+pub(crate) use self::instance::FuncPlace;
+pub use self::instance::{ImageFunc, ImageInstance};
 use crate::error::{Error, Result};
-use crate::externs::Func;
-use crate::grant::{self, Subject};
-use crate::instance::{Beginning, Instance, Resolved, link, run_start};
+use crate::grant;
+use crate::instance::{Beginning, Resolved, link};
 use crate::linker::Linker;
+use crate::loan::{SlotWindow, Standing};
 use crate::module::Module;
 use crate::signals;
-use crate::slot::{self, Bound, Shelf, Slot};
+use crate::slot::{self, Shelf, Slot};
 use crate::snapshot::Snapshot;
-use crate::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut, StoreData, StoreInner, StoreLimits};
-use crate::typed::{TypedFunc, WasmParams, WasmResults};
-use crate::vm::instance::InstanceData;
+use crate::store::{Store, StoreData, StoreInner};
+use crate::typed::{WasmParams, WasmResults};
+use crate::vm::content::MemoryImage;
 use crate::vm::memory::LinearMemory;
-use crate::vm::reset::{MemoryImage, Tracking};
-
-/// Makes a grant known to the host's data.
-type Attach<T> = fn(&mut T, &Arc<Capability>) -> Result<()>;
-
-/// How instances of an [`Image`] begin. Every setting has a default.
-pub struct ImageConfig<T: 'static> {
-    fuel: u64,
-    limits: Option<StoreLimits>,
-    grants: Vec<(GrantSpec, Terms)>,
-    attach: Option<Attach<T>>,
-    open_handles: Option<fn(&T) -> Option<String>>,
-    idle_max: usize,
-    bound: Option<Bound>,
-    protects: bool,
-}
-
-impl<T> Clone for ImageConfig<T> {
-    fn clone(&self) -> Self {
-        Self { limits: self.limits, grants: self.grants.clone(), ..*self }
-    }
-}
-
-impl<T> fmt::Debug for ImageConfig<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageConfig").field("grants", &self.grants).field("bound", &self.bound).finish_non_exhaustive()
-    }
-}
-
-impl<T> Default for ImageConfig<T> {
-    fn default() -> Self {
-        Self {
-            fuel: 0,
-            limits: None,
-            grants: Vec::new(),
-            attach: None,
-            open_handles: None,
-            idle_max: 256,
-            bound: None,
-            protects: true,
-        }
-    }
-}
-
-impl<T> ImageConfig<T> {
-    /// The default: no grants, no fuel, the engine's limits, as many slots as are wanted.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Fuel of each instance at its beginning, if the engine consumes fuel.
-    pub fn fuel(&mut self, fuel: u64) -> &mut Self {
-        self.fuel = fuel;
-        self
-    }
-
-    /// What each instance may take, instead of [`crate::Config::store_limits`].
-    pub fn limits(&mut self, limits: StoreLimits) -> &mut Self {
-        self.limits = Some(limits);
-        self
-    }
-
-    /// Grants every instance this from its beginning, anew for each: what one used up, another has whole.
-    pub fn grant(&mut self, spec: GrantSpec, terms: Terms) -> &mut Self {
-        self.grants.push((spec, terms));
-        self
-    }
-
-    /// Says how the host's data is told of each grant, as [`Store::on_grant`].
-    pub fn on_grant(&mut self, attach: fn(&mut T, &Arc<Capability>) -> Result<()>) -> &mut Self {
-        self.attach = Some(attach);
-        self
-    }
-
-    /// Says what the host's data holds open that a snapshot cannot have: it is refused then, with this text.
-    pub fn open_handles(&mut self, find: fn(&T) -> Option<String>) -> &mut Self {
-        self.open_handles = Some(find);
-        self
-    }
-
-    pub(crate) fn open_handles_of(&self, data: &T) -> Option<String> {
-        self.open_handles.and_then(|find| find(data))
-    }
-
-    /// How many slots a thread keeps waiting for this image, 256 unless set; what comes back beyond is freed.
-    pub fn idle_max(&mut self, slots: usize) -> &mut Self {
-        self.idle_max = slots;
-        self
-    }
-
-    /// How many instances may exist at once. One more is an error, or waits this long for another to be dropped. The slots
-    /// then wait behind a lock, for every thread to find.
-    pub fn slots_max(&mut self, slots: usize, wait: Option<Duration>) -> &mut Self {
-        self.bound = Some(Bound { slots, wait });
-        self
-    }
-
-    /// Whether pages that instances have not been seen to write are write-protected, so that only the written ones are taken
-    /// back; `true` unless set. Without it every page is compared when an instance is dropped: for very many small ones.
-    pub fn protect_pages(&mut self, on: bool) -> &mut Self {
-        self.protects = on;
-        self
-    }
-}
+use crate::vm::reset::Tracking;
 
 /// A module that is linked once, from which instances are made fast. Cheap to clone, usable from any thread.
 ///
@@ -158,6 +62,8 @@ struct Core<T: 'static> {
     snapshot: Option<Snapshot>,
     /// Of the memories that the module defines.
     memories: OnceLock<Vec<Arc<MemoryImage>>>,
+    /// What every instance is lent. Slots are lent it one at a time: counters of a grant are of one thread.
+    lent: Mutex<Vec<Standing>>,
 }
 
 impl<T> Drop for Core<T> {
@@ -200,6 +106,7 @@ impl<T: 'static> Image<T> {
             fuel: i64::try_from(config.fuel).unwrap_or(i64::MAX),
             starts: snapshot.is_none() && module.validated().start().is_some(),
             shelf: Arc::new(Shelf::new(config.idle_max, config.bound)),
+            lent: Mutex::new(config.lent.iter().map(Standing::renewed).collect()),
             config: config.clone(),
             snapshot,
             memories: OnceLock::new(),
@@ -227,6 +134,13 @@ impl<T: 'static> Image<T> {
     #[must_use]
     pub fn slots(&self) -> usize {
         self.core.shelf.slots()
+    }
+
+    /// Takes back what [`ImageConfig::lend`] lent, from all instances, also while they run on other threads: when this
+    /// returns, no access to it succeeds any more.
+    pub fn revoke_lent(&self) {
+        let lent = self.core.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.iter().for_each(Standing::revoke);
     }
 
     /// Makes an instance.
@@ -338,6 +252,7 @@ impl<T: 'static> Core<T> {
         if let Some(snapshot) = &self.snapshot {
             snapshot.apply(data())?;
         }
+        let window = self.add_window(data())?;
         let single_use = !data().shared_memories.is_empty() || !data().heap.is_untouched();
         if !single_use {
             self.track(data())?;
@@ -354,8 +269,21 @@ impl<T: 'static> Core<T> {
             memory_bytes,
             table_elements,
             single_use,
+            window,
         }));
         Ok(())
+    }
+
+    /// Adds the window that the configuration asks for, and lends what it lends.
+    fn add_window(&self, data: &mut StoreData) -> Result<Option<SlotWindow>> {
+        if self.config.window == 0 && self.config.lent.is_empty() {
+            return Ok(None);
+        }
+        let first = || data.memories.first().map(|memory| memory.vm());
+        let memory = data.instances[0].exported_memory().or_else(first);
+        let memory = memory.ok_or_else(|| Error::usage("the module has no memory that could have a window"))?;
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        SlotWindow::add(data, memory, self.config.window, &mut lent).map(Some)
     }
 
     fn track(&self, data: &StoreData) -> Result<()> {
@@ -370,7 +298,7 @@ impl<T: 'static> Core<T> {
             let _ = self.memories.set(images);
         }
         let images = self.memories.get().expect("just made");
-        let expected = self.shelf.expected.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let expected = self.shelf.expected.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, (memory, image)) in data.memories.iter().zip(images).enumerate() {
             let expected = expected.get(index).map_or(&[][..], |pages| pages);
             if self.snapshot.is_some() || image.is_file() {
@@ -393,131 +321,4 @@ unsafe fn free<T: 'static>(store: *mut StoreData) {
     // SAFETY: said by the caller; it is no slot any more, so that it is dropped as a store without host data.
     drop(unsafe { Store::of_slot(pointer) });
     drop(slot);
-}
-
-/// An exported function of every instance of an [`Image`].
-pub struct ImageFunc<P, R> {
-    module: Module,
-    func: FuncPlace,
-    types: PhantomData<fn(P) -> R>,
-}
-
-/// Where an instance finds the reference to one of its functions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum FuncPlace {
-    Import(u32),
-    Own(usize),
-}
-
-impl<P, R> Clone for ImageFunc<P, R> {
-    fn clone(&self) -> Self {
-        Self { module: self.module.clone(), func: self.func, types: PhantomData }
-    }
-}
-
-impl<P, R> fmt::Debug for ImageFunc<P, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageFunc").field("func", &self.func).finish_non_exhaustive()
-    }
-}
-
-/// An instance of an [`Image`]: a store of its own, which dropping takes back.
-pub struct ImageInstance<T: 'static> {
-    store: Store<T>,
-}
-
-impl<T: fmt::Debug> fmt::Debug for ImageInstance<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageInstance").field("store", &self.store).finish()
-    }
-}
-
-impl<T: 'static> ImageInstance<T> {
-    #[cold]
-    fn begin(&mut self, core: &Core<T>) -> Result<()> {
-        for (spec, terms) in &core.config.grants {
-            self.store.grant_with(Subject::Store, spec.clone(), *terms)?;
-        }
-        match core.module.validated().start() {
-            Some(start) if core.starts => {
-                let data = &raw mut self.store.as_context_mut().0.data;
-                // SAFETY: the store is borrowed by this call and used through `data` alone.
-                unsafe { run_start(data, 0, start) }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The handle of the instance, as the handles of any store's instances.
-    #[must_use]
-    pub fn instance(&self) -> Instance {
-        Instance { store: self.store.as_context().0.data.id, index: 0 }
-    }
-
-    pub(crate) fn instance_data(&self) -> &InstanceData {
-        let data = self.store.as_context();
-        // Dereferences the box as long as the store is borrowed.
-        let instance = std::ptr::from_ref(&*data.0.data.instances[0]);
-        // SAFETY: instances live as long as their store, which `self` borrows.
-        unsafe { &*instance }
-    }
-
-    /// A function of the image, in this instance.
-    ///
-    /// # Panics
-    /// If it is of an image of another module, or the store was exchanged for one that has no instance.
-    #[inline]
-    #[must_use]
-    pub fn func<P: WasmParams, R: WasmResults>(&self, func: &ImageFunc<P, R>) -> TypedFunc<P, R> {
-        let data = &self.store.as_context().0.data;
-        let instance = &data.instances[0];
-        assert!(instance.module.same(&func.module), "a function of the same module");
-        TypedFunc::of_checked(Func::new_raw(data.id, instance.func_at(func.func)))
-    }
-
-    /// Calls a function of the image.
-    ///
-    /// # Errors
-    /// As [`TypedFunc::call`].
-    ///
-    /// # Panics
-    /// As [`ImageInstance::func`].
-    #[inline]
-    pub fn call<P: WasmParams, R: WasmResults>(&mut self, func: &ImageFunc<P, R>, params: P) -> Result<R> {
-        self.func(func).call(&mut self.store, params)
-    }
-
-    /// Ends the instance and gives the host's data back.
-    #[must_use]
-    pub fn into_data(self) -> T {
-        self.store.into_data()
-    }
-}
-
-impl<T> Deref for ImageInstance<T> {
-    type Target = Store<T>;
-
-    fn deref(&self) -> &Store<T> {
-        &self.store
-    }
-}
-
-impl<T> DerefMut for ImageInstance<T> {
-    fn deref_mut(&mut self) -> &mut Store<T> {
-        &mut self.store
-    }
-}
-
-impl<T: 'static> AsContext for ImageInstance<T> {
-    type Data = T;
-
-    fn as_context(&self) -> StoreContext<'_, T> {
-        self.store.as_context()
-    }
-}
-
-impl<T: 'static> AsContextMut for ImageInstance<T> {
-    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
-        self.store.as_context_mut()
-    }
 }
