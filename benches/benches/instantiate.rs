@@ -18,7 +18,7 @@ const ROUNDS: usize = 60;
 fn main() {
     // `cargo bench` passes `--bench`.
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default();
-    for group in [crossings, cycles, many_skills, faults] {
+    for group in [crossings, cycles, many_skills, faults, density] {
         if let Err(error) = group(&filter) {
             eprintln!("instantiate: {error}");
             std::process::exit(1);
@@ -288,6 +288,80 @@ fn faults(filter: &str) -> Fallible<()> {
         );
     }
     Ok(())
+}
+
+/// Instances that are alive at once.
+const IDLE: u64 = 100_000;
+
+/// What very many instances take of memory that have been called and now do nothing, each with one page of which two host
+/// pages are written.
+fn density(filter: &str) -> Fallible<()> {
+    use aura_runtime::{Config, Engine, Image, ImageConfig, Linker, Module, Store, Strategy};
+    if !"density".contains(filter) {
+        return Ok(());
+    }
+    println!(
+        "\n| {IDLE} idle instances | tier | RSS of each | page tables | address space | mappings of all | made, called | ended |\n|---|---|--:|--:|--:|--:|--:|--:|"
+    );
+    let (_, text) = SKILLS[2];
+    for (tier, strategy) in [("jit", Strategy::Jit), ("interpreter", Strategy::Interpreter)] {
+        let engine = Engine::new(Config::new().strategy(strategy).memory_slices(IDLE as usize + 2, 65536))?;
+        let module = Module::new(&engine, text)?;
+        let image = Image::<()>::new(&Linker::new(&engine), &module, &ImageConfig::new())?;
+        let go = image.typed_func::<i32, i32>("go")?;
+        idle("of an image", tier, |all| {
+            let mut instance = image.instantiate(())?;
+            black_box(instance.call(&go, 1)?);
+            all.push(instance);
+            Ok(())
+        })?;
+        drop((go, image));
+        let linker = Linker::<()>::new(&engine);
+        idle("in stores of their own", tier, |all| {
+            let mut store = Store::new(&engine, ());
+            let instance = linker.instantiate(&mut store, &module)?;
+            black_box(instance.get_typed_func::<i32, i32>(&store, "go")?.call(&mut store, 1)?);
+            all.push(store);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes [`IDLE`] of something and prints what one takes.
+fn idle<T>(what: &str, tier: &str, mut make: impl FnMut(&mut Vec<T>) -> Fallible<()>) -> Fallible<()> {
+    let mut all = Vec::with_capacity(IDLE as usize);
+    make(&mut all)?;
+    let fields = ["VmRSS", "VmPTE", "VmSize"];
+    let before = [own_bytes(fields[0])?, own_bytes(fields[1])?, own_bytes(fields[2])?];
+    let start = Instant::now();
+    for _ in 1..IDLE {
+        make(&mut all)?;
+    }
+    let made = start.elapsed();
+    let mut each = [0; 3];
+    for (each, (field, before)) in each.iter_mut().zip(fields.iter().zip(before)) {
+        *each = own_bytes(field)?.saturating_sub(before) / (IDLE - 1);
+    }
+    let mappings = std::fs::read_to_string("/proc/self/maps")?.lines().count();
+    let start = Instant::now();
+    drop(all);
+    println!(
+        "| {what} | {tier} | {} B | {} B | {} B | {mappings} | {:.2} µs | {:.2} µs |",
+        each[0],
+        each[1],
+        each[2],
+        made.as_secs_f64() * 1e6 / IDLE as f64,
+        start.elapsed().as_secs_f64() * 1e6 / IDLE as f64,
+    );
+    Ok(())
+}
+
+/// A field of the process's status, in bytes.
+fn own_bytes(field: &str) -> Fallible<u64> {
+    let text = std::fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).ok_or("the system tells")?;
+    Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// What this thread has used so far.

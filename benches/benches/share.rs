@@ -2,7 +2,7 @@
 //! named by their functions.
 //!
 //! Rounds of all contenders are interleaved; figures are medians. Prints, as Markdown: what handing over costs that lies
-//! in a window; the curve of lending a foreign buffer beside copying it, with the point where they meet; a log of ten
+//! in a window, of an instance that stays and of one that is made for the call; the curve of lending a foreign buffer beside copying it, with the point where they meet; a log of ten
 //! megabytes analysed by Aura, by Wasmtime (the same module, the data copied into a fresh instance of its pool) and
 //! natively by the same source, with the time split; a stream through one megabyte; what a gigabyte takes of memory.
 
@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use aura_benches::{Outcome, machine};
 use aura_runtime::{
-    Access, Config, Engine, Grant, GrantSpec, Instance, Linker, Loan, Module, Ring, SharedBuffer, Store, Strategy,
-    Subject, TypedFunc, Window,
+    Access, Config, Engine, Grant, GrantSpec, Image, ImageConfig, ImageFunc, Instance, Linker, Loan, Module, Ring,
+    SharedBuffer, Store, Strategy, Subject, TypedFunc, Window,
 };
 
 #[path = "../../examples/guests/logscan/scan.rs"]
@@ -103,9 +103,16 @@ fn size_text(bytes: u64) -> String {
     }
 }
 
+/// An image that lends this buffer to every instance.
+fn lending_image(engine: &Engine, module: &Module, buffer: &SharedBuffer) -> Outcome<Image<()>> {
+    let mut config = ImageConfig::new();
+    config.window(buffer.len()).lend(GrantSpec::map_read("input"), 0, buffer);
+    Ok(Image::new(&Linker::new(engine), module, &config)?)
+}
+
 /// A call with address and length of what lies in the window, whatever its size; the guest looks at both ends.
 fn hand_over() -> Outcome<()> {
-    println!("\n## Handing over what lies in the window\n\n| size | call |\n|--:|--:|");
+    println!("\n## Handing over what lies in the window\n\n| size | call | fresh instance, call, end |\n|--:|--:|--:|");
     const CALLS: u32 = 20_000;
     let engine = aura()?;
     let module = Module::from_binary(&engine, LINECOUNT)?;
@@ -114,16 +121,29 @@ fn hand_over() -> Outcome<()> {
         let mut guest = Guest::new(&engine, &module, size)?;
         let loan = guest.lend(0, &buffer, Access::Read)?;
         let call = guest.pair("first_and_last")?;
-        let mut times = Vec::new();
+        let image = lending_image(&engine, &module, &buffer)?;
+        let fresh: ImageFunc<(u32, u32), u32> = image.typed_func("first_and_last")?;
+        let [mut times, mut fresh_times] = [const { Vec::new() }; 2];
         for _ in 0..ROUNDS {
             let (ns, result) = timed(|| {
                 (0..CALLS).try_for_each(|_| call.call(&mut guest.store, black_box(loan.as_args())).map(|_| ()))
             });
             result?;
             times.push(ns / f64::from(CALLS));
+            let (ns, result) = timed(|| (0..CALLS).try_for_each(|_| fresh_call(&image, &fresh)));
+            result?;
+            fresh_times.push(ns / f64::from(CALLS));
         }
-        println!("| {} | {} |", size_text(size), machine::time(median(&mut times)));
+        let (stays, fresh) = (machine::time(median(&mut times)), machine::time(median(&mut fresh_times)));
+        println!("| {} | {stays} | {fresh} |", size_text(size));
     }
+    Ok(())
+}
+
+fn fresh_call(image: &Image<()>, func: &ImageFunc<(u32, u32), u32>) -> Outcome<()> {
+    let mut instance = image.instantiate(())?;
+    let (at, len) = instance.lent(0).ok_or("the image lends it")?;
+    black_box(instance.call(func, black_box((at as u32, len as u32)))?);
     Ok(())
 }
 
@@ -288,6 +308,26 @@ fn window_once(
     Ok(Split { hand_over: 0.0, work, back })
 }
 
+/// What the image's slots keep in their window, and a fresh instance, which writes its report into memory of its own.
+fn slot_once(image: &Image<()>, scan: &ImageFunc<OneInput, i64>, report: &mut Vec<u8>) -> Outcome<Split> {
+    let start = Instant::now();
+    let mut instance = image.instantiate(())?;
+    let (at, len) = instance.lent(0).ok_or("the image lends it")?;
+    let memory = instance.instance().get_memory(&*instance, "memory").ok_or("the skill exports its memory")?;
+    let out = memory.grow(&mut *instance, OUTPUT / 65536)? * 65536;
+    let hand_over = start.elapsed().as_nanos() as f64;
+    let (work, count) = timed(|| instance.call(scan, (at as u32, len as u32, out as u32, OUTPUT as u32)));
+    let count = usize::try_from(count?)?;
+    let (back, result) = timed(|| {
+        report.resize(count, 0);
+        let result = memory.read(&*instance, out as usize, report);
+        drop(instance);
+        result
+    });
+    result?;
+    Ok(Split { hand_over, work, back })
+}
+
 fn scan_call(guest: &mut Guest, lent: &Loan, out: &Loan) -> Outcome<usize> {
     let scan = guest.instance.get_typed_func::<OneInput, i64>(&guest.store, "scan")?;
     let ((at, len), (out, room)) = (lent.as_args(), out.as_args());
@@ -323,8 +363,16 @@ fn log_analysis() -> Outcome<()> {
     let compiled = wasmtime::Module::from_binary(&rival, LOGSCAN)?;
     let pre = wasmtime::Linker::new(&rival).instantiate_pre(&compiled)?;
 
-    let names = ["native", "aura, window", "aura, fresh instance, lent", "wasmtime, fresh instance, copied"];
-    let mut splits = [const { Vec::new() }; 4];
+    let image = lending_image(&engine, &module, &input)?;
+    let scan = image.typed_func::<OneInput, i64>("scan")?;
+    let names = [
+        "native",
+        "aura, window",
+        "aura, fresh instance, window",
+        "aura, fresh instance, lent",
+        "wasmtime, fresh instance, copied",
+    ];
+    let mut splits = [const { Vec::new() }; 5];
     let (mut expected, mut report) = (Vec::new(), Vec::new());
     native_once(&input, &mut expected)?;
     for _ in 0..ROUNDS {
@@ -332,7 +380,8 @@ fn log_analysis() -> Outcome<()> {
             splits.push(match contender {
                 0 => native_once(&input, &mut report)?,
                 1 => window_once(&mut guest, &lent, &out, &output, &mut report)?,
-                2 => aura_once(&engine, &module, &input, &output, &mut report)?,
+                2 => slot_once(&image, &scan, &mut report)?,
+                3 => aura_once(&engine, &module, &input, &output, &mut report)?,
                 _ => wasmtime_once(&rival, &pre, &log, &mut report)?,
             });
             assert_eq!(report, expected, "{}: the reports are the same", names[contender]);

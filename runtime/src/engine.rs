@@ -55,6 +55,7 @@ pub struct Config {
     pub(crate) gc_stress: bool,
     pub(crate) memory64_ceiling: u64,
     pub(crate) memories_kept: usize,
+    pub(crate) memory_slices: Option<(usize, u64)>,
     pub(crate) store_limits: StoreLimits,
 }
 
@@ -79,6 +80,7 @@ impl Default for Config {
             gc_stress: false,
             memory64_ceiling: CEILING_64,
             memories_kept: 16,
+            memory_slices: None,
             store_limits: StoreLimits::default(),
         }
     }
@@ -210,6 +212,19 @@ impl Config {
         self
     }
 
+    /// Has all memories of the engine lie side by side in one mapping: `count` slices of `bytes` each, which no memory grows
+    /// beyond. For very many instances at a time: a process has some 65,000 mappings, and a memory of its own
+    /// takes two or more. Bounds become [`Bounds::Explicit`]; memories have no windows for sharing; images compare the pages of
+    /// a memory that goes back ([`crate::ImageConfig::protect_pages`] has no effect); what the interpreter needs while it
+    /// runs is not kept by a store whose guests have returned. Address space for all slices is taken with the first memory; what is not used takes no memory of the system's.
+    ///
+    /// Making a memory fails if all slices are in use, or it begins longer than one.
+    pub fn memory_slices(&mut self, count: usize, bytes: u64) -> &mut Self {
+        self.memory_slices = Some((count, bytes));
+        self.bounds = Bounds::Explicit;
+        self
+    }
+
     /// What the instances of a store may take, unless the store says otherwise ([`crate::Store::set_limits`]).
     pub fn store_limits(&mut self, limits: StoreLimits) -> &mut Self {
         self.store_limits = limits;
@@ -314,6 +329,11 @@ impl Engine {
         let stack = config.max_wasm_stack;
         if !(64 << 10..=1 << 30).contains(&stack) {
             return Err(Error::usage(format!("max_wasm_stack is {stack} bytes; it must be 64 KiB to 1 GiB")));
+        }
+        if config.memory_slices.is_some() && config.bounds == Bounds::Guard {
+            return Err(Error::usage(
+                "memory_slices needs Bounds::Explicit: guards take address space for each memory",
+            ));
         }
         if let Some(proposal) = config.features.unimplemented() {
             return Err(Error::usage(format!("the proposal `{proposal}` is switched on, but it is not implemented")));

@@ -45,6 +45,48 @@ impl<P, R> fmt::Debug for ImageFunc<P, R> {
 }
 
 /// An instance of an [`Image`]: a store of its own, which dropping takes back.
+///
+/// It cannot be used after it was dropped, nor what was borrowed from it:
+///
+/// ```compile_fail,E0382
+/// # use aura_runtime::{Engine, Image, ImageConfig, Linker, Module};
+/// # let engine = Engine::default();
+/// # let module = Module::new(&engine, r#"(module (memory (export "m") 1) (func (export "f")))"#).unwrap();
+/// # let image = Image::<()>::new(&Linker::new(&engine), &module, &ImageConfig::new()).unwrap();
+/// let func = image.typed_func::<(), ()>("f").unwrap();
+/// let mut instance = image.instantiate(()).unwrap();
+/// drop(instance);
+/// instance.call(&func, ()).unwrap();
+/// ```
+///
+/// ```compile_fail,E0505
+/// # use aura_runtime::{Engine, Image, ImageConfig, Linker, Module};
+/// # let engine = Engine::default();
+/// # let module = Module::new(&engine, r#"(module (memory (export "m") 1) (func (export "f")))"#).unwrap();
+/// # let image = Image::<()>::new(&Linker::new(&engine), &module, &ImageConfig::new()).unwrap();
+/// let instance = image.instantiate(()).unwrap();
+/// let memory = instance.instance().get_memory(&*instance, "m").unwrap();
+/// let bytes = memory.data(&*instance);
+/// drop(instance);
+/// println!("{}", bytes[0]);
+/// ```
+///
+/// Handles to things of it fit no other life of its slot, and an instance outlives the image it is of:
+///
+/// ```
+/// # use aura_runtime::{Engine, Image, ImageConfig, Linker, Module};
+/// # let engine = Engine::default();
+/// # let module = Module::new(&engine, r#"(module (memory (export "m") 1) (func (export "f")))"#).unwrap();
+/// # let image = Image::<()>::new(&Linker::new(&engine), &module, &ImageConfig::new()).unwrap();
+/// let func = image.typed_func::<(), ()>("f").unwrap();
+/// let first = image.instantiate(()).unwrap();
+/// let memory = first.instance().get_memory(&*first, "m").unwrap();
+/// drop(first);
+/// let mut second = image.instantiate(()).unwrap();
+/// assert!(memory.grow(&mut *second, 1).is_err());
+/// drop(image);
+/// second.call(&func, ()).unwrap();
+/// ```
 pub struct ImageInstance<T: 'static> {
     pub(super) store: Store<T>,
 }

@@ -42,7 +42,9 @@ pub(crate) unsafe fn run(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *m
         Err(status) => status,
     };
     let mark = machine.mark;
-    machine.state().reset(mark);
+    let state = machine.state();
+    state.reset(mark);
+    state.rest();
     status
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct InterpState {
     pub(crate) canonical_nans: bool,
     /// Whether handlers return to the loop.
     pub(crate) by_loop: bool,
+    /// Whether the stack goes to other stores while no function runs.
+    pub(crate) lends_stack: bool,
     /// Allocated at the first call; its length then never changes. What is in it has no meaning above the frames.
     stack: Vec<u64>,
     stack_slots: usize,
@@ -87,6 +89,7 @@ impl InterpState {
             passes_left: 0,
             canonical_nans: false,
             by_loop: dispatch::by_loop(false),
+            lends_stack: false,
             stack: Vec::new(),
             stack_slots: BLOCK_FACTOR * stack_bytes / size_of::<u64>(),
             current: std::ptr::null_mut(),
@@ -148,6 +151,15 @@ impl InterpState {
     /// Drops everything above a mark.
     pub(super) fn reset(&mut self, mark: Mark) {
         (self.top, self.current) = (mark.top, mark.current);
+    }
+
+    /// Leaves the stack to other interpreters on the thread if it is lent and no frame is open.
+    #[inline]
+    pub(super) fn rest(&mut self) {
+        if self.lends_stack && self.current.is_null() {
+            self.top = std::ptr::null_mut();
+            stacks::give(std::mem::take(&mut self.stack));
+        }
     }
 
     /// The end of the block, which is allocated at the first need.

@@ -119,6 +119,7 @@ impl StoreData {
         interp.auto_tier = config.strategy != Strategy::Interpreter;
         interp.passes = crate::tier::loop_period(config);
         interp.passes_left = interp.passes;
+        interp.lends_stack = config.memory_slices.is_some();
         interp.canonical_nans = config.canonical_nans();
         interp.by_loop = interp::by_loop(config.interpreter_jumps);
         let (id, shared, flight) =

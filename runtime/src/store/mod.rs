@@ -46,7 +46,19 @@ pub(crate) struct StoreInner<T> {
 /// Owns instances, and the host data that host functions work on.
 ///
 /// A store is the unit of isolation and of use: everything in it lives until the store is dropped,
-/// and one thread at a time runs its guests.
+/// and one thread at a time runs its guests. Handles are used with the store that they are of, so that nothing of it can be
+/// used after it is gone:
+///
+/// ```compile_fail,E0382
+/// # use aura_runtime::{Engine, Instance, Module, Store};
+/// # let engine = Engine::default();
+/// # let module = Module::new(&engine, r#"(module (func (export "f")))"#).unwrap();
+/// let mut store = Store::new(&engine, ());
+/// let instance = Instance::new(&mut store, &module, &[]).unwrap();
+/// let func = instance.get_typed_func::<(), ()>(&store, "f").unwrap();
+/// drop(store);
+/// func.call(&mut store, ()).unwrap();
+/// ```
 pub struct Store<T: 'static> {
     inner: NonNull<StoreInner<T>>,
 }

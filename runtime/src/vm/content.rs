@@ -154,7 +154,7 @@ impl MemoryImage {
     /// If the system refuses to map the file.
     pub(crate) fn fill(&self, memory: &LinearMemory) -> rustix::io::Result<()> {
         assert!(memory.plain_len() >= self.length, "the memory has the image's length");
-        if let Some(file) = &self.content.file {
+        if let Some(file) = self.content.file.as_ref().filter(|_| !memory.is_slice()) {
             let flags = MapFlags::PRIVATE | MapFlags::FIXED;
             let protection = ProtFlags::READ | ProtFlags::WRITE;
             let (base, bytes) = (memory.base().cast(), self.content.bytes);

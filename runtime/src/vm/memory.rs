@@ -3,10 +3,12 @@
 //! ```text
 //! guard mode      MEMORY_GUARD │ 4 GiB, accessible up to `length` │ MEMORY_GUARD
 //! explicit mode                │ the most the memory may reach    │ one host page
+//! slices                       │ the most the memory may reach    │ the next memory   ([`super::slices`])
 //! ```
 //!
 //! Invariants: the bytes `base..base + length` are readable and writable, but those in windows for sharing, which
-//! are what is lent ([`super::lending`]); from the end of `length`'s host page on, the reservation is inaccessible. `length` only grows, and never past the declared
+//! are what is lent ([`super::lending`]); from the end of `length`'s host page on, the reservation is inaccessible,
+//! but in slices, where it reads as zeros. `length` only grows, and never past the declared
 //! maximum, the specification's, or the reservation. After creation only `length` changes, so that
 //! every method takes a shared reference. A memory made for sharing grows under a lock of its own, and
 //! its length is published after the pages behind it are accessible: whatever thread reads a length
@@ -82,6 +84,10 @@ pub enum MemoryError {
     System { bytes: u64, source: region::Error },
     /// A window for sharing cannot be added.
     Window(String),
+    /// The memory is bigger at the start than the slices that the engine's memories have.
+    NotInSlice { bytes: u64, slice: u64 },
+    /// All slices are in use.
+    NoSlice { count: usize },
 }
 
 impl fmt::Display for MemoryError {
@@ -92,6 +98,14 @@ impl fmt::Display for MemoryError {
             }
             Self::System { bytes, source } => write!(f, "reserving {bytes} bytes for a memory: {source}"),
             Self::Window(reason) => write!(f, "adding a window for sharing to a memory: {reason}"),
+            Self::NotInSlice { bytes, slice } => write!(
+                f,
+                "a memory of {bytes} bytes at the start, where the engine's memories have slices of {slice}; give Config::memory_slices more bytes"
+            ),
+            Self::NoSlice { count } => write!(
+                f,
+                "all {count} slices for memories are in use; drop an instance, or give Config::memory_slices a greater count"
+            ),
         }
     }
 }
@@ -124,9 +138,11 @@ impl LinearMemory {
         }
         let shape = match bounds {
             Bounds::Guard => Shape { before: MEMORY_GUARD, capacity: SPACE_32, after: MEMORY_GUARD },
-            Bounds::Explicit => {
-                Shape { before: 0, capacity: declared.min(limit_bytes), after: region::page::size() as u64 }
-            }
+            Bounds::Explicit => Shape {
+                before: 0,
+                capacity: reservations.bound(declared.min(limit_bytes)),
+                after: region::page::size() as u64,
+            },
         };
         let reservation = reservations.take(shape, initial)?;
         let base = reservation.base();
@@ -320,6 +336,9 @@ impl LinearMemory {
         if self.sharing.is_some() {
             return wrong("several stores use the memory, and a loan is for one".to_owned());
         }
+        if self.is_slice() {
+            return wrong("the engine's memories are slices of one mapping (Config::memory_slices)".to_owned());
+        }
         let page = self.ty.page_size();
         if !page.is_multiple_of(region::page::size() as u64) {
             return wrong("the memory has pages of its own size; windows need pages of 64 KiB".to_owned());
@@ -351,6 +370,11 @@ impl LinearMemory {
             Some(end) if end <= self.byte_len() => Ok(self.base.wrapping_add(start as usize)),
             _ => Err(TrapCode::MemoryOutOfBounds),
         }
+    }
+
+    /// Whether it is a slice of a mapping that memories share: all of it is accessible to the process, always.
+    pub(crate) fn is_slice(&self) -> bool {
+        self.reservation.as_ref().is_some_and(Reservation::is_slice)
     }
 
     /// All addresses that are kept for it, guards included.
@@ -400,6 +424,10 @@ impl LinearMemory {
             return true;
         }
         let (at, bytes) = (self.base().wrapping_add(from as usize).cast(), (to - from) as usize);
+        if self.is_slice() {
+            // SAFETY: the slice's own pages; nobody refers to them, since no guest runs.
+            return unsafe { rustix::mm::madvise(at, bytes, rustix::mm::Advice::LinuxDontNeed) }.is_ok();
+        }
         let flags = rustix::mm::MapFlags::PRIVATE | rustix::mm::MapFlags::FIXED;
         // As it was reserved, so that the system joins it with what is around it.
         // SAFETY: the range lies inside the reservation; nobody refers to it, since no guest runs.
@@ -439,7 +467,7 @@ impl LinearMemory {
         let page = region::page::size() as u64;
         let accessible = self.byte_len().next_multiple_of(page);
         let wanted = new.next_multiple_of(page);
-        if wanted > accessible {
+        if wanted > accessible && !self.is_slice() {
             let from = self.base().wrapping_add(accessible as usize);
             // SAFETY: `new` is at most `capacity`, so that the range lies in the reservation; it is
             // inaccessible so far and nothing refers to it.

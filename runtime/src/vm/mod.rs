@@ -11,4 +11,5 @@ pub(crate) mod placed;
 pub(crate) mod poll;
 pub(crate) mod reservation;
 pub(crate) mod reset;
+mod slices;
 pub(crate) mod table;

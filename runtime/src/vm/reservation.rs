@@ -18,12 +18,13 @@
 //! reservation alone.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use region::{Allocation, Protection};
 use rustix::mm::{Advice, MprotectFlags};
 
 use super::memory::MemoryError;
+use super::slices::{Slice, Slices};
 use crate::Bounds;
 use crate::engine::Config;
 
@@ -44,10 +45,17 @@ pub(crate) struct Shape {
 
 /// The address space of one memory.
 pub(crate) struct Reservation {
-    addresses: Allocation,
+    addresses: Addresses,
     shape: Shape,
     /// Bytes from the base on that can be read and written; whole pages of the host.
     accessible: usize,
+}
+
+/// Whose they are.
+enum Addresses {
+    Own(Allocation),
+    /// All of it is readable and writable, always.
+    Slice(Slice),
 }
 
 impl Reservation {
@@ -58,17 +66,29 @@ impl Reservation {
         let size = usize::try_from(bytes).unwrap_or(usize::MAX);
         let addresses =
             region::alloc(size, Protection::NONE).map_err(|source| MemoryError::System { bytes, source })?;
-        Ok(Self { addresses, shape, accessible: 0 })
+        Ok(Self { addresses: Addresses::Own(addresses), shape, accessible: 0 })
     }
 
     /// Where the memory's first byte lies.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.addresses.as_ptr::<u8>().cast_mut().wrapping_add(self.shape.before as usize)
+        let first = match &self.addresses {
+            Addresses::Own(addresses) => addresses.as_ptr::<u8>().cast_mut(),
+            Addresses::Slice(slice) => slice.base(),
+        };
+        first.wrapping_add(self.shape.before as usize)
     }
 
     /// All addresses, guards included.
     pub(crate) fn range(&self) -> std::ops::Range<usize> {
-        self.addresses.as_range()
+        match &self.addresses {
+            Addresses::Own(addresses) => addresses.as_range(),
+            Addresses::Slice(slice) => slice.range(),
+        }
+    }
+
+    /// Whether it is a slice of a mapping that memories share.
+    pub(crate) fn is_slice(&self) -> bool {
+        matches!(self.addresses, Addresses::Slice(_))
     }
 
     /// Makes exactly so many bytes accessible, in whole pages.
@@ -151,12 +171,34 @@ pub(crate) struct Reservations {
     kept_max: usize,
     /// Of memories that ended, the last one last.
     kept: Mutex<Vec<Reservation>>,
+    /// How many slices memories are to share, of how many bytes, and the mapping once there is a memory.
+    slices: Option<(usize, u64)>,
+    sliced: Mutex<Option<Arc<Slices>>>,
 }
 
 impl Reservations {
     pub(crate) fn new(config: &Config) -> Self {
         let Config { bounds, memory64_ceiling: ceiling_64, memories_kept: kept_max, .. } = *config;
-        Self { bounds, ceiling_64, kept_max, kept: Mutex::default() }
+        let (kept, slices, sliced) = (Mutex::default(), config.memory_slices, Mutex::default());
+        Self { bounds, ceiling_64, kept_max, kept, slices, sliced }
+    }
+
+    /// How far a memory may ever grow that could grow so far.
+    pub(super) fn bound(&self, capacity: u64) -> u64 {
+        self.slices.map_or(capacity, |(_, bytes)| capacity.min(bytes))
+    }
+
+    /// A slice for a memory.
+    fn slice(&self, shape: Shape, (count, bytes): (usize, u64), accessible: u64) -> Result<Reservation, MemoryError> {
+        if accessible > bytes {
+            return Err(MemoryError::NotInSlice { bytes: accessible, slice: bytes });
+        }
+        let mut sliced = self.sliced.lock().unwrap_or_else(PoisonError::into_inner);
+        let slices = match &mut *sliced {
+            Some(slices) => slices,
+            none => none.insert(Slices::new(count, bytes)?),
+        };
+        Ok(Reservation { addresses: Addresses::Slice(slices.take()?), shape, accessible: accessible as usize })
     }
 
     /// A reservation whose first `accessible` bytes can be read and written, and read as zeros.
@@ -164,6 +206,9 @@ impl Reservations {
     /// # Errors
     /// If the system has no room.
     pub(super) fn take(&self, shape: Shape, accessible: u64) -> Result<Reservation, MemoryError> {
+        if let Some(slices) = self.slices {
+            return self.slice(shape, slices, accessible);
+        }
         let mut found = match self.take_kept(shape, accessible) {
             Some(found) => found,
             None => self.reserve(shape)?,
@@ -205,7 +250,7 @@ impl Reservations {
     /// # Safety
     /// Nobody uses an address of it any more, and only the system's own anonymous pages were ever mapped in it.
     pub(super) unsafe fn give(&self, mut reservation: Reservation, now: u64, first: u64) {
-        if self.kept_max == 0 {
+        if self.kept_max == 0 || reservation.is_slice() {
             return;
         }
         assert!(first <= now && now <= reservation.shape.capacity, "a memory lies inside its reservation");

@@ -72,7 +72,7 @@ impl Tracking {
     /// pages that others were seen to write.
     pub(crate) fn new(memory: &LinearMemory, image: Arc<MemoryImage>, protects: bool, expected: &[u32]) -> Self {
         let pages = image.pages();
-        let always_open = !protects || pages == 0 || region::page::size() != PAGE;
+        let always_open = !protects || memory.is_slice() || pages == 0 || region::page::size() != PAGE;
         let this = Self {
             listed: UnsafeCell::new(Vec::with_capacity(if always_open { 0 } else { LISTED_MAX.min(pages) })),
             clean: UnsafeCell::new(vec![0; if always_open { 0 } else { pages }].into()),
@@ -260,7 +260,7 @@ impl Tracking {
         if unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxDontNeed) }.is_err() {
             return false;
         }
-        if !self.image.is_file() {
+        if !self.image.is_file() || memory.is_slice() {
             self.image.kept_pages().for_each(|page| self.restore(memory, page as usize));
         }
         if !self.always_open && self.overflows.get() < OVERFLOWS_MAX {
