@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{Folder, run_wat};
 
 const GOOD: &str = r#"(module (func (export "f") (result i32) (i32.const 1)))
@@ -170,7 +172,7 @@ fn leakcheck_scans_instances_and_says_what_it_scanned() {
     // A segment that costs more fuel to copy than a call may take: linking is charged to no instance.
     std::fs::write(&file, text.replace("{}", &"x".repeat(100_000))).expect("written");
     for engine in ["interpreter", "jit"] {
-        let out = std::process::Command::new(env!("CARGO_BIN_EXE_aura"))
+        let out = Command::new(env!("CARGO_BIN_EXE_aura"))
             .args(["leakcheck", "--rounds", "3000", "--engine", engine])
             .arg(&file)
             .output()
@@ -180,5 +182,44 @@ fn leakcheck_scans_instances_and_says_what_it_scanned() {
             out.status.success() && said.contains("3000 rounds, no leak: compared 393216000 bytes"),
             "{engine}: {said}"
         );
+    }
+}
+
+/// L4: what the command writes about a module has no byte that depends on what memory held before: the system's allocator
+/// fills memory with other bytes in each run, and the output is the same.
+#[test]
+fn l4_what_is_written_has_no_stale_memory() {
+    let folder = Folder::new();
+    let text = r#"(module (import "host" "f" (func (param v128) (result i32))) (memory 2 4) (table 4 9 funcref)
+        (global (mut i64) (i64.const 3)) (data (i32.const 9) "text") (data "passive") (elem (i32.const 1) func 0 1)
+        (tag (param i64)) (func (export "go") (param i32 f64) (result i32) (local i32 v128 i64)
+            (if (result i32) (local.get 0) (then (call 0 (local.get 3))) (else (i32.load8_u (local.get 0)))))
+        (func (param i32) (loop (br_if 0 (local.get 0)) (br_table 0 1 0 (local.get 0)))))"#;
+    folder.write("m.wat", text);
+    let stages: &[&[&str]] = &[
+        &["dump", "--stage", "sections", "m.wat"],
+        &["dump", "--stage", "code", "m.wat"],
+        &["dump", "--stage", "clif", "m.wat"],
+        &["dump", "--stage", "asm", "m.wat"],
+        &["dump", "--stage", "vmctx", "m.wat"],
+        &["inspect", "m.wat"],
+        &["compile", "m.wat", "-o", "m.aura"],
+    ];
+    let run = |args: &[&str], fill: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_aura"))
+            .args(args)
+            .current_dir(folder.path())
+            .env("MALLOC_PERTURB_", fill)
+            .env("XDG_CACHE_HOME", folder.path().join(format!(".cache{fill}")))
+            .output()
+            .expect("aura runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        (output.stdout, std::fs::read(folder.path().join("m.aura")).ok())
+    };
+    for args in stages {
+        let first = run(args, "85");
+        for fill in ["170", "255"] {
+            assert!(run(args, fill) == first, "{args:?} depends on what memory held");
+        }
     }
 }

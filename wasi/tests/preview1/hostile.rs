@@ -71,7 +71,7 @@ fn ghsa_3p27_renumber_closes_what_it_replaces() {
 
 /// HOSTILE 1b, GHSA-96f6-r43r-8c24: no byte of a structure is anything but its fields and zeros.
 #[test]
-fn ghsa_96f6_structures_have_no_stale_padding() {
+fn l3_ghsa_96f6_structures_have_no_stale_padding() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("name"), b"").expect("file");
     let mut guest = Guest::in_dir("fs.write", dir.path());
