@@ -8,6 +8,7 @@
 mod bodies;
 mod body;
 pub(crate) mod convert;
+mod data;
 mod decode;
 mod error;
 mod kept;
@@ -138,6 +139,12 @@ fn read(
             bodies::validate_all(builder.module(), resources, limits)?;
         }
         builder.check_limits(&payload)?;
+        if let Payload::DataSection(section) = &payload
+            && let Some(segments) = data::simple(section, whole, builder.module(), limits)
+        {
+            builder.add_data(segments);
+            continue;
+        }
         validator.payload(&payload)?;
         // The section is valid: what follows converts it.
         if !matches!(payload, Payload::End(_)) {

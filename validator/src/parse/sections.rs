@@ -8,8 +8,8 @@ use std::ops::Range;
 use aura_host_abi::vm::VmCounts;
 use wasmparser::{DataKind, ElementKind, ExternalKind, Operator, Payload, SectionLimited, TableInit, TypeRef};
 
-use super::convert;
 use super::error::{Error, Stop};
+use super::{convert, data};
 use crate::Bytes;
 use crate::limits::{Features, Limits, check};
 use crate::module::{
@@ -315,6 +315,11 @@ impl<'l> Builder<'l> {
         Ok(())
     }
 
+    /// The segments of a data section, which are valid.
+    pub(super) fn add_data(&mut self, segments: Vec<DataSegment>) {
+        self.module.data = segments;
+    }
+
     fn custom(&mut self, name: &str, range: &Range<u64>) {
         let limits = self.limits;
         let kept = self.module.custom_sections.len() < limits.custom_sections_kept as usize
@@ -326,8 +331,10 @@ impl<'l> Builder<'l> {
     }
 
     fn const_expr(&mut self, expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Stop> {
-        if let Some(value) = single_i32(expr).filter(|_| self.limits.const_expr_operators > 0) {
-            return Ok(ConstExpr::new(&[ConstOp::I32(value)]));
+        if self.limits.const_expr_operators > 0
+            && let Some(expr) = data::offset(&mut expr.get_binary_reader())
+        {
+            return Ok(expr);
         }
         let mut ops = Vec::new();
         for item in expr.get_operators_reader().into_iter_with_offsets() {
@@ -377,15 +384,6 @@ impl<'l> Builder<'l> {
             _ => return Err(Error::unsupported("gc", format!("constant operator {operator:?}"), offset).into()),
         }))
     }
-}
-
-/// The value of an expression that is `i32.const` alone, as most offsets are.
-fn single_i32(expr: &wasmparser::ConstExpr<'_>) -> Option<i32> {
-    const I32_CONST: u8 = 0x41;
-    const END: u8 = 0x0b;
-    let mut reader = expr.get_binary_reader();
-    let value = (reader.read_u8().ok()? == I32_CONST).then(|| reader.read_var_i32().ok())??;
-    (reader.read_u8().ok()? == END && reader.eof()).then_some(value)
 }
 
 /// Compares the count of a section's items, with those of the same kind before it, with a limit. A
