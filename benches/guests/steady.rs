@@ -158,6 +158,7 @@ pub extern "C" fn matrix(rounds: i32) -> i32 {
     static mut A: [[f64; N]; N] = [[0.0; N]; N];
     static mut B: [[f64; N]; N] = [[0.0; N]; N];
     static mut C: [[f64; N]; N] = [[0.0; N]; N];
+    // SAFETY: a guest has one thread, and no function of it calls itself: this is the only reference.
     let (a, b, c) = unsafe { (&mut A, &mut B, &mut C) };
     for i in 0..N {
         for j in 0..N {
@@ -230,6 +231,7 @@ pub extern "C" fn calls(rounds: i32) -> i32 {
 pub extern "C" fn sieve(rounds: i32) -> i32 {
     const N: usize = 1 << 15;
     static mut COMPOSITE: [u8; N] = [0; N];
+    // SAFETY: a guest has one thread, and no function of it calls itself: this is the only reference.
     let composite = unsafe { &mut COMPOSITE };
     let mut count = 0;
     for _ in 0..rounds {
@@ -309,6 +311,7 @@ pub extern "C" fn pointers(rounds: i32) -> i32 {
 pub extern "C" fn sort(rounds: i32) -> i32 {
     const N: usize = 4096;
     static mut NUMBERS: [u32; N] = [0; N];
+    // SAFETY: a guest has one thread, and no function of it calls itself: this is the only reference.
     let numbers = unsafe { &mut NUMBERS };
     let mut random = Random(7);
     let mut sum = 0u32;
@@ -359,6 +362,7 @@ pub extern "C" fn words(rounds: i32) -> i32 {
     static mut KEYS: [u64; SLOTS] = [0; SLOTS];
     static mut COUNTS: [u32; SLOTS] = [0; SLOTS];
     static mut TEXT: [u8; 4096] = [0; 4096];
+    // SAFETY: a guest has one thread, and no function of it calls itself: this is the only reference.
     let (keys, counts, text) = unsafe { (&mut KEYS, &mut COUNTS, &mut TEXT) };
     let mut random = Random(99);
     for byte in text.iter_mut() {
