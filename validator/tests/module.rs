@@ -39,16 +39,16 @@ fn parts_are_what_the_text_says() {
     assert_eq!(module.start(), Some(2));
     assert_eq!(module.tables()[0].ty.limits.max, Some(10));
     assert_eq!((module.memories()[0].limits.min, module.memories()[0].page_size()), (1, 65536));
-    assert_eq!(*module.global_inits()[0].ops, [ConstOp::RefFunc(1)]);
+    assert_eq!(*module.global_inits()[0].ops(), [ConstOp::RefFunc(1)]);
     assert_eq!((module.data_bytes(0), module.data_bytes(1)), (&b"xyz"[..], &b"p"[..]));
     assert!(matches!(module.data()[1].mode, SegmentMode::Passive));
     let active = &module.elements()[0];
     assert!(matches!(&active.items, ElementItems::Funcs(funcs) if **funcs == [3, 0]));
     assert!(
-        matches!(&active.mode, SegmentMode::Active { target: 0, offset } if *offset.ops == [ConstOp::GlobalGet(0)])
+        matches!(&active.mode, SegmentMode::Active { target: 0, offset } if *offset.ops() == [ConstOp::GlobalGet(0)])
     );
     assert!(
-        matches!(&module.elements()[1].items, ElementItems::Exprs(exprs) if *exprs[0].ops == [ConstOp::RefNull(RefType::EXTERNREF)])
+        matches!(&module.elements()[1].items, ElementItems::Exprs(exprs) if *exprs[0].ops() == [ConstOp::RefNull(RefType::EXTERNREF)])
     );
     assert_eq!(module.custom_section("extra"), Some(&b"abc"[..]));
     assert_eq!(module.body_range(1).len(), 2);
