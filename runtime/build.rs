@@ -12,8 +12,8 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-/// Folders of such source files.
-const FORM: [&str; 3] = ["../host-abi/src", "../validator/src", "src/artifact"];
+/// Such source files, and folders of them.
+const FORM: [&str; 4] = ["../host-abi/src", "../validator/src", "src/artifact", "src/snapshot.rs"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -28,9 +28,9 @@ fn main() {
 /// The number of the form. Outside the repository, where files are not side by side, the version has to do.
 fn form() -> u64 {
     let mut files = Vec::new();
-    for folder in FORM {
-        println!("cargo::rerun-if-changed={folder}");
-        collect(Path::new(folder), &mut files);
+    for place in FORM {
+        println!("cargo::rerun-if-changed={place}");
+        collect(Path::new(place), &mut files);
     }
     files.sort();
     let mut hasher = DefaultHasher::new();
@@ -40,13 +40,11 @@ fn form() -> u64 {
     hasher.finish()
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
+fn collect(place: &Path, files: &mut Vec<PathBuf>) {
+    if place.extension().is_some_and(|extension| extension == "rs") {
+        files.push(place.to_owned());
+    }
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        collect(&entry.path(), files);
     }
 }

@@ -5,7 +5,7 @@
 //! ever written, so that memory with those zeroed is as new. What [`Kept`]
 //! keeps lies in boxes that are dropped with it alone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -125,7 +125,7 @@ impl Drop for Large {
 }
 
 /// What was made of some of a module's functions, by index. It stays as long as this.
-pub(crate) struct Kept<T>(RwLock<HashMap<u32, Box<T>>>);
+pub(crate) struct Kept<T>(RwLock<BTreeMap<u32, Box<T>>>);
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {

@@ -1,8 +1,9 @@
 //! WebAssembly bytes in, validated [`Module`] out; and, per function at first need, [`Code`].
 //!
-//! [`Module::new`] is the only way to a module: what it returns was parsed and validated whole by
-//! wasmparser, under the features and [`Limits`] the caller chose. [`Module::lower`] turns one
-//! function body into [`Code`], the flat form both tiers run. [`ops`] holds the table of numeric,
+//! [`Module::new`] is the way to a module: what it returns was parsed and validated whole by
+//! wasmparser, under the features and [`Limits`] the caller chose; [`Module::from_head`] brings one back
+//! that was. [`Module::lower`] turns one function body into [`Code`], the flat form both tiers run; [`codec`] has a
+//! form in bytes for both. [`ops`] holds the table of numeric,
 //! lane and memory operators from which evaluation and compilation expand.
 //!
 //! Reading order: [`limits`], [`module`], [`parse`], [`code`], [`ops`], [`lower`].

@@ -208,3 +208,32 @@ impl Contents<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: ArtifactKey = ArtifactKey::new([3; ArtifactKey::LEN]);
+
+    /// An artifact with other bytes in its header, under a tag that fits them.
+    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut artifact = Contents { options: "none", head: vec![1, 2, 3], ..Contents::default() }.write(&KEY);
+        artifact[at..at + bytes.len()].copy_from_slice(bytes);
+        let tag = KEY.tag(&artifact[..TAGGED_LEN]);
+        artifact[TAGGED_LEN..HEADER_LEN].copy_from_slice(tag.as_bytes());
+        artifact
+    }
+
+    #[test]
+    fn artifacts_of_other_builds_are_refused_by_what_differs() {
+        let header = Header::read(&with(0, b""), &KEY).expect("of this build");
+        assert_eq!((header.section(Section::Head), header.content_len()), (0..3, PIECE as u64));
+        let names = ARTIFACT_MAGIC.len() + 8;
+        for (index, (what, here)) in BUILD.iter().enumerate() {
+            let why = Header::read(&with(names + index * NAME, b"other\0"), &KEY).expect_err("another build");
+            assert!(why.contains(&format!("{what} other")) && why.contains(here), "{why}");
+        }
+        let why = Header::read(&with(ARTIFACT_MAGIC.len(), &9_u32.to_le_bytes()), &KEY).expect_err("another format");
+        assert!(why.contains("another format"), "{why}");
+    }
+}

@@ -24,7 +24,7 @@ const FIRST_PIECES: usize = 2;
 pub(super) const FIRST_READ: usize = HEADER_LEN + FIRST_PIECES * (TAG + PIECE);
 
 /// Pieces read later that are kept: rows and lowered bodies of neighbours lie in one.
-const RECENT: usize = 8;
+const RECENT: usize = 64;
 
 /// Pieces that are read with one call.
 const BATCH: usize = 32;

@@ -254,7 +254,7 @@ impl Module {
     /// What is known of an own function; its code is nowhere unless the module came back from a head.
     ///
     /// # Errors
-    /// If it is asked for now, and what is kept of it was changed.
+    /// If it has to be asked for, and what is kept of it was changed.
     ///
     /// # Panics
     /// If the module defines no such function.
