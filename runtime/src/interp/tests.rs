@@ -341,6 +341,9 @@ fn an_access_adds_up_its_own_address() {
             (i32.store8 (i32.add (local.get 0) (local.get 1))
                 (i32.add (i32.load8_u (i32.add (local.get 1) (local.get 0))) (i32.const 100)))
             (i32.load (i32.add (local.get 0) (local.get 1))))
+        (func (export "mark") (param i64 i32) (result i32)
+            (i32.store8 (i32.add (local.get 1) (i32.wrap_i64 (local.get 0))) (i32.const 77))
+            (i32.load (i32.const 96)))
         ;; The sum is an address twice, and a value besides.
         (func (export "kept") (param i32 i32) (result i32) (local i32)
             (i32.load8_u (local.tee 2 (i32.add (local.get 0) (local.get 1))))
@@ -360,6 +363,7 @@ fn an_access_adds_up_its_own_address() {
     assert_eq!(narrow(one(wat, "changed", &[96, 0])), Ok(0x0202));
     assert_eq!(narrow(one(wat, "store", &[50, 50])), Ok(0x2211_0669));
     assert_eq!(one(wat, "store", &[65530, 3]), outside);
+    assert_eq!(narrow(one(wat, "mark", &[dirt | 90, 7])), Ok(0x0403_4d01));
     assert_eq!(narrow(one(wat, "kept", &[90, 8])), Ok(3 + 4 + 98));
     assert_eq!(narrow(one(wat, "same", &[50])), Ok(5));
 }

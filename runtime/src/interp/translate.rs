@@ -43,6 +43,14 @@ const PENDING_MAX: usize = 8;
 /// How many instructions may lie between a sum and the access whose address it is.
 const SUM_DISTANCE: usize = 6;
 
+/// What may lie between them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// What changes no accumulator.
+    Constants,
+    Scalars,
+}
+
 /// A sum that no cell computes: the access whose address it is does.
 #[derive(Clone, Copy)]
 struct AddressSum {
@@ -348,9 +356,9 @@ impl Translation<'_> {
         }
         let is_constant = |slot: Slot| self.pending.iter().any(|&(pending, _)| pending == slot);
         let are_locals = self.is_local(a) && self.is_local(b) && !is_constant(a) && !is_constant(b);
-        let sum = if are_locals && self.is_addressed(dst, [a, b], SUM_DISTANCE) {
+        let sum = if are_locals && self.is_addressed(dst, [a, b], Between::Scalars) {
             AddressSum { dst, a, from: From::Slot, b }
-        } else if self.is_addressed(dst, [a, b], 0) && !is_constant(a) && !is_constant(b) {
+        } else if self.is_addressed(dst, [a, b], Between::Constants) && !is_constant(a) && !is_constant(b) {
             // What is held is perhaps in its accumulator alone.
             match (self.is_held(a), self.is_held(b)) {
                 (true, false) => AddressSum { dst, a, from: From::Accumulator, b },
@@ -365,9 +373,9 @@ impl Translation<'_> {
         true
     }
 
-    /// Whether an operand is the address of an access after so many instructions at most, which leave two slots as they are.
-    fn is_addressed(&self, operand: Slot, kept: [Slot; 2], most: usize) -> bool {
-        for at in self.at + 1..=self.at + 1 + most {
+    /// Whether an operand is the address of an access that comes soon, after instructions that leave two slots as they are.
+    fn is_addressed(&self, operand: Slot, kept: [Slot; 2], between: Between) -> bool {
+        for at in self.at + 1..=self.at + 1 + SUM_DISTANCE {
             if self.is_target[at] {
                 return false;
             }
@@ -379,7 +387,9 @@ impl Translation<'_> {
                     let is_handled = self.is_handled(mem) && address::is_scalar_store(op);
                     return addr == operand && value != operand && is_handled;
                 }
-                Inst::Const32 { dst, .. } | Inst::Const64 { dst, .. } | Inst::Load { dst, .. } => dst,
+                Inst::Const32 { dst, .. } | Inst::Const64 { dst, .. } => dst,
+                _ if between == Between::Constants => return false,
+                Inst::Load { dst, .. } => dst,
                 Inst::Unary { dst, a, .. } if a != operand => dst,
                 Inst::Binary { dst, a, b, .. } if a != operand && b != operand => dst,
                 _ => return false,
