@@ -444,26 +444,10 @@ pub(crate) unsafe fn called<'a, F>(vm: *mut VmCtx) -> (&'a HostRecord, &'a F, Ho
     (record, closure, HostContext { store: StoreData::of(vm), home: record.vm.home })
 }
 
-/// Why a lone host function did not return. Its store is told once it has left, when the place where compiled code was left
-/// is known.
+/// Why a lone host function did not return. Its store is told once the place where compiled code was left is known.
 pub(crate) enum Failure {
     Error(Error),
     Panic(Box<dyn Any + Send>),
-}
-
-/// Tells the store of a lone host function that it failed; says by which status its caller is to end.
-///
-/// # Safety
-/// Called by the [`arch::HostCode`] thunk of the function with what its code returned.
-pub(crate) unsafe extern "C" fn failed(vm: *mut VmCtx, failure: Box<Failure>) -> Status {
-    // SAFETY: said by the caller: host functions' contexts are records, which live as long as their store.
-    let record = unsafe { &*vm.cast::<HostRecord>().cast_const() };
-    // SAFETY: the function has returned; nothing of the store is borrowed on this thread.
-    let store = unsafe { &mut *StoreData::of(vm) };
-    match *failure {
-        Failure::Error(error) => fail(store, error),
-        Failure::Panic(panic) => record.panicked(store, &*panic),
-    }
 }
 
 impl HostRecord {
@@ -484,6 +468,16 @@ impl HostRecord {
             Ok(Err(error)) => Err(fail(unsafe { &mut *store }, error)),
             // SAFETY: as above.
             Err(panic) => Err(self.panicked(unsafe { &mut *store }, &*panic)),
+        }
+    }
+
+    /// Tells the function's store that it failed; says by which status its caller is to end.
+    pub(crate) fn failed(&self, store: *mut StoreData, failure: Failure) -> Status {
+        // SAFETY: the body has returned; nothing of the store, which is this function's, is borrowed on this thread.
+        let store = unsafe { &mut *store };
+        match failure {
+            Failure::Error(error) => fail(store, error),
+            Failure::Panic(panic) => self.panicked(store, &*panic),
         }
     }
 

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -378,7 +379,10 @@ impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CA
     for ClosureCode<T, P, R, F, CALLER, GATED>
 {
     // Behind a gate a closure may have a capability among what it holds, and use it during the call.
-    const IS_LONE: bool = !CALLER && P::PLACES.refs + R::List::PLACES.refs == 0 && (!GATED || size_of::<F>() == 0);
+    const IS_LONE: bool = !CALLER
+        && P::PLACES.refs + R::List::PLACES.refs == 0
+        && P::PLACES.floats < arch::FLOATS
+        && (!GATED || size_of::<F>() == 0);
 
     #[rustfmt::skip]
     unsafe extern "C" fn run(
@@ -389,15 +393,6 @@ impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CA
         let registers = Registers { ints: [a, b, c, d], floats, ..Registers::default() };
         // SAFETY: `direct` made this the code of a closure of this type.
         let (record, closure, context) = unsafe { host::called::<F>(vm) };
-        if Self::IS_LONE { Self::run_lone(record, closure, context, registers) } else { Self::run_in_scope(record, closure, context, registers) }
-    }
-}
-
-impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CALLER: bool, const GATED: bool>
-    ClosureCode<T, P, R, F, CALLER, GATED>
-{
-    #[inline(always)]
-    fn run_in_scope(record: &HostRecord, closure: &F, context: HostContext, registers: Registers) -> Returned {
         match record.guarded(context.store, || Self::call(record, closure, context, registers)) {
             Ok(value) => Returned { value, status: Status::Ok as u64 },
             Err(status) => Returned { value: 0, status: status as u64 },
@@ -405,15 +400,28 @@ impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CA
     }
 
     /// No scope of rooted references is needed: there are none, and nothing that could make some.
-    #[inline(always)]
-    fn run_lone(record: &HostRecord, closure: &F, context: HostContext, registers: Registers) -> Returned {
-        match catch_unwind(AssertUnwindSafe(|| Self::call(record, closure, context, registers))) {
-            Ok(Ok(value)) => Returned { value, status: Status::Ok as u64 },
-            Ok(Err(error)) => fail_later(Failure::Error(error)),
-            Err(panic) => fail_later(Failure::Panic(panic)),
-        }
+    #[rustfmt::skip]
+    unsafe extern "C" fn run_lone(
+        vm: *mut VmCtx, place: *mut usize, a: u64, b: u64, c: u64, d: u64,
+        f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, caller: f64,
+    ) -> arch::Result {
+        let floats = [f0, f1, f2, f3, f4, f5, f6, 0.0].map(f64::to_bits);
+        let registers = Registers { ints: [a, b, c, d], floats, ..Registers::default() };
+        // SAFETY: `direct` made this the code of a closure of this type.
+        let (record, closure, context) = unsafe { host::called::<F>(vm) };
+        let failure = match catch_unwind(AssertUnwindSafe(|| Self::call(record, closure, context, registers))) {
+            Ok(Ok(value)) => return result_in_register(value, R::List::PLACES.floats == 1),
+            Ok(Err(error)) => Failure::Error(error),
+            Err(panic) => Failure::Panic(panic),
+        };
+        // SAFETY: the arguments are passed on, and the function returns at once.
+        unsafe { arch::leave_lone(vm, place, caller, || record.failed(context.store, failure)) }
     }
+}
 
+impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CALLER: bool, const GATED: bool>
+    ClosureCode<T, P, R, F, CALLER, GATED>
+{
     /// Calls the closure; returns the bits of its result.
     #[inline(always)]
     fn call(record: &HostRecord, closure: &F, context: HostContext, mut registers: Registers) -> Result<u64> {
@@ -434,10 +442,13 @@ impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CA
     }
 }
 
-/// What the code of a lone function that failed returns.
-#[cold]
-fn fail_later(failure: Failure) -> Returned {
-    Returned { value: Box::into_raw(Box::new(failure)) as u64, status: Status::Trap as u64 }
+/// The bits of a result in the register of its class.
+#[inline(always)]
+fn result_in_register(bits: u64, is_float: bool) -> arch::Result {
+    match is_float {
+        true => arch::Result { int: MaybeUninit::uninit(), float: MaybeUninit::new(f64::from_bits(bits)) },
+        false => arch::Result { int: MaybeUninit::new(bits), float: MaybeUninit::uninit() },
+    }
 }
 
 /// Calls a host function the long way. Its values fit registers, and so these slots.

@@ -2,7 +2,7 @@
 //!
 //! Rust reaches compiled code only through [`enter`] and [`enter_registers`]; compiled code reaches Rust through the thunks
 //! here, which note where it left, and leaves for good only through [`unwind`], which puts the
-//! stack pointer back to where `enter` saved it, or by an exception that [`throw`] lets land in a frame of the same activation. No Rust frame lies between the two: every crossing
+//! stack pointer back to where the entry saved it, or by an exception that [`throw`] lets land in a frame of the same activation. No Rust frame lies between the two: every crossing
 //! into Rust that calls guest code again passes a new `enter`.
 //!
 //! # Safety
@@ -10,14 +10,12 @@
 //! has not returned; the stack pointer it saved is still live, because activations nest.
 //! Gives: callee-saved registers as the System V ABI wants them, whichever way the call ends.
 
-use std::arch::naked_asm;
-use std::mem::offset_of;
+use std::arch::{asm, naked_asm};
+use std::mem::{MaybeUninit, offset_of};
 
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry, VmHostFunc, VmStore};
 use aura_host_abi::{FuncType, TrapCode, ValType};
-
-use crate::host;
 
 /// Runs `code(vmctx, entry, slots)` in a new activation; returns its status, or the one it was unwound with.
 ///
@@ -41,7 +39,8 @@ pub(crate) unsafe extern "C" fn enter(
         "push r13",
         "push r14",
         "push r15",
-        "sub rsp, 8",
+        "lea rax, [rip + 2f]",
+        "push rax",
         "mov [rsi + {entry_sp}], rsp",
         "mov [rsi + {entry_fp}], rbp",
         "mov qword ptr [rsi + {exit_pc}], 0",
@@ -56,6 +55,7 @@ pub(crate) unsafe extern "C" fn enter(
         "mov rdx, r9",
         "call rax",
         "mov [rbx + {activation}], r12",
+        "2:",
         "add rsp, 8",
         "pop r15",
         "pop r14",
@@ -87,72 +87,68 @@ pub(crate) const INTS: usize = 4;
 /// Floats that are passed in registers.
 pub(crate) const FLOATS: usize = 8;
 
-/// A call in registers: what is not an argument of the callee is ignored. Cranelift's `tail` convention passes
-/// arguments and one result in the registers of System V and keeps those that System V keeps; only what lies on the
-/// stack differs, and there is none of that.
-type Ints = unsafe extern "C" fn(*mut VmCtx, *const VmFuncEntry, u64, u64, u64, u64) -> Returned;
-#[rustfmt::skip]
-type IntsAndFloats = unsafe extern "C" fn(
-    *mut VmCtx, *const VmFuncEntry, u64, u64, u64, u64, f64, f64, f64, f64, f64, f64, f64, f64,
-) -> Returned;
+// A call in registers: what is not an argument of the callee is ignored. Cranelift's `tail` convention passes
+// arguments and one result in the registers of System V and keeps those that System V keeps; only what lies on the
+// stack differs, and there is none of that.
 
-/// Makes a way into the `regs_entry` of a function, in an activation that lies in its own frame. The frame above it is as
-/// [`enter`] leaves it, so that [`unwind`] ends both; it says how in the register of [`Returned::status`].
+/// Calls a `regs_entry` as the outermost activation of a store. What compiled code would have to restore when it is unwound, the
+/// compiler keeps elsewhere, where it has something to keep.
 macro_rules! enter_registers {
-    ($name:ident, $($result:literal),*) => {
-        #[unsafe(naked)]
-        unsafe extern "C" fn $name() {
-            naked_asm!(
+    ($vmctx:ident, $entry:ident, $store:ident, $activation:ident, [$($reg:tt $int:ident),*], $($floats:tt)*) => {{
+        let (value, status): (u64, u64);
+        // SAFETY: said by the caller of the function that this is in. The stack pointer is aligned, and where it was
+        // afterwards, whichever way the code behind the entry ends: by a return, or by `unwind` at the label.
+        unsafe {
+            asm!(
+                "push rbx",
                 "push rbp",
                 "mov rbp, rsp",
-                "push rbx",
-                "push r12",
-                "push r13",
-                "push r14",
-                "push r15",
-                "sub rsp, {size} + 8",
-                "lea rax, [rsp + {size}]",
-                "mov rbx, [rdi + {store}]",
-                "mov [rsp + {entry_sp}], rax",
-                "mov [rsp + {entry_fp}], rbp",
-                "mov qword ptr [rsp + {exit_pc}], 0",
-                "mov r12, [rbx + {activation}]",
-                "mov [rsp + {previous}], r12",
-                "mov [rbx + {activation}], rsp",
+                "push r11",
+                "lea rax, [rip + 2f]",
+                "push rax",
+                "mov qword ptr [r10 + {previous}], 0",
+                "mov [r10 + {entry_sp}], rsp",
+                "mov [r10 + {entry_fp}], rbp",
+                "mov qword ptr [r10 + {exit_pc}], 0",
+                "mov [r11 + {activation}], r10",
                 "call [rsi + {regs_entry}]",
-                "mov [rbx + {activation}], r12",
-                $($result,)*
                 "xor edx, edx",
-                "add rsp, {size} + 8",
-                "pop r15",
-                "pop r14",
-                "pop r13",
-                "pop r12",
-                "pop rbx",
+                "2:",
+                "add rsp, 8",
+                "pop r11",
+                "mov qword ptr [r11 + {activation}], 0",
                 "pop rbp",
-                "ret",
-                size = const size_of::<VmActivation>(),
+                "pop rbx",
                 regs_entry = const offset_of!(VmFuncEntry, regs_entry),
-                store = const offset_of!(VmCtx, store),
                 entry_sp = const offset_of!(VmActivation, entry_sp),
                 entry_fp = const offset_of!(VmActivation, entry_fp),
                 exit_pc = const offset_of!(VmActivation, exit_pc),
                 previous = const offset_of!(VmActivation, previous),
                 activation = const offset_of!(VmStore, activation),
-            )
+                in("rdi") $vmctx,
+                in("rsi") $entry,
+                in("r10") $activation,
+                in("r11") $store,
+                $(in($reg) $int,)*
+                lateout("rax") value,
+                lateout("rdx") status,
+                $($floats)*
+                lateout("r12") _,
+                lateout("r13") _,
+                lateout("r14") _,
+                lateout("r15") _,
+                clobber_abi("sysv64"),
+            );
         }
-    };
+        (value, status)
+    }};
 }
-
-const _: () = assert!(size_of::<VmActivation>().is_multiple_of(16));
-
-enter_registers!(enter_for_int,);
-enter_registers!(enter_for_float, "movq rax, xmm0");
 
 /// Runs a compiled function in a new activation, with its arguments in registers.
 ///
 /// # Safety
-/// - `vmctx` is a live instance whose store runs on this thread, `entry` a function of it that is compiled.
+/// - `vmctx` is a live instance whose store runs on this thread, but none of whose guests does; `entry` is a function of it that
+///   is compiled.
 /// - Its type has at most [`INTS`] and [`FLOATS`] parameters of the two kinds, no vectors, and at most one result; the values
 ///   are the arguments. `WITH_FLOATS` says whether it has such parameters, `FLOAT_RESULT` such a result.
 #[inline(always)]
@@ -162,26 +158,28 @@ pub(crate) unsafe fn enter_registers<const WITH_FLOATS: bool, const FLOAT_RESULT
     [a, b, c, d]: [u64; INTS],
     [f0, f1, f2, f3, f4, f5, f6, f7]: [f64; FLOATS],
 ) -> Returned {
-    let code = if FLOAT_RESULT { enter_for_float as *const () } else { enter_for_int as *const () };
-    if WITH_FLOATS {
-        // SAFETY: the code leaves argument registers as they are for the callee, and returns as the type says.
-        let code = unsafe { std::mem::transmute::<*const (), IntsAndFloats>(code) };
-        // SAFETY: said by the caller.
-        return unsafe { code(vmctx, entry, a, b, c, d, f0, f1, f2, f3, f4, f5, f6, f7) };
-    }
-    // SAFETY: as above.
-    let code = unsafe { std::mem::transmute::<*const (), Ints>(code) };
     // SAFETY: said by the caller.
-    unsafe { code(vmctx, entry, a, b, c, d) }
+    let store = unsafe { (*vmctx).store };
+    let mut activation = MaybeUninit::<VmActivation>::uninit();
+    let activation = activation.as_mut_ptr();
+    let float: f64;
+    let (int, status) = if WITH_FLOATS {
+        enter_registers!(vmctx, entry, store, activation, ["rdx" a, "rcx" b, "r8" c, "r9" d],
+            inlateout("xmm0") f0 => float, in("xmm1") f1, in("xmm2") f2, in("xmm3") f3,
+            in("xmm4") f4, in("xmm5") f5, in("xmm6") f6, in("xmm7") f7,)
+    } else {
+        enter_registers!(vmctx, entry, store, activation, ["rdx" a, "rcx" b, "r8" c, "r9" d],
+            lateout("xmm0") float,)
+    };
+    Returned { value: if FLOAT_RESULT { float.to_bits() } else { int }, status }
 }
 
 /// The code of host functions of one type that take their arguments in registers.
 pub(crate) trait HostCode {
-    /// Nothing leads from the function to its store: no guest frame is looked at before it has returned.
+    /// Nothing leads from the function to its store, so that no guest frame is looked at while it runs; and one register of
+    /// [`FLOATS`] is free.
     const IS_LONE: bool;
     /// The function, called with its [`VmHostFunc`] in the place of an instance.
-    ///
-    /// A lone one that fails returns as its value what [`host::failed`] takes, with any status but that of success.
     ///
     /// # Safety
     /// For [`host_entry`] alone: the context is that of such a function, the registers are arguments of its type.
@@ -191,6 +189,24 @@ pub(crate) trait HostCode {
         vm: *mut VmCtx, entry: *const VmFuncEntry, a: u64, b: u64, c: u64, d: u64,
         f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, f7: f64,
     ) -> Returned;
+    /// The same for a lone function, which compiled code calls without anything in between: it gets the place of its return
+    /// address and the frame pointer of its caller. If it fails it returns what [`leave_lone`] does.
+    ///
+    /// # Safety
+    /// As [`HostCode::run`].
+    #[rustfmt::skip]
+    #[allow(clippy::too_many_arguments, reason = "as many as there are registers")]
+    unsafe extern "C" fn run_lone(
+        vm: *mut VmCtx, place: *mut usize, a: u64, b: u64, c: u64, d: u64,
+        f0: f64, f1: f64, f2: f64, f3: f64, f4: f64, f5: f64, f6: f64, caller: f64,
+    ) -> Result;
+}
+
+/// The result of a lone function, in the register of its class; the other is anything.
+#[repr(C)]
+pub(crate) struct Result {
+    pub(crate) int: MaybeUninit<u64>,
+    pub(crate) float: MaybeUninit<f64>,
 }
 
 /// The `regs_entry` of host functions with this code.
@@ -229,43 +245,66 @@ unsafe extern "C" fn call_host<C: HostCode>() {
     )
 }
 
-/// As [`call_host`], for lone functions: where compiled code was left is noted only once there is a failure to tell.
+/// Goes on in a lone function, which returns to compiled code.
 #[unsafe(naked)]
 unsafe extern "C" fn call_lone_host<C: HostCode>() {
+    naked_asm!("mov rsi, rsp", "movq xmm7, rbp", "jmp {run}", run = sym C::run_lone)
+}
+
+/// Makes a lone function that failed return out of its activation: notes where compiled code was left, which is where the
+/// function was to return to, tells the store by `tell`, and puts another address there.
+///
+/// # Safety
+/// The arguments are those of [`HostCode::run_lone`], which returns what this does at once.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn leave_lone(
+    vm: *mut VmCtx,
+    place: *mut usize,
+    caller: f64,
+    tell: impl FnOnce() -> Status,
+) -> Result {
+    // SAFETY: said by the caller: host functions' contexts begin as instances do, with their store.
+    let store = unsafe { (*vm).store };
+    // SAFETY: the store is live.
+    let cell = unsafe { (*store).activation.get() };
+    // SAFETY: the store runs on this thread.
+    let activation = unsafe { *cell };
+    // SAFETY: the store's guest called the function, in this activation.
+    let activation = unsafe { &mut *activation };
+    activation.exit_fp = caller.to_bits() as usize;
+    // SAFETY: said by the caller: the place is that of a return address, on this thread's stack.
+    activation.exit_pc = unsafe { place.read() };
+    let code = if tell() == Status::Exception { throw_left as *const () } else { propagate_left as *const () };
+    // SAFETY: as above. The code there goes on as what was called would have, and needs nothing of the frame it comes from.
+    unsafe { place.write(code.addr()) };
+    Result { int: MaybeUninit::new(vm.addr() as u64), float: MaybeUninit::uninit() }
+}
+
+/// Where a lone function that failed returns to, with its context as the result.
+#[unsafe(naked)]
+unsafe extern "C" fn propagate_left() {
+    naked_asm!("mov rdi, rax", "jmp {propagate}", propagate = sym propagate)
+}
+
+/// The same if it ended by an exception. The frame pointer is that of compiled code.
+#[unsafe(naked)]
+unsafe extern "C" fn throw_left() {
     naked_asm!(
-        "push rdi",
-        "call {run}",
-        "pop rdi",
-        "movq xmm0, rax",
-        "test edx, edx",
-        "jnz 2f",
-        "ret",
-        "2:",
+        "mov rdi, rax",
         "mov rcx, [rdi + {store}]",
         "mov rcx, [rcx + {activation}]",
-        "mov r10, [rsp]",
-        "mov [rcx + {exit_fp}], rbp",
-        "mov [rcx + {exit_pc}], r10",
-        "mov rsi, rax",
-        "push rdi",
-        "call {failed}",
-        "pop rdi",
-        "cmp eax, {exception}",
-        "je {throw}",
-        "jmp {propagate}",
-        exception = const Status::Exception as u32,
+        "push qword ptr [rcx + {exit_pc}]",
+        "jmp {throw}",
         throw = sym throw,
-        propagate = sym propagate,
-        failed = sym host::failed,
-        run = sym C::run,
         store = const offset_of!(VmHostFunc, store),
         activation = const offset_of!(VmStore, activation),
-        exit_fp = const offset_of!(VmActivation, exit_fp),
         exit_pc = const offset_of!(VmActivation, exit_pc),
     )
 }
 
-/// Ends the innermost activation of `store` with a status. Does not return to its caller.
+/// Ends the innermost activation of `store` with a status: goes on where the stack pointer that its entry saved points to, with
+/// the status in the registers of [`enter`] and of [`enter_registers`]. Does not return to its caller.
 ///
 /// # Safety
 /// Called, or jumped to, from compiled code of the innermost activation, with no Rust frame in between.
@@ -278,14 +317,7 @@ unsafe extern "C" fn unwind(store: *mut VmStore, status: u32) -> ! {
         "mov rsp, [rsi + {entry_sp}]",
         "mov rcx, [rsi + {previous}]",
         "mov [rdi + {activation}], rcx",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
+        "jmp [rsp]",
         entry_sp = const offset_of!(VmActivation, entry_sp),
         previous = const offset_of!(VmActivation, previous),
         activation = const offset_of!(VmStore, activation),
