@@ -5,8 +5,6 @@
 
 mod support;
 
-use std::sync::atomic::Ordering;
-
 use aura_host_abi::TrapCode;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry};
 use aura_jit::registry;
@@ -235,26 +233,15 @@ fn endless_recursion_overflows_the_stack() {
 }
 
 #[test]
-fn an_interrupt_ends_an_empty_loop() {
+fn every_loop_reads_the_page_that_an_interrupt_takes_away() {
+    let wat = "(module (func (loop $l (br $l)))
+        (func (param i32) (loop $a (loop $b (br_if $b (local.get 0)) (br $a)))))";
     everywhere(|config| {
-        let mut instance = instantiate(config, "(module (func (loop $l (br $l))))");
-        instance.store.stack_limit.store(usize::MAX, Ordering::SeqCst);
-        assert_eq!(instance.call(0, &[]), Err(TrapCode::Interrupted));
-    });
-}
-
-#[test]
-fn an_interrupt_from_another_thread_ends_an_empty_loop() {
-    everywhere(|config| {
-        let mut instance = instantiate(config, "(module (func (loop $l (br $l))))");
-        let limit = (&raw const instance.store.stack_limit).addr();
-        let watchdog = std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-            let limit = std::ptr::with_exposed_provenance::<std::sync::atomic::AtomicUsize>(limit);
-            unsafe { &*limit }.store(usize::MAX, Ordering::SeqCst);
-        });
-        assert_eq!(instance.call(0, &[]), Err(TrapCode::Interrupted));
-        watchdog.join().expect("the watchdog ends");
+        for (func, loops) in [(0, 1), (1, 2)] {
+            let traps = support::compile(config, wat, func).traps;
+            let reads = traps.iter().filter(|trap| trap.1 == TrapCode::Interrupted).count();
+            assert_eq!(reads, loops, "{config:?}: {traps:?}");
+        }
     });
 }
 

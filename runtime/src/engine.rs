@@ -288,7 +288,7 @@ struct Inner {
     /// None if whoever needs compiled code compiles it.
     workers: Option<Workers>,
     /// One entry per type for all host functions of the type, and one per type of closure for those that take registers.
-    host_entries: Mutex<HashMap<(u32, Option<NonNull<()>>), Box<VmFuncEntry>>>,
+    host_entries: Mutex<HostEntries>,
 }
 
 /// The compiled tier's share of an engine: the compiler, and stubs that serve every module.
@@ -315,6 +315,9 @@ impl fmt::Debug for Inner {
         f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
     }
 }
+
+/// Entries of host functions by type and by the code that takes registers, if there is some.
+type HostEntries = HashMap<(u32, Option<NonNull<()>>), Box<VmFuncEntry>>;
 
 /// Address space for the stubs of one engine.
 const STUBS_RESERVATION: usize = 64 << 20;

@@ -18,6 +18,9 @@ use aura_host_abi::{FuncType, TrapCode, for_each_service};
 use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
 use aura_validator::{Code, Features, Limits, LowerOptions, Module};
 
+/// What loops read; nobody takes it away.
+static PAGE: AtomicU64 = AtomicU64::new(0);
+
 /// The slot form of a host function.
 pub type HostFn = extern "C" fn(*mut VmCtx, *const VmFuncEntry, *mut u64) -> u32;
 
@@ -186,6 +189,7 @@ impl Instance {
             stack_limit: AtomicUsize::new(stack_limit()),
             fuel: UnsafeCell::new(0),
             services: &raw const SERVICES,
+            poll: AtomicPtr::new((&raw const PAGE).cast_mut().cast()),
             depth_left: UnsafeCell::new(0),
             activation: UnsafeCell::new(ptr::null_mut()),
             trap: UnsafeCell::new(0),
