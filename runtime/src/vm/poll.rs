@@ -8,6 +8,7 @@
 //! Trusts: `mmap`, `madvise` and `mprotect`. Gives: a page can be read until [`Page::close`] and from [`Page::open`] on; nobody
 //! writes to it; the region is never unmapped.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,13 +58,15 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct Page {
     address: usize,
+    /// Whether it may be taken away. Most never are, and then dropping them asks nothing of the system.
+    may_be_closed: AtomicBool,
 }
 
 impl Page {
     /// A page that can be read.
     pub(crate) fn take() -> Result<Self> {
         let address = POOL.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Ok(Self { address })
+        Ok(Self { address, may_be_closed: AtomicBool::new(false) })
     }
 
     pub(crate) fn address(&self) -> usize {
@@ -73,6 +76,7 @@ impl Page {
     /// Makes reading the page a fault, from the time this returns on. It returns later where a process has as many mappings
     /// as it may and the system knows no other way.
     pub(crate) fn close(&self) {
+        self.may_be_closed.store(true, SeqCst);
         while !self.advise(MADV_GUARD_INSTALL) && !self.protect(MprotectFlags::empty()) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -100,7 +104,9 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        self.open();
+        if *self.may_be_closed.get_mut() {
+            self.open();
+        }
         POOL.lock().unwrap_or_else(PoisonError::into_inner).returned.push(self.address);
     }
 }
