@@ -293,43 +293,59 @@ fn faults(filter: &str) -> Fallible<()> {
 /// Instances that are alive at once.
 const IDLE: u64 = 100_000;
 
+/// What is measured of idle instances, each in a process of its own: an allocator gives back less than it took.
+const IDLE_KINDS: [&str; 4] = ["image, jit", "image, interpreter", "store, jit", "store, interpreter"];
+
 /// What very many instances take of memory that have been called and now do nothing, each with one page of which two host
 /// pages are written.
 fn density(filter: &str) -> Fallible<()> {
-    use aura_runtime::{Config, Engine, Image, ImageConfig, Linker, Module, Store, Strategy};
+    if let Some(kind) = filter.strip_prefix("density:") {
+        return idle_kind(kind);
+    }
     if !"density".contains(filter) {
         return Ok(());
     }
     println!(
-        "\n| {IDLE} idle instances | tier | RSS of each | page tables | address space | mappings of all | made, called | ended |\n|---|---|--:|--:|--:|--:|--:|--:|"
+        "\n| {IDLE} idle instances | RSS of each | page tables | address space | mappings of all | made, called | ended |\n|---|--:|--:|--:|--:|--:|--:|"
     );
+    for kind in IDLE_KINDS {
+        let ended = std::process::Command::new(std::env::current_exe()?).arg(format!("density:{kind}")).status()?;
+        if !ended.success() {
+            return Err(format!("density of {kind}: {ended}").into());
+        }
+    }
+    Ok(())
+}
+
+/// One line of [`density`].
+fn idle_kind(kind: &str) -> Fallible<()> {
+    use aura_runtime::{Config, Engine, Image, ImageConfig, Linker, Module, Store, Strategy};
+    let strategy = if kind.ends_with("jit") { Strategy::Jit } else { Strategy::Interpreter };
+    let engine = Engine::new(Config::new().strategy(strategy).memory_slices(IDLE as usize + 2, 65536))?;
     let (_, text) = SKILLS[2];
-    for (tier, strategy) in [("jit", Strategy::Jit), ("interpreter", Strategy::Interpreter)] {
-        let engine = Engine::new(Config::new().strategy(strategy).memory_slices(IDLE as usize + 2, 65536))?;
-        let module = Module::new(&engine, text)?;
-        let image = Image::<()>::new(&Linker::new(&engine), &module, &ImageConfig::new())?;
-        let go = image.typed_func::<i32, i32>("go")?;
-        idle("of an image", tier, |all| {
-            let mut instance = image.instantiate(())?;
-            black_box(instance.call(&go, 1)?);
-            all.push(instance);
-            Ok(())
-        })?;
-        drop((go, image));
-        let linker = Linker::<()>::new(&engine);
-        idle("in stores of their own", tier, |all| {
+    let module = Module::new(&engine, text)?;
+    let linker = Linker::<()>::new(&engine);
+    if kind.starts_with("store") {
+        return idle(kind, |all| {
             let mut store = Store::new(&engine, ());
             let instance = linker.instantiate(&mut store, &module)?;
             black_box(instance.get_typed_func::<i32, i32>(&store, "go")?.call(&mut store, 1)?);
             all.push(store);
             Ok(())
-        })?;
+        });
     }
-    Ok(())
+    let image = Image::<()>::new(&linker, &module, &ImageConfig::new())?;
+    let go = image.typed_func::<i32, i32>("go")?;
+    idle(kind, |all| {
+        let mut instance = image.instantiate(())?;
+        black_box(instance.call(&go, 1)?);
+        all.push(instance);
+        Ok(())
+    })
 }
 
 /// Makes [`IDLE`] of something and prints what one takes.
-fn idle<T>(what: &str, tier: &str, mut make: impl FnMut(&mut Vec<T>) -> Fallible<()>) -> Fallible<()> {
+fn idle<T>(kind: &str, mut make: impl FnMut(&mut Vec<T>) -> Fallible<()>) -> Fallible<()> {
     let mut all = Vec::with_capacity(IDLE as usize);
     make(&mut all)?;
     let fields = ["VmRSS", "VmPTE", "VmSize"];
@@ -347,7 +363,7 @@ fn idle<T>(what: &str, tier: &str, mut make: impl FnMut(&mut Vec<T>) -> Fallible
     let start = Instant::now();
     drop(all);
     println!(
-        "| {what} | {tier} | {} B | {} B | {} B | {mappings} | {:.2} µs | {:.2} µs |",
+        "| {kind} | {} B | {} B | {} B | {mappings} | {:.2} µs | {:.2} µs |",
         each[0],
         each[1],
         each[2],
