@@ -36,7 +36,7 @@ Examples:
   aura compile tool.wasm -o /opt/tool.aura  write it there
   aura --grant stdio tool.aura              run it; refused if anybody changed it
 
-An artifact is for this version of the command and for whoever has the key: artifact.key in the
+An artifact is for this build of the command and for whoever has the key: artifact.key in the
 configuration directory, made at first use, readable by its owner only.";
 
 const SNAPSHOT_EXAMPLES: &str = "\

@@ -65,7 +65,7 @@ pub(crate) fn capture(args: &RunArgs) -> Result<(Snapshot, Digest), Failure> {
             .help("a program that starts by `_start` runs to its end, and leaves nothing to begin from"));
     }
     let (plan, Loaded { module, snapshot, .. }) = load(args, path)?;
-    let content = plan.content.clone();
+    let content = plan.content;
     let mut program = Program::new(args, path, &module, &arguments, plan)?;
     program.snapshot = snapshot;
     let ended = program.call(args, &arguments);
