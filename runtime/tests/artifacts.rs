@@ -146,19 +146,56 @@ fn a_cut_off_file_is_refused() {
     }
 }
 
-/// The file may change under a loaded module: what was looked at stays, what was not is refused.
+/// The file may change under a loaded module: what was looked at stays, what was not is refused, whatever runs it.
 #[test]
 fn changes_after_loading_are_found_or_harmless() {
-    let made = Made::new();
-    let (early, late) = (made.load(&made.artifact).expect("load"), made.load(&made.artifact).expect("load"));
-    assert_eq!(run(&early, 1).expect("a result"), EXPECTED);
-    let mut file = fs::OpenOptions::new().write(true).open(made.folder.path().join("it.aura")).expect("open");
-    std::io::Write::write_all(&mut file, &vec![0xff; made.artifact.len()]).expect("overwrite");
-    assert_eq!(run(&early, 1).expect("it was looked at before"), EXPECTED);
-    assert_eq!(run(&late, 1).expect_err("it was not").kind(), ErrorKind::Artifact);
-    file.set_len(0).expect("truncate");
-    assert_eq!(run(&early, 1).expect("as before"), EXPECTED);
-    assert_eq!(run(&late, 1).expect_err("as before").kind(), ErrorKind::Artifact);
+    for strategy in [Strategy::Auto, Strategy::Jit, Strategy::Interpreter] {
+        let made = Made::new();
+        let mut config = Config::new();
+        let engine = Engine::new(config.strategy(strategy)).expect("an engine");
+        let load = || Artifact::open(made.file(&made.artifact), &KEY).and_then(|artifact| artifact.load(&engine));
+        let (early, late) = (load().expect("load"), load().expect("load"));
+        assert_eq!(run(&early, 1).expect("a result"), EXPECTED);
+        let mut file = fs::OpenOptions::new().write(true).open(made.folder.path().join("it.aura")).expect("open");
+        std::io::Write::write_all(&mut file, &vec![0xff; made.artifact.len()]).expect("overwrite");
+        assert_eq!(run(&early, 1).expect("it was looked at before"), EXPECTED, "{strategy:?}");
+        assert_eq!(run(&late, 1).expect_err("it was not").kind(), ErrorKind::Artifact, "{strategy:?}");
+        file.set_len(0).expect("truncate");
+        assert_eq!(run(&early, 1).expect("as before"), EXPECTED, "{strategy:?}");
+        assert_eq!(run(&late, 1).expect_err("as before").kind(), ErrorKind::Artifact, "{strategy:?}");
+    }
+}
+
+/// A function that ran before calls one whose row or code was changed since: an error, on every tier.
+#[test]
+fn callees_that_were_changed_are_refused_at_the_call() {
+    // A chain longer than what stands in the head, of functions so long that few are in one piece.
+    let filler = "(drop (i64.mul (i64.const 123456789012345) (i64.const 3)))".repeat(100);
+    let link = |n: u32| {
+        let next = if n < 79 {
+            format!("call $f{} (i32.sub (local.get 0) (i32.const 1))", n + 1)
+        } else {
+            "i32.const 0".to_owned()
+        };
+        format!(
+            "(func $f{n} (param i32) (result i32) {filler}
+            (if (result i32) (local.get 0) (then ({next})) (else (i32.const {n}))))"
+        )
+    };
+    let chain: String = (0..80).map(link).collect();
+    let text = format!(r#"(module {chain} (func (export "run") (param i32) (result i32) (call $f0 (local.get 0))))"#);
+    for strategy in [Strategy::Auto, Strategy::Jit, Strategy::Interpreter] {
+        let made = Made::new();
+        let mut config = Config::new();
+        let engine = Engine::new(config.strategy(strategy)).expect("an engine");
+        let artifact = Module::new(&engine, &text).expect("a module").to_artifact(&KEY, LABEL).expect("an artifact");
+        let path = made.file(&artifact);
+        let module = Artifact::open(&path, &KEY).expect("open").load(&engine).expect("load");
+        assert_eq!(run(&module, 50).expect("a result"), 50, "{strategy:?}");
+        fs::write(&path, vec![0xff; artifact.len()]).expect("a changed file");
+        assert_eq!(run(&module, 50).expect("all of it was looked at"), 50, "{strategy:?}");
+        assert_eq!(run(&module, 75).expect_err("this was not").kind(), ErrorKind::Artifact, "{strategy:?}");
+    }
 }
 
 #[test]
