@@ -17,6 +17,9 @@ Options:
   --rounds N      rounds in which every engine has its turn (default 15)
   --seconds S     how long each engine works for the curve of work over time (default 1)
   --only WORD     measure only guests whose name contains WORD; may be repeated
+  --programs FOLDER
+                  where examples/real-programs/run.sh put its packages (default third_party/packages); those that are there
+                  are run to their first line
   --out FOLDER    where the report goes (default benches/record)
 
 Examples:

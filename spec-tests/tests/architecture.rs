@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Engines of others: only the benches may depend on one.
-const RIVALS: &[&str] = &["wasmtime", "wasmi", "wasmer", "wasm3", "wamr"];
+const RIVALS: &[&str] = &["wasmtime", "wasmtime-wasi", "wasmi", "wasmi_wasi", "wasmer", "wasm3", "wamr"];
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

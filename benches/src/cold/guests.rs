@@ -19,8 +19,52 @@ pub(crate) struct Guest {
 pub(crate) enum Call {
     /// An export from `i32` to `i32`, and the result that it has to have if that is known.
     Function { export: String, argument: i32, expected: Option<i32> },
-    /// The program's `_start`.
+    /// The program's `_start`, with the stubs for a host.
     Program,
+    /// The program's `_start`, with the engine's own WASI.
+    Command {
+        args: Vec<String>,
+        /// What stands in its output.
+        says: &'static str,
+    },
+}
+
+/// A real program that nobody here wrote: where `examples/real-programs/run.sh` puts it, what it is asked, what it answers.
+struct Program {
+    name: &'static str,
+    file: &'static str,
+    args: &'static [&'static str],
+    says: &'static str,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "python",
+        file: "runno/package/dist/langs/python-3.11.3.wasm",
+        args: &["-B", "-c", "print('started')"],
+        says: "started",
+    },
+    Program {
+        name: "ruby",
+        file: "runno/package/dist/langs/ruby-3.2.0.wasm",
+        args: &["-e", "puts 'started'"],
+        says: "started",
+    },
+    Program { name: "php", file: "runno/package/dist/langs/php-cgi-8.2.0.wasm", args: &["-v"], says: "PHP 8.2.0" },
+    Program { name: "esbuild", file: "esbuild/package/esbuild.wasm", args: &["--version"], says: "0.27" },
+];
+
+/// The real programs that are in this folder, each printing a line or two.
+pub(crate) fn real(packages: &Path) -> Outcome<Vec<Guest>> {
+    let mut found = Vec::new();
+    for Program { name, file, args, says } in PROGRAMS {
+        let file = packages.join(file);
+        if file.exists() {
+            let args = [*name].iter().chain(*args).map(|arg| (*arg).to_owned()).collect();
+            found.push(Guest { name: (*name).to_owned(), wasm: fs::read(file)?, call: Call::Command { args, says } });
+        }
+    }
+    Ok(found)
 }
 
 const ONE_FUNCTION: &str = r#"(module

@@ -20,6 +20,7 @@ const COLOURS: &[(&str, &[&str])] = &[
     ("aura", &["#0b6e4f", "#14a76c", "#4fc08d", "#8fd9b6", "#c1ead7"]),
     ("wasmtime", &["#5b2a86", "#8e5bbf", "#b991dd", "#d9c2ef"]),
     ("wasmi", &["#b5521b", "#e07a3f", "#f0a97c"]),
+    ("wasmparser", &["#555555"]),
 ];
 
 fn colour(engines: &[&str], name: &str) -> &'static str {

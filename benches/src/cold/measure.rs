@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aura_benches::Outcome;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::engines::{ColdEngine, Running};
+use super::engines::{self, ColdEngine, Running};
 use super::guests::{Call, Guest};
 
 /// What a table's figures are.
@@ -94,6 +94,27 @@ pub(crate) fn table(
 pub(crate) fn progress(title: &str, steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix:26} {bar:40} {pos}/{len} {wide_msg}").expect("a template");
     ProgressBar::new(steps as u64).with_style(style).with_prefix(title.to_owned())
+}
+
+/// Bytes to a module that is ready.
+pub(crate) fn ready<'g>(guests: impl Iterator<Item = &'g Guest>, rounds: usize) -> Outcome<Table> {
+    let (engines, guests) = (engines::validating()?, guests.collect::<Vec<_>>());
+    let samples = each(&engines, &guests, rounds, "bytes to ready", |engine, _, guest| {
+        repeat(|| {
+            let mut wasm = guest.wasm.clone();
+            let begin = Instant::now();
+            let module = black_box(engine.ready(&mut wasm))?;
+            let taken = begin.elapsed();
+            drop(module);
+            Ok(taken)
+        })
+    });
+    let asked = (
+        "bytes to ready",
+        "Bytes in memory to a module; validated whole, but where the engine is lazy. Nothing runs.",
+        Unit::Nanoseconds,
+    );
+    Ok(table(asked, &guests, &engines, samples))
 }
 
 /// Both questions on all guests that need no host.

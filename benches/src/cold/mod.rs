@@ -5,6 +5,7 @@
 
 mod curve;
 mod engines;
+mod goals;
 mod guests;
 mod html;
 mod measure;
@@ -26,13 +27,16 @@ pub(crate) struct Options {
     seconds: f64,
     only: Vec<String>,
     out: PathBuf,
+    /// Where the real programs are.
+    programs: PathBuf,
     files: Vec<PathBuf>,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Outcome<Self> {
-        let record = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("record");
-        let mut options = Self { rounds: 15, seconds: 1.0, only: Vec::new(), out: record, files: Vec::new() };
+        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let (out, programs) = (here.join("record"), here.join("../third_party/packages"));
+        let mut options = Self { rounds: 15, seconds: 1.0, only: Vec::new(), out, programs, files: Vec::new() };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(format!("{arg}: a value is missing"));
@@ -41,6 +45,7 @@ impl Options {
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--only" => options.only.push(value()?.clone()),
                 "--out" => options.out = value()?.into(),
+                "--programs" => options.programs = value()?.into(),
                 flag if flag.starts_with('-') => return Err(format!("no such option: {flag}").into()),
                 file => options.files.push(file.into()),
             }
@@ -61,10 +66,19 @@ pub(crate) fn compare(args: &[String]) -> Outcome<()> {
         guests.push(Guest::of_file(file)?);
     }
     guests.retain(|guest| options.wants(guest));
+    let mut programs = guests::real(&options.programs)?;
+    programs.retain(|program| options.wants(program));
     let engines = engines::all()?;
     let work = tempfile::tempdir()?;
-    let mut tables = measure::rounds(&engines, &guests, options.rounds, work.path())?;
-    tables.extend(process::rounds(&engines, &guests, options.rounds, work.path())?);
+    let mut tables = vec![measure::ready(guests.iter().chain(&programs), options.rounds)?];
+    if !guests.is_empty() {
+        tables.extend(measure::rounds(&engines, &guests, options.rounds, work.path())?);
+        tables.extend(process::rounds(&engines, &guests, options.rounds, work.path())?);
+    }
+    if !programs.is_empty() {
+        tables.extend(process::programs(&programs, options.rounds, work.path())?);
+    }
+    guests.extend(programs);
     let curves = curve::draw(&engines, options.seconds)?;
     report::write(&options, &engines, &guests, &tables, &curves)
 }

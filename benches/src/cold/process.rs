@@ -4,12 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use aura_benches::Outcome;
 
-use super::engines::{self, ColdEngine};
+use super::engines::{self, ColdEngine, Running};
 use super::guests::{Call, Guest};
 use super::measure::{Samples, Table, Unit, each, table};
 use super::stubs;
@@ -17,17 +17,23 @@ use super::stubs;
 /// The word by which this program is told to be such a process.
 pub(crate) const CHILD: &str = "--one-process";
 
+/// What it is to do: begin with the module, with what the engine kept of it, or with the module and the engine's own WASI.
+const RAW: &str = "raw";
+const KNOWN: &str = "known";
+const COMMAND: &str = "command";
+
 /// Runs one guest on one engine: `ENGINE KIND FILE [EXPORT ARGUMENT]`.
 pub(crate) fn child(args: &[String]) -> Outcome<()> {
     let [engine, kind, file, call @ ..] = args else { return Err("an engine, a kind and a file are missing".into()) };
     let engine = engines::named(engine)?;
-    let mut running = match kind.as_str() {
-        "known" => engine.load_known(Path::new(file))?,
-        _ => engine.load(&mut fs::read(file)?)?,
+    let start = |mut running: Box<dyn Running>| match call {
+        [export, argument] => Ok(println!("result {}", running.call(export, argument.parse()?)?)),
+        _ => running.start("_start"),
     };
-    match call {
-        [export, argument] => println!("result {}", running.call(export, argument.parse()?)?),
-        _ => running.start("_start")?,
+    match kind.as_str() {
+        COMMAND => engine.run_program(&mut fs::read(file)?, call)?,
+        KNOWN => start(engine.load_known(Path::new(file))?)?,
+        _ => start(engine.load(&mut fs::read(file)?)?)?,
     }
     println!("written {}", stubs::bytes_written());
     let status = fs::read_to_string("/proc/self/status")?;
@@ -45,8 +51,10 @@ struct Whole {
 fn run(engine: &str, kind: &str, file: &Path, call: &Call) -> Outcome<Whole> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([CHILD, engine, kind]).arg(file).env_remove("RUST_BACKTRACE");
-    if let Call::Function { export, argument, .. } = call {
-        command.arg(export).arg(argument.to_string());
+    match call {
+        Call::Function { export, argument, .. } => drop(command.arg(export).arg(argument.to_string())),
+        Call::Command { args, .. } => drop(command.args(args).stdin(Stdio::null())),
+        Call::Program => {}
     }
     let begin = Instant::now();
     let output = command.output()?;
@@ -56,6 +64,11 @@ fn run(engine: &str, kind: &str, file: &Path, call: &Call) -> Outcome<Whole> {
         return Err(text.into());
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if let Call::Command { says, .. } = call {
+        if !text.contains(says) {
+            return Err(format!("it did not say `{says}`").into());
+        }
+    }
     let said = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<f64>().ok());
     if let (Call::Function { expected: Some(expected), .. }, Some(result)) = (call, said("result")) {
         if f64::from(*expected) != result {
@@ -70,6 +83,35 @@ fn fewer(rounds: usize) -> usize {
     rounds.div_ceil(2)
 }
 
+/// The guests' modules as files.
+fn written(guests: &[&Guest], work: &Path) -> Outcome<Vec<PathBuf>> {
+    let write = |guest: &&Guest| {
+        let file = work.join(format!("{}.wasm", guest.name));
+        fs::write(&file, &guest.wasm)?;
+        Ok(file)
+    };
+    guests.iter().map(write).collect()
+}
+
+/// Real programs from the start of the process to its end, on engines with their own WASI.
+pub(crate) fn programs(programs: &[Guest], rounds: usize, work: &Path) -> Outcome<Vec<Table>> {
+    let (engines, programs) = (engines::for_programs()?, programs.iter().collect::<Vec<_>>());
+    let files = written(&programs, work)?;
+    let mut peaks: Vec<Vec<Samples>> =
+        engines.iter().map(|_| programs.iter().map(|_| Samples::default()).collect()).collect();
+    // Some rivals take ten seconds for a program.
+    let times = each(&engines, &programs, rounds.div_ceil(5), "real programs", |engine, (e, p), program| {
+        let whole = run(engine.name(), COMMAND, &files[p], &program.call)?;
+        peaks[e][p].add(Ok(whole.peak_bytes));
+        Ok(whole.ns)
+    });
+    let what = "From starting the process to its end: the program, of 13 to 25 MB, prints a line or two. Every engine has its own WASI, and no cache.";
+    Ok(vec![
+        table(("real programs, total time", what, Unit::Nanoseconds), &programs, &engines, times),
+        table(("real programs, peak memory", "The same runs.", Unit::Bytes), &programs, &engines, peaks),
+    ])
+}
+
 /// All guests on all engines, from the module and from what engines keep of it.
 pub(crate) fn rounds(
     engines: &[Box<dyn ColdEngine>],
@@ -78,16 +120,11 @@ pub(crate) fn rounds(
     work: &Path,
 ) -> Outcome<Vec<Table>> {
     let guests: Vec<&Guest> = guests.iter().collect();
-    let mut files: Vec<PathBuf> = Vec::new();
-    for guest in &guests {
-        let file = work.join(format!("{}.wasm", guest.name));
-        fs::write(&file, &guest.wasm)?;
-        files.push(file);
-    }
+    let files = written(&guests, work)?;
     let peaks = || engines.iter().map(|_| guests.iter().map(|_| Samples::default()).collect()).collect();
     let mut raw_peaks: Vec<Vec<Samples>> = peaks();
     let raw = each(engines, &guests, fewer(rounds), "whole processes", |engine, (e, g), guest| {
-        let whole = run(engine.name(), "raw", &files[g], &guest.call)?;
+        let whole = run(engine.name(), RAW, &files[g], &guest.call)?;
         raw_peaks[e][g].add(Ok(whole.peak_bytes));
         Ok(whole.ns)
     });
@@ -96,7 +133,7 @@ pub(crate) fn rounds(
         if !file.exists() {
             engine.precompile(&guest.wasm, &file)?.ok_or("keeps nothing")?;
         }
-        Ok(run(engine.name(), "known", &file, &guest.call)?.ns)
+        Ok(run(engine.name(), KNOWN, &file, &guest.call)?.ns)
     });
     let ask = |title, what, unit, samples| table((title, what, unit), &guests, engines, samples);
     Ok(vec![

@@ -9,6 +9,7 @@ use aura_benches::machine;
 use super::Options;
 use super::curve::{self, Curve};
 use super::engines::ColdEngine;
+use super::goals;
 use super::guests::Guest;
 use super::html;
 use super::measure::{Cell, Table, Unit};
@@ -20,6 +21,7 @@ pub(crate) const RULES: &[&str] = &[
     "The mode of each engine is stated. No engine has a cache, except where a table says that the module is known.",
     "Making the engine is outside the clock, and so is dropping; linking is inside. Whole processes have everything inside.",
     "The rival is shown in its best mode for the case too: Wasmtime serial for small modules, precompiled for known ones, wasmi lazy.",
+    "Real programs run with each engine's own WASI. A validator alone, wasmparser's, stands beside those that have a module without compiling it.",
     "RUST_BACKTRACE is unset. Fuel, epochs and deadlines are off everywhere.",
     "Ratios are to be read within one run; figures of different machines and days are not comparable.",
 ];
@@ -62,6 +64,7 @@ fn markdown(engines: &[Box<dyn ColdEngine>], guests: &[Guest], tables: &[Table],
     for table in tables {
         add_table(&mut out, table);
     }
+    goals::lines(&mut out, guests, tables);
     add_curves(&mut out, curves);
     Ok(out)
 }
