@@ -8,8 +8,8 @@ use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aura_runtime::{
-    Access, Engine, Error, GrantSpec, Image, ImageConfig, ImageInstance, Linker, Loan, Module, SharedBuffer, Subject,
-    TrapCode, Window, leakcheck,
+    Access, Engine, Error, GrantSpec, Image, ImageConfig, ImageInstance, Linker, Loan, Module, SharedBuffer, Store,
+    Subject, TrapCode, Window, leakcheck,
 };
 use common::everywhere;
 
@@ -151,6 +151,31 @@ fn z9_windows_that_an_instance_got_itself_go_with_it() {
         assert_eq!(call(&mut instance, "grow", 1).expect(name), 1, "{name}");
         let memory = instance.instance().get_memory(&instance, "memory").expect(name);
         assert_eq!(memory.data(&instance).len() as u64, 2 * PAGE, "{name}");
+    });
+}
+
+#[test]
+fn z9_a_loan_by_a_grant_that_outlives_the_instance_ends_with_it() {
+    everywhere(|name, engine| {
+        let image = image(engine, |config| {
+            config.window(PAGE);
+        });
+        let buffer = SharedBuffer::from_bytes(&[0xaa; 100]).expect(name);
+        let mut other = Store::new(engine, ());
+        let grant = other.grant(Subject::Store, GrantSpec::map_read("theirs")).expect("granted");
+        for _ in 0..3 {
+            let mut instance = image.instantiate(()).expect(name);
+            let window = instance.window().expect("asked for");
+            let loan = window.lend(&mut instance, &grant, 0, &buffer, 0..buffer.len(), Access::Read).expect(name);
+            assert_eq!(call(&mut instance, "load", loan.address()).expect(name), 0xaa, "{name}");
+            drop(instance);
+            assert!(!loan.is_live(), "{name}");
+            let mut next = image.instantiate(()).expect(name);
+            assert_trap(call(&mut next, "load", loan.address()), TrapCode::NothingLent, name);
+            drop(loan);
+        }
+        grant.revoke();
+        assert_eq!(image.slots(), 1, "{name}");
     });
 }
 
