@@ -225,13 +225,6 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
     is_compiled(entry)
 }
 
-/// A function with a loop that is worth compiling is worth it itself once it is entered again: code that begins at a loop
-/// knows less of what it computes with, and each entry would be interpreted up to the loop.
-fn hot_when_entered_again(entry: &VmFuncEntry) {
-    let lower = |limit| (limit != ASKED).then_some(1);
-    let _ = entry.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
-}
-
 /// How many passes of loop headers the interpreter makes before it asks for compiled code.
 pub(crate) fn loop_period(config: &Config) -> u32 {
     match (config.strategy, config.tier_up_threshold) {
@@ -272,9 +265,6 @@ pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32
     };
     if module.tiers.is_first_to_ask((entry.index(), wanted)) {
         compile::ask(module, Unit { func: entry.index(), header: Some(wanted) });
-        if config.tier_up_threshold.is_none() {
-            hot_when_entered_again(entry);
-        }
     }
     match module.tiers.loops().get(&(entry.index(), header)) {
         Some(&Loop::Ready(code)) => Some(code),
