@@ -93,9 +93,7 @@ const GOALS: &[Goal] = &[
 
 /// The goals as lines of Markdown: what was reached, and why not where it was not.
 pub(crate) fn lines(out: &mut String, guests: &[Guest], tables: &[Table]) {
-    out.push_str("\n## what is to show\n\nOur time as a share of another's, in this run.\n\n");
-    out.push_str("| figure | guest | share | at most | |\n|---|---|---:|---:|---|\n");
-    let mut causes = Vec::new();
+    let (mut rows, mut causes) = (String::new(), Vec::new());
     for goal in GOALS {
         let Some(table) = tables.iter().find(|table| table.title == goal.table) else { continue };
         for (index, name) in table.guests.iter().enumerate() {
@@ -109,9 +107,15 @@ pub(crate) fn lines(out: &mut String, guests: &[Guest], tables: &[Table]) {
             }
             let Goal { table: title, ours, theirs, at_most, .. } = goal;
             let said = if met { "met" } else { "falls short" };
-            let _ = writeln!(out, "| {title}: {ours} / {theirs} | {name} | {share:.4} | {at_most:.4} | {said} |");
+            let _ = writeln!(rows, "| {title}: {ours} / {theirs} | {name} | {share:.4} | {at_most:.4} | {said} |");
         }
     }
+    if rows.is_empty() {
+        return;
+    }
+    out.push_str("\n## what is to show\n\nOur time as a share of another's, in this run.\n\n");
+    out.push_str("| figure | guest | share | at most | |\n|---|---|---:|---:|---|\n");
+    out.push_str(&rows);
     if !causes.is_empty() {
         out.push_str("\nWhere it falls short, what is known of the cause:\n\n");
         causes.iter().for_each(|cause| out.push_str(&format!("- {cause}\n")));

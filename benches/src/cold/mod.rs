@@ -68,6 +68,9 @@ pub(crate) fn compare(args: &[String]) -> Outcome<()> {
     guests.retain(|guest| options.wants(guest));
     let mut programs = guests::real(&options.programs)?;
     programs.retain(|program| options.wants(program));
+    if guests.is_empty() && programs.is_empty() {
+        return Err("no guest has a name that contains what --only asks for".into());
+    }
     let engines = engines::all()?;
     let work = tempfile::tempdir()?;
     let mut tables = vec![measure::ready(guests.iter().chain(&programs), options.rounds)?];
