@@ -360,3 +360,20 @@ fn take_hottest(module: &module::Inner) -> Option<Unit> {
     let (hottest, _) = waiting.iter().enumerate().max_by_key(|(_, unit)| heat(unit))?;
     Some(waiting.swap_remove(hottest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_thread_that_steps_back_does() {
+        let niceness = || rustix::process::getpriority_process(None).expect("a priority");
+        let before = niceness();
+        let behind = std::thread::spawn(move || {
+            step_back();
+            niceness()
+        });
+        assert_eq!(behind.join().expect("thread"), (before + BEHIND).min(19));
+        assert_eq!(niceness(), before);
+    }
+}
