@@ -1,11 +1,9 @@
 //! Aura as a contender: each engine with each kind of bounds check.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
-
 use aura_runtime::{Bounds, Config, Engine, Instance, Linker, Module, Store, Strategy};
 
-use crate::{Contender, Loaded, Outcome};
+use crate::measured::measured;
+use crate::{Contender, Outcome};
 
 struct Aura {
     name: &'static str,
@@ -55,44 +53,4 @@ impl Ready {
     }
 }
 
-impl Contender for Aura {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn first_result(&self, wasm: &[u8], function: &str, argument: i32) -> Outcome<i32> {
-        let (mut store, instance) = Ready::new(&self.engine, wasm)?.instance()?;
-        let function = instance.get_typed_func::<i32, i32>(&mut store, function)?;
-        Ok(function.call(&mut store, argument)?)
-    }
-
-    fn first_instance(&self, wasm: &[u8]) -> Outcome<()> {
-        Ready::new(&self.engine, wasm)?.instance()?;
-        Ok(())
-    }
-
-    fn load(&self, wasm: &[u8]) -> Outcome<Box<dyn Loaded>> {
-        Ok(Box::new(Ready::new(&self.engine, wasm)?))
-    }
-}
-
-impl Loaded for Ready {
-    fn time_instantiations(&self, iterations: u64) -> Outcome<Duration> {
-        let start = Instant::now();
-        for _ in 0..iterations {
-            black_box(self.instance()?);
-        }
-        Ok(start.elapsed())
-    }
-
-    fn time_calls(&self, function: &str, argument: i32, iterations: u64) -> Outcome<Duration> {
-        let (mut store, instance) = self.instance()?;
-        let function = instance.get_typed_func::<i32, i32>(&mut store, function)?;
-        function.call(&mut store, argument)?;
-        let start = Instant::now();
-        for _ in 0..iterations {
-            black_box(function.call(&mut store, black_box(argument))?);
-        }
-        Ok(start.elapsed())
-    }
-}
+measured!(Aura, |this| this.name);

@@ -6,6 +6,7 @@
 
 mod aura;
 pub mod machine;
+mod measured;
 mod wasmi;
 mod wasmtime;
 

@@ -1,11 +1,9 @@
 //! wasmi as a contender: an interpreter to compare ours with.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
-
 use wasmi::{Caller, Engine, Error, ExternType, Instance, Linker, Module, Store, Val};
 
-use crate::{Contender, Loaded, Outcome};
+use crate::measured::measured;
+use crate::{Contender, Outcome};
 
 struct Wasmi {
     engine: Engine,
@@ -42,44 +40,4 @@ impl Ready {
     }
 }
 
-impl Contender for Wasmi {
-    fn name(&self) -> &'static str {
-        "wasmi"
-    }
-
-    fn first_result(&self, wasm: &[u8], function: &str, argument: i32) -> Outcome<i32> {
-        let (mut store, instance) = Ready::new(&self.engine, wasm)?.instance()?;
-        let function = instance.get_typed_func::<i32, i32>(&mut store, function)?;
-        Ok(function.call(&mut store, argument)?)
-    }
-
-    fn first_instance(&self, wasm: &[u8]) -> Outcome<()> {
-        Ready::new(&self.engine, wasm)?.instance()?;
-        Ok(())
-    }
-
-    fn load(&self, wasm: &[u8]) -> Outcome<Box<dyn Loaded>> {
-        Ok(Box::new(Ready::new(&self.engine, wasm)?))
-    }
-}
-
-impl Loaded for Ready {
-    fn time_instantiations(&self, iterations: u64) -> Outcome<Duration> {
-        let start = Instant::now();
-        for _ in 0..iterations {
-            black_box(self.instance()?);
-        }
-        Ok(start.elapsed())
-    }
-
-    fn time_calls(&self, function: &str, argument: i32, iterations: u64) -> Outcome<Duration> {
-        let (mut store, instance) = self.instance()?;
-        let function = instance.get_typed_func::<i32, i32>(&mut store, function)?;
-        function.call(&mut store, argument)?;
-        let start = Instant::now();
-        for _ in 0..iterations {
-            black_box(function.call(&mut store, black_box(argument))?);
-        }
-        Ok(start.elapsed())
-    }
-}
+measured!(Wasmi, |_| "wasmi");
