@@ -29,12 +29,17 @@ Examples:
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let wants_help = args.iter().any(|arg| arg == "--help" || arg == "-h");
     let result = match args.split_first() {
+        _ if wants_help => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
         Some((first, rest)) if first == "cold-start" => cold::compare(rest),
         Some((first, rest)) if first == cold::CHILD => cold::child(rest),
         _ => {
-            println!("{HELP}");
-            return ExitCode::from(u8::from(!args.iter().any(|arg| arg == "--help" || arg == "-h")) * 2);
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
         }
     };
     match result {

@@ -46,7 +46,9 @@ impl Options {
                 "--only" => options.only.push(value()?.clone()),
                 "--out" => options.out = value()?.into(),
                 "--programs" => options.programs = value()?.into(),
-                flag if flag.starts_with('-') => return Err(format!("no such option: {flag}").into()),
+                flag if flag.starts_with('-') => {
+                    return Err(format!("no such option: {flag}; --help lists them").into());
+                }
                 file => options.files.push(file.into()),
             }
         }
