@@ -15,7 +15,7 @@ use crate::store::StoreLimits;
 /// Makes a grant known to the host's data.
 type Attach<T> = fn(&mut T, &Arc<Capability>) -> Result<()>;
 
-/// How instances of an [`Image`] begin. Every setting has a default.
+/// How instances of an [`crate::Image`] begin. Every setting has a default.
 pub struct ImageConfig<T: 'static> {
     pub(super) fuel: u64,
     pub(super) limits: Option<StoreLimits>,
@@ -84,7 +84,7 @@ impl<T> ImageConfig<T> {
         self
     }
 
-    /// Says how the host's data is told of each grant, as [`Store::on_grant`].
+    /// Says how the host's data is told of each grant, as [`crate::Store::on_grant`].
     pub fn on_grant(&mut self, attach: fn(&mut T, &Arc<Capability>) -> Result<()>) -> &mut Self {
         self.attach = Some(attach);
         self

@@ -18,7 +18,7 @@ use crate::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::vm::instance::InstanceData;
 
-/// An exported function of every instance of an [`Image`].
+/// An exported function of every instance of an [`crate::Image`].
 pub struct ImageFunc<P, R> {
     pub(super) module: Module,
     pub(super) func: FuncPlace,
@@ -44,7 +44,7 @@ impl<P, R> fmt::Debug for ImageFunc<P, R> {
     }
 }
 
-/// An instance of an [`Image`]: a store of its own, which dropping takes back.
+/// An instance of an [`crate::Image`]: a store of its own, which dropping takes back.
 ///
 /// It cannot be used after it was dropped, nor what was borrowed from it:
 ///

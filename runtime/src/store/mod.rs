@@ -168,7 +168,7 @@ impl<T: 'static> Store<T> {
         Ok(self.get().data.fuel()?.max(0) as u64)
     }
 
-    /// From `after` from now on, guest code is interrupted: it traps with [`TrapCode::Interrupted`].
+    /// From `after` from now on, guest code is interrupted: it traps with [`crate::TrapCode::Interrupted`].
     pub fn set_deadline(&mut self, after: Duration) {
         let data = &mut self.get_mut().data;
         data.shared.withdraw_interrupt();
