@@ -42,7 +42,7 @@ configuration directory, made at first use, readable by its owner only.";
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
   aura snapshot --invoke init tool.wasm         write tool.aura: tool.wasm once `init` has returned
-  aura snapshot --invoke load -o en.aura dict.wasm en
+  aura snapshot dict.wasm --invoke load -o en.aura -- -v en     what follows `--` is the program's
   aura --invoke answer tool.aura 42             begins there: `init` is not called again
 
 A program that only has `_start` runs to its end, and leaves nothing to begin from. What a snapshot cannot have is refused:
@@ -98,7 +98,7 @@ pub(crate) enum Command {
     #[command(after_help = COMPILE_EXAMPLES)]
     Compile(CompileArgs),
     /// Start a program, and write down what it has become: runs of that begin there
-    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    #[command(after_help = SNAPSHOT_EXAMPLES, mut_arg("program", |program| program.trailing_var_arg(false)))]
     Snapshot(Box<SnapshotArgs>),
     /// Show or empty the cache of what `run` validated
     #[command(subcommand)]

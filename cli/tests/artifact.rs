@@ -132,6 +132,8 @@ fn a_program_begins_where_it_was_captured() {
     folder.aura(&["--invoke", "get", "p.wat"]).fails(134, &["uninitialized element"]);
     // A snapshot of a snapshot.
     assert_eq!(folder.aura(&["snapshot", "--invoke", "init", "-o", "t.aura", "s.aura", "5"]).code, 0);
+    // Options may follow the file; what follows `--` is the program's.
+    assert_eq!(folder.aura(&["snapshot", "p.wat", "--invoke", "init", "-o", "u.aura", "--", "-5"]).code, 0);
     folder.aura(&["--invoke", "get", "t.aura"]).prints("2\n5\n7\n");
     folder.aura(&["snapshot", "p.wat"]).fails(2, &["--invoke"]);
     let path = folder.path().join("s.aura");
