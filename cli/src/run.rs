@@ -127,7 +127,8 @@ fn from_module(args: &RunArgs, path: &Path) -> Result<(Plan, Loaded), Failure> {
 fn from_artifact(args: &RunArgs, path: &Path) -> Result<(Plan, Loaded), Failure> {
     let key = cache::key(args.key.as_deref())?;
     let refused = |error: Error| {
-        Failure::new(error.to_string()).help("make it again from the module: aura compile FILE.wasm -o FILE.aura")
+        Failure::new(error.to_string())
+            .help("make it again from the module, by `aura compile`, or by `aura snapshot` if it was one")
     };
     let artifact = Artifact::open(path, &key).map_err(refused)?;
     let plan = Plan::new(args, path, Digest(artifact.label()))?;

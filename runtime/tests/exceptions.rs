@@ -3,6 +3,7 @@
 mod common;
 
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aura_runtime::{
@@ -173,6 +174,36 @@ fn the_host_throws_catches_and_passes_on() {
         assert_eq!(ExnRef::new(&mut store, &tag, &[]).expect_err(name).kind(), ErrorKind::Usage, "{name}");
         let mut other = Store::new(engine, ());
         assert_eq!(ExnRef::new(&mut other, &tag, &[Val::I32(1)]).expect_err(name).kind(), ErrorKind::Usage, "{name}");
+    });
+}
+
+/// A function that is given no caller can only pass on what was thrown before: it reaches no store to throw itself.
+#[test]
+fn a_function_without_its_caller_passes_on_what_was_thrown_before() {
+    let wat = r#"(module (import "h" "tag" (tag $e (param i32))) (import "h" "pass" (func $pass (param i32) (result i32)))
+        (func $between (param i32) (result i32) (i32.add (call $pass (local.get 0)) (i32.const 1)))
+        (func (export "go") (param i32) (result i32) (local $kept i64)
+            (local.set $kept (i64.extend_i32_s (i32.mul (local.get 0) (i32.const 3))))
+            (block $h (result i32) (try_table (result i32) (catch $e $h) (call $between (local.get 0))))
+            (i32.add (i32.wrap_i64 (local.get $kept)))))"#;
+    everywhere(features, |name, engine| {
+        let module = Module::new(engine, wat).expect(name);
+        let mut store = Store::new(engine, ());
+        let tag = Tag::new(&mut store, &FuncType::new([ValType::I32], [])).expect(name);
+        let mut linker: Linker<()> = Linker::new(engine);
+        linker.define(&store, "h", "tag", tag).expect(name);
+        let thrown = Arc::new(Mutex::new(None));
+        let passed = thrown.clone();
+        let pass = move |n: i32| passed.lock().expect("no panic").take().map_or(Ok(n), Err);
+        linker.func_wrap("h", "pass", pass).expect(name);
+        let instance = linker.instantiate(&mut store, &module).expect(name);
+        let go = instance.get_typed_func::<i32, i32>(&store, "go").expect(name);
+        for n in 0..6 {
+            assert_eq!(go.call(&mut store, n).expect(name), n + 1 + 3 * n, "{name}: nothing was thrown");
+            let exn = ExnRef::new(&mut store, &tag, &[Val::I32(100)]).expect(name);
+            *thrown.lock().expect("no panic") = Some(exn.throw(&mut store));
+            assert_eq!(go.call(&mut store, n).expect(name), 100 + 3 * n, "{name}: what was thrown is caught");
+        }
     });
 }
 
