@@ -326,8 +326,7 @@ impl Engine {
     /// Makes an engine.
     ///
     /// # Errors
-    /// If compiled code is asked for on a machine that the compiler does not support, a feature is on
-    /// that is not implemented, or the configuration contradicts itself.
+    /// If compiled code is asked for on a machine that the compiler does not support, or the configuration contradicts itself.
     pub fn new(config: &Config) -> Result<Self> {
         let stack = config.max_wasm_stack;
         if !(64 << 10..=1 << 30).contains(&stack) {
@@ -337,9 +336,6 @@ impl Engine {
             return Err(Error::usage(
                 "memory_slices needs Bounds::Explicit: guards take address space for each memory",
             ));
-        }
-        if let Some(proposal) = config.features.unimplemented() {
-            return Err(Error::usage(format!("the proposal `{proposal}` is switched on, but it is not implemented")));
         }
         let jit = match config.strategy {
             Strategy::Interpreter => None,

@@ -20,8 +20,8 @@ pub enum Version {
 }
 
 impl Version {
-    /// The newest version the engine implements.
-    pub const NEWEST: Self = if Features::V3.unimplemented().is_none() { Self::V3 } else { Self::V2 };
+    /// The newest version.
+    pub const NEWEST: Self = Self::V3;
 
     /// The number, as `--spec` takes it.
     #[must_use]
@@ -34,18 +34,11 @@ impl Version {
     }
 
     /// The engine's features for this version.
-    fn features(self) -> Result<Features, String> {
-        let features = match self {
+    const fn features(self) -> Features {
+        match self {
             Self::V1 => Features::V1,
             Self::V2 => Features::V2,
             Self::V3 => Features::V3,
-        };
-        match features.unimplemented() {
-            None => Ok(features),
-            Some(proposal) => {
-                let newest = Self::NEWEST;
-                Err(format!("version {self} is not implemented: it has the proposal `{proposal}`; use {newest}"))
-            }
         }
     }
 }
@@ -158,14 +151,14 @@ impl Edition {
     /// The engine's features for this edition.
     ///
     /// # Errors
-    /// If the engine does not implement the version or a proposal; the message names it.
+    /// If the engine does not implement a proposal; the message names it.
     pub fn features(self) -> Result<Features, String> {
         match self {
-            Self::Version(version) => version.features(),
+            Self::Version(version) => Ok(version.features()),
             Self::Proposal(proposal, version) => proposal
                 .switches
                 .iter()
-                .try_fold(version.features()?, |features, name| features.with(name, true).map_err(|e| e.to_string())),
+                .try_fold(version.features(), |features, name| features.with(name, true).map_err(|e| e.to_string())),
             Self::Implemented => Ok(Features::IMPLEMENTED),
         }
     }

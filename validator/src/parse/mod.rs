@@ -65,10 +65,6 @@ impl Module {
         check("module_bytes", bytes.len() as u64, limits.module_bytes, 0)?;
         let whole = bytes.get(0..bytes.len()).map_err(|why| Error::malformed(why, 0))?;
         check_header(whole)?;
-        if let Some(proposal) = features.unimplemented() {
-            let message = format!("the proposal `{proposal}` is switched on, but it is not implemented");
-            return Err(Error::unsupported(proposal, message, 0));
-        }
         match read(&bytes, whole, *features, &limits, validation) {
             Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
             Err(Stop::Refused(error)) => Err(error.or_malformed(whole, features.wasmparser())),
