@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use aura_benches::guests;
+use aura_benches::{guests, median};
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -51,11 +51,6 @@ fn compare(what: &str, iterations: u64, mut contenders: Vec<Contender>) -> Falli
         println!("| {what} | {} | {ns:.1} | {:.1} |", contender.name, ns / medians[0]);
     }
     Ok(())
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Calls from host to guest and from guest to host.

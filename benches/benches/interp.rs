@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use aura_benches::guests::prebuilt;
 use aura_benches::machine::describe;
+use aura_benches::median;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -89,11 +90,6 @@ fn time(call: &mut Call) -> Outcome<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
-}
-
 /// Medians of a program's calls on both engines, in seconds.
 fn measure(program: &Program, rounds: usize) -> Outcome<(f64, f64)> {
     let wasm = match program.module {
@@ -115,7 +111,7 @@ fn measure(program: &Program, rounds: usize) -> Outcome<(f64, f64)> {
             our_times.push(time(&mut ours)?);
         }
     }
-    Ok((median(our_times), median(their_times)))
+    Ok((median(&mut our_times), median(&mut their_times)))
 }
 
 struct Options {

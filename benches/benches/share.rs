@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::io::{Seek as _, Write as _};
 use std::time::Instant;
 
-use aura_benches::{Outcome, machine};
+use aura_benches::{Outcome, machine, median};
 use aura_runtime::{
     Access, Config, Engine, Grant, GrantSpec, Image, ImageConfig, ImageFunc, Instance, Linker, Loan, Module, Ring,
     SharedBuffer, Store, Strategy, Subject, TypedFunc, Window,
@@ -34,7 +34,8 @@ fn main() -> Outcome<()> {
     println!("{text}");
     // `cargo bench` passes `--bench`.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let parts: [(&str, fn() -> Outcome<()>); 5] = [
+    type Part = fn() -> Outcome<()>;
+    let parts: [(&str, Part); 5] = [
         ("hand_over", hand_over),
         ("curve", curve),
         ("log_analysis", log_analysis),
@@ -43,11 +44,6 @@ fn main() -> Outcome<()> {
     ];
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     parts.iter().filter(|(name, _)| is_wanted(name)).try_for_each(|(_, part)| part())
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Nanoseconds that something takes, and what it gives.

@@ -92,6 +92,16 @@ pub fn long_running_contenders() -> Vec<Box<dyn Contender>> {
     all
 }
 
+/// The middle one of measurements, which sorts them.
+///
+/// # Panics
+/// If there are none.
+#[must_use]
+pub fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
 /// The modules that are run.
 pub mod guests {
     use std::fs;

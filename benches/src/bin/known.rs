@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use aura_benches::{Outcome, machine};
+use aura_benches::{Outcome, machine, median};
 use aura_runtime::{Artifact, ArtifactKey, Config, Engine, Instance, Memory, MemoryType, Module, Store, Strategy};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -61,11 +61,10 @@ fn made(bytes: usize, memory: bool) -> Vec<u8> {
     let (mut functions, mut code) = (Vec::new(), Vec::new());
     leb(&mut functions, fillers + 2);
     leb(&mut code, fillers + 2);
+    functions.resize(functions.len() + fillers + 2, 0);
     for _ in 0..fillers {
-        functions.push(0);
         body(&mut code, &filler);
     }
-    functions.extend([0, 0]);
     // (i32.add (local.get 0) (i32.const 1)), and a call of it; a store and a load where there is a memory.
     let store: &[u8] = if memory { &[0x41, 8, 0x20, 0, 0x36, 2, 0, 0x41, 8, 0x28, 2, 0] } else { &[0x20, 0] };
     body(&mut code, &[store, &[0x41, 1, 0x6a, 0x0b]].concat());
@@ -159,11 +158,6 @@ impl Case {
         }
         Ok(taken.map(|mut samples| median(&mut samples)))
     }
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 fn main() -> Outcome<()> {

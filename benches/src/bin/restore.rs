@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aura_benches::{Outcome, machine};
+use aura_benches::{Outcome, machine, median};
 use aura_runtime::{
     Artifact, ArtifactKey, AsContextMut, Capability, Config, Engine, Error, Image, ImageConfig, Instance, Linker,
     Module, Store, Subject, Terms, Val,
@@ -247,11 +247,6 @@ impl Case {
     }
 }
 
-fn median(samples: &mut [f64]) -> Option<f64> {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied()
-}
-
 fn main() -> Outcome<()> {
     let (mut rounds, mut only, mut files) = (15, String::new(), Vec::new());
     let mut args = std::env::args().skip(1);
@@ -276,7 +271,8 @@ fn main() -> Outcome<()> {
                 taken[way].push(case.run(way)?.as_nanos() as f64);
             }
         }
-        let medians = taken.map(|mut samples| median(&mut samples).unwrap_or(f64::NAN));
+        // Ways that were not asked for have no samples.
+        let medians = taken.map(|mut samples| if samples.is_empty() { f64::NAN } else { median(&mut samples) });
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
         println!(
             "\n## {}\n\n`{}`, {} bytes; the artifact of its module has {} bytes, that of its snapshot {}. The text: `{}`.\n",

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use aura_benches::{Contender, Loaded, Outcome, guests, long_running_contenders};
+use aura_benches::{Contender, Loaded, Outcome, guests, long_running_contenders, median};
 
 const PROGRAMS: [&str; 11] =
     ["core_mix", "hash", "matrix", "bodies", "calls", "sieve", "dispatch", "pointers", "sort", "words", "mandelbrot"];
@@ -108,7 +108,7 @@ fn measure(options: &Options, loaded: &[Box<dyn Loaded>], program: &str, amount:
             times.push(engine.time_calls(program, amount, 1)?.as_secs_f64());
         }
     }
-    Ok(times.map(median))
+    Ok(times.map(|mut times| median(&mut times)))
 }
 
 fn totals(
@@ -129,10 +129,5 @@ fn totals(
         }
         assert_eq!(results[0], results[1], "{program}: engines give one result");
     }
-    Ok(times.map(median))
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    Ok(times.map(|mut times| median(&mut times)))
 }

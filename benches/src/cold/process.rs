@@ -27,7 +27,10 @@ pub(crate) fn child(args: &[String]) -> Outcome<()> {
     let [engine, kind, file, call @ ..] = args else { return Err("an engine, a kind and a file are missing".into()) };
     let engine = engines::named(engine)?;
     let start = |mut running: Box<dyn Running>| match call {
-        [export, argument] => Ok(println!("result {}", running.call(export, argument.parse()?)?)),
+        [export, argument] => {
+            println!("result {}", running.call(export, argument.parse()?)?);
+            Ok(())
+        }
         _ => running.start("_start"),
     };
     match kind.as_str() {
@@ -64,16 +67,16 @@ fn run(engine: &str, kind: &str, file: &Path, call: &Call) -> Outcome<Whole> {
         return Err(text.into());
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if let Call::Command { says, .. } = call {
-        if !text.contains(says) {
-            return Err(format!("it did not say `{says}`").into());
-        }
+    if let Call::Command { says, .. } = call
+        && !text.contains(says)
+    {
+        return Err(format!("it did not say `{says}`").into());
     }
     let said = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<f64>().ok());
-    if let (Call::Function { expected: Some(expected), .. }, Some(result)) = (call, said("result")) {
-        if f64::from(*expected) != result {
-            return Err(format!("it gave {result}, not {expected}").into());
-        }
+    if let (Call::Function { expected: Some(expected), .. }, Some(result)) = (call, said("result"))
+        && f64::from(*expected) != result
+    {
+        return Err(format!("it gave {result}, not {expected}").into());
     }
     Ok(Whole { ns, peak_bytes: 1024.0 * said("peak").ok_or("it did not say its peak")? })
 }

@@ -79,10 +79,10 @@ fn add_table(out: &mut String, table: &Table) {
     }
     for (engine, cells) in &table.rows {
         for (guest, cell) in table.guests.iter().zip(cells) {
-            if let Cell::Not(why) = cell {
-                if why != KEEPS_NOTHING {
-                    let _ = writeln!(out, "\n{engine}, {guest}: {why}");
-                }
+            if let Cell::Not(why) = cell
+                && why != KEEPS_NOTHING
+            {
+                let _ = writeln!(out, "\n{engine}, {guest}: {why}");
             }
         }
     }
