@@ -8,7 +8,7 @@
 //! +0   store ────────────────────▶  +0  stack_limit  (atomic)        +0  regs_entry   (atomic)
 //! +8   entries ─▶ [VmFuncEntry]     +8  fuel                         +8  slots_entry  (atomic)
 //! +16  host (engine's own data)     +16 services ─▶ VmServices       ...
-//!                                   ... heap, and where in it the next object goes
+//! +24  type_ids ─▶ [u32]            ... heap, and where in it the next object goes
 //! then, at offsets from VmCtxLayout:
 //!      imports  [*VmFuncRef]   the import vector: one pointer per imported function
 //!      memories [VmMemoryRef]  imported ones first, as everywhere
@@ -162,6 +162,8 @@ pub struct VmCtx {
     pub entries: *const VmFuncEntry,
     /// The instance's data in the engine.
     pub host: *mut (),
+    /// The engine's canonical number of each of the module's types: what machine code of any engine looks up here.
+    pub type_ids: *const u32,
     /// A host function that the instance imports panicked: nothing of it is called again.
     pub poisoned: Cell<bool>,
     pub padding: [u8; 7],

@@ -136,21 +136,13 @@ impl Compiler {
 
     /// Compiles an own function of a module from its lowered body.
     ///
-    /// `type_ids` holds the engine's canonical index of each of the module's types.
-    ///
     /// # Errors
     /// If the function is over the budget or the compiler failed.
     ///
     /// # Panics
-    /// If the module has no such function or `type_ids` is shorter than its types.
-    pub fn compile(
-        &self,
-        module: &Module,
-        own_func: u32,
-        code: &Code,
-        type_ids: &[u32],
-    ) -> Result<CompiledFunction, CompileError> {
-        self.compile_body(module, own_func, code, type_ids, Start::Function)
+    /// If the module has no such function.
+    pub fn compile(&self, module: &Module, own_func: u32, code: &Code) -> Result<CompiledFunction, CompileError> {
+        self.compile_body(module, own_func, code, Start::Function)
     }
 
     /// Compiles what an own function does from the loop header `header` on, an instruction of its lowered body, for a
@@ -167,11 +159,10 @@ impl Compiler {
         own_func: u32,
         code: &Code,
         header: u32,
-        type_ids: &[u32],
     ) -> Result<CompiledFunction, CompileError> {
         let is_header = matches!(code.insts[header as usize], Inst::LoopHeader { .. });
         assert!(is_header, "code goes on at loop headers only");
-        self.compile_body(module, own_func, code, type_ids, Start::Loop(header))
+        self.compile_body(module, own_func, code, Start::Loop(header))
     }
 
     fn compile_body(
@@ -179,11 +170,10 @@ impl Compiler {
         module: &Module,
         own_func: u32,
         code: &Code,
-        type_ids: &[u32],
         start: Start,
     ) -> Result<CompiledFunction, CompileError> {
         Estimate::of(code).check()?;
-        let target = self.body_target(module, own_func, type_ids);
+        let target = self.body_target(module, own_func);
         let compiled = self.run(
             |function, builder| body::build(function, builder, &target, code, start),
             |context| finish::compile(context, self.isa()),
@@ -262,17 +252,11 @@ impl Compiler {
     ///
     /// # Panics
     /// As [`Compiler::compile`].
-    pub fn clif_text(
-        &self,
-        module: &Module,
-        own_func: u32,
-        code: &Code,
-        type_ids: &[u32],
-    ) -> Result<String, CompileError> {
+    pub fn clif_text(&self, module: &Module, own_func: u32, code: &Code) -> Result<String, CompileError> {
         Estimate::of(code).check()?;
         self.run(
             |function, builder| {
-                let target = self.body_target(module, own_func, type_ids);
+                let target = self.body_target(module, own_func);
                 body::build(function, builder, &target, code, Start::Function)
             },
             |context| Ok(context.func.display().to_string()),
@@ -287,8 +271,8 @@ impl Compiler {
         self.isa.clone()
     }
 
-    fn body_target<'a>(&'a self, module: &'a Module, own_func: u32, type_ids: &'a [u32]) -> body::Target<'a> {
-        body::Target { isa: self.isa(), config: self.config, module, own_func, type_ids }
+    fn body_target<'a>(&'a self, module: &'a Module, own_func: u32) -> body::Target<'a> {
+        body::Target { isa: self.isa(), config: self.config, module, own_func }
     }
 
     /// Builds a function and makes something of it, with buffers from the pool. A panic loses them.

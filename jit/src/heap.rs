@@ -131,10 +131,11 @@ impl Emit<'_> {
 
     /// Makes an object of a size that is known, a multiple of 8; its fields are zero. Every object may move.
     ///
-    /// `length` is the number of elements of an array.
-    pub(crate) fn new_object(&mut self, tag: u32, length: u32, size: u32) -> Value {
+    /// `tag` is the first word of its header, `length` the number of elements of an array.
+    pub(crate) fn new_object(&mut self, tag: Value, length: u32, size: u32) -> Value {
         let length = self.iconst64(length.into());
         let size_value = self.iconst64(size.into());
+        let tag = self.ins().uextend(types::I64, tag);
         match size <= YOUNG_SIZE_MAX {
             true => self.new_object_inline(tag, length, size_value),
             false => self.new_object_by_service(tag, length, size_value),
@@ -142,7 +143,7 @@ impl Emit<'_> {
     }
 
     /// Takes the bytes behind the last young object, if so many are left there.
-    fn new_object_inline(&mut self, tag: u32, length: Value, size: Value) -> Value {
+    fn new_object_inline(&mut self, tag: Value, length: Value, size: Value) -> Value {
         let (fast, slow, done) =
             (self.builder.create_block(), self.builder.create_block(), self.builder.create_block());
         self.builder.set_cold_block(slow);
@@ -170,16 +171,15 @@ impl Emit<'_> {
         reference
     }
 
-    fn store_header(&mut self, place: Value, tag: u32, length: Value) {
+    fn store_header(&mut self, place: Value, tag: Value, length: Value) {
         debug_assert!(offset_of!(VmObject, tag) == 0 && offset_of!(VmObject, length) == 4, "one word of 64 bits");
         let thirty_two = self.iconst64(32);
-        let (upper, tag) = (self.ins().ishl(length, thirty_two), self.iconst64(tag.into()));
+        let upper = self.ins().ishl(length, thirty_two);
         let header = self.ins().bor(upper, tag);
         self.ins().store(object(), header, place, 0);
     }
 
-    fn new_object_by_service(&mut self, tag: u32, length: Value, size: Value) -> Value {
-        let tag = self.iconst64(tag.into());
+    fn new_object_by_service(&mut self, tag: Value, length: Value, size: Value) -> Value {
         self.call_object(Service::heap_alloc, &[tag, length, size])
     }
 

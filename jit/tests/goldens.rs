@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aura_jit::{Bounds, CompilerConfig, OptLevel, disassemble};
-use support::{compile, compiler, lower, module, type_ids};
+use support::{compile, compiler, lower, module};
 
 /// Sources: `name.wat` with the first own function compiled under guards and under explicit bounds.
 const NAMES: &[&str] = &["fac", "load", "loop", "call_indirect", "br_table", "fuel", "globals"];
@@ -26,7 +26,7 @@ fn clif_is_as_blessed() {
         for (bounds, mode) in [(Bounds::Guard, "guard"), (Bounds::Explicit, "explicit")] {
             let module = module(&wat);
             let code = lower(&module, 0, *name == "fuel");
-            let text = compiler(config(bounds)).clif_text(&module, 0, &code, &type_ids(&module)).expect(name);
+            let text = compiler(config(bounds)).clif_text(&module, 0, &code).expect(name);
             if bounds == Bounds::Explicit && module.memories().is_empty() {
                 continue;
             }

@@ -9,12 +9,12 @@ use aura_jit::budget::{Estimate, MAX_INSTRUCTIONS};
 use aura_jit::{CompileError, CompilerConfig, OptLevel};
 use aura_validator::Code;
 use aura_validator::code::{FrameLayout, Inst, LocalRun, Slot};
-use support::{compiler, lower, module, type_ids};
+use support::{compiler, lower, module};
 
 fn compile(wat: &str) -> Result<aura_jit::CompiledFunction, CompileError> {
     let module = module(wat);
     let config = CompilerConfig { opt_level: OptLevel::None, ..CompilerConfig::default() };
-    compiler(config).compile(&module, 0, &lower(&module, 0, false), &type_ids(&module))
+    compiler(config).compile(&module, 0, &lower(&module, 0, false))
 }
 
 /// C10 of the list of hostile inputs: locals times loops is what block parameters come to.
@@ -105,12 +105,12 @@ fn a_compiler_serves_several_threads() {
     let module = module("(module (func (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))");
     let compiler = compiler(CompilerConfig::default());
     let code = lower(&module, 0, false);
-    let expected = compiler.compile(&module, 0, &code, &[0]).expect("it compiles");
+    let expected = compiler.compile(&module, 0, &code).expect("it compiles");
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    assert_eq!(compiler.compile(&module, 0, &code, &[0]).expect("it compiles"), expected);
+                    assert_eq!(compiler.compile(&module, 0, &code).expect("it compiles"), expected);
                 }
             });
         }

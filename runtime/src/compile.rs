@@ -182,11 +182,11 @@ fn compile(module: &module::Inner, unit: Unit) -> Option<Compiled> {
     let code = module.code(unit.func).ok()?;
     module.make_callees(code).ok()?;
     let type_id = module.entry(unit.func).ok()?.type_id();
-    let (validated, types) = (module.validated(), module.type_ids());
+    let validated = module.validated();
     let (function, stub) = match unit.header {
-        None => (compiler.compile(validated, unit.func, code, types), engine.slots_to_regs(type_id)),
+        None => (compiler.compile(validated, unit.func, code), engine.slots_to_regs(type_id)),
         Some(header) => {
-            (compiler.compile_loop(validated, unit.func, code, header, types), engine.slots_to_loop(type_id))
+            (compiler.compile_loop(validated, unit.func, code, header), engine.slots_to_loop(type_id))
         }
     };
     Some(Compiled { unit, function: function.ok()?, stub: stub.ok()? })

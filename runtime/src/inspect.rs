@@ -55,7 +55,7 @@ pub fn clif_text(module: &Module, own_func: u32) -> Result<String> {
     check(module, own_func)?;
     let (validated, code) = (module.validated(), module.inner().code(own_func)?);
     module.inner().make_callees(code)?;
-    compiler(module)?.clif_text(validated, own_func, code, module.type_ids()).map_err(refused)
+    compiler(module)?.clif_text(validated, own_func, code).map_err(refused)
 }
 
 /// The machine code of the function.
@@ -66,7 +66,7 @@ pub fn asm_text(module: &Module, own_func: u32) -> Result<String> {
     check(module, own_func)?;
     let (validated, code) = (module.validated(), module.inner().code(own_func)?);
     module.inner().make_callees(code)?;
-    let compiled = compiler(module)?.compile(validated, own_func, code, module.type_ids()).map_err(refused)?;
+    let compiled = compiler(module)?.compile(validated, own_func, code).map_err(refused)?;
     Ok(aura_jit::disassemble(&compiled))
 }
 

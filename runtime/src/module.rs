@@ -316,10 +316,6 @@ impl Inner {
         &self.validated
     }
 
-    pub(crate) fn type_ids(&self) -> &[u32] {
-        &self.type_ids
-    }
-
     /// Entry words of own functions, made or not.
     pub(crate) fn entries(&self) -> &[VmFuncEntry] {
         &self.entries

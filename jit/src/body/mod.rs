@@ -41,8 +41,6 @@ pub(crate) struct Target<'a> {
     pub(crate) config: CompilerConfig,
     pub(crate) module: &'a Module,
     pub(crate) own_func: u32,
-    /// The engine's canonical index of each of the module's types.
-    pub(crate) type_ids: &'a [u32],
 }
 
 /// A body under construction.

@@ -60,7 +60,8 @@ impl Body<'_> {
             Inst::StructNew { type_index, dst, fields } => self.struct_new(type_index, dst, fields),
             Inst::StructNewDefault { type_index, dst } => {
                 let size = self.struct_type(type_index).size();
-                let object = self.emit.new_object(self.tag(ObjectKind::Struct, type_index), 0, size);
+                let tag = self.tag(ObjectKind::Struct, type_index);
+                let object = self.emit.new_object(tag, 0, size);
                 self.set(SlotType::Ref, dst, object);
             }
             Inst::StructGet { type_index, field, signed, dst, object } => {
@@ -79,7 +80,8 @@ impl Body<'_> {
 
     fn struct_new(&mut self, type_index: u32, dst: Slot, fields: Operands) {
         let ty = self.struct_type(type_index).clone();
-        let object = self.emit.new_object(self.tag(ObjectKind::Struct, type_index), 0, ty.size());
+        let tag = self.tag(ObjectKind::Struct, type_index);
+        let object = self.emit.new_object(tag, 0, ty.size());
         let start = self.emit.place(object, 0);
         let code = self.code;
         for (index, operand) in (0..).zip(code.operands(fields)) {
@@ -172,7 +174,8 @@ impl Body<'_> {
         let ty = *self.array_type(type_index);
         let storage = ty.element.storage;
         let size = u32::try_from(ty.size(elements.len)).expect("limits of bodies keep lists of operands short");
-        let array = self.emit.new_object(self.tag(ObjectKind::Array, type_index), elements.len, size);
+        let tag = self.tag(ObjectKind::Array, type_index);
+        let array = self.emit.new_object(tag, elements.len, size);
         let first = self.emit.place(array, OBJECT_HEADER);
         let code = self.code;
         for (index, operand) in (0..).zip(code.operands(elements)) {
@@ -232,8 +235,9 @@ impl Body<'_> {
     }
 
     /// The first word of objects of a type.
-    pub(super) fn tag(&self, kind: ObjectKind, type_index: u32) -> u32 {
-        tag(kind, self.target.type_ids[type_index as usize])
+    pub(super) fn tag(&mut self, kind: ObjectKind, type_index: u32) -> Value {
+        let id = self.type_id(type_index);
+        self.emit.ins().bor_imm_u(id, i64::from(tag(kind, 0)))
     }
 
     fn struct_type(&self, type_index: u32) -> &'_ StructType {

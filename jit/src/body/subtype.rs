@@ -6,7 +6,7 @@
 use std::mem::offset_of;
 
 use aura_host_abi::gc::{HOST_TAG, I31_TAG, OBJECT_ALIGN, ObjectKind, TYPE_BITS, TYPE_MASK};
-use aura_host_abi::vm::{DISPLAY_MIN, TYPES_PER_CHUNK, VmFuncRef, VmStore, VmType};
+use aura_host_abi::vm::{DISPLAY_MIN, TYPES_PER_CHUNK, VmCtx, VmFuncRef, VmStore, VmType};
 use aura_host_abi::{CompositeKind, ConcreteType, HeapType, RefType, TypeIndex};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -86,7 +86,7 @@ impl Body<'_> {
         let index = module_index(index);
         if self.target.module.types()[index as usize].is_final {
             let wanted = self.tag(kind, index);
-            return self.emit.ins().icmp_imm_u(IntCC::Equal, found, i64::from(wanted));
+            return self.emit.ins().icmp(IntCC::Equal, found, wanted);
         }
         // Subtypes of structures are structures, and of arrays arrays.
         let found = self.emit.ins().band_imm_u(found, i64::from(TYPE_MASK));
@@ -104,8 +104,7 @@ impl Body<'_> {
 
     /// Whether the type with the canonical number `found` is no subtype of a type of the module, as a flag.
     pub(super) fn is_not_subtype(&mut self, found: Value, type_index: u32) -> Value {
-        let wanted = i64::from(self.target.type_ids[type_index as usize]);
-        let wanted = self.emit.ins().iconst(types::I32, wanted);
+        let wanted = self.type_id(type_index);
         let differs = self.emit.ins().icmp(IntCC::NotEqual, found, wanted);
         if self.target.module.types()[type_index as usize].is_final {
             return differs;
@@ -155,6 +154,12 @@ impl Body<'_> {
         let bytes = self.emit.ins().ishl_imm_u(index, i64::from(size_of::<usize>().trailing_zeros()));
         let at = self.emit.ins().iadd(array, bytes);
         self.emit.load_atomic(at, 0)
+    }
+
+    /// The engine's number of a type of the module. Code has none of them in it, so that it serves every engine.
+    pub(super) fn type_id(&mut self, type_index: u32) -> Value {
+        let ids = self.emit.load_constant(self.emit.vmctx, offset(offset_of!(VmCtx, type_ids)));
+        self.emit.ins().load(types::I32, constant(), ids, offset(type_index as usize * size_of::<u32>()))
     }
 
     /// How many supertypes a type of the module has.

@@ -38,14 +38,14 @@ pub fn lower(module: &Module, func: u32, fuel: bool) -> Code {
 }
 
 /// Canonical indices of a module's types: equal types have equal ones.
-pub fn type_ids(module: &Module) -> Vec<u32> {
+fn type_ids(module: &Module) -> Vec<u32> {
     let types = module.types();
     types.iter().map(|ty| types.iter().position(|other| other == ty).expect("itself") as u32).collect()
 }
 
 pub fn compile(config: CompilerConfig, wat: &str, func: u32) -> CompiledFunction {
     let module = module(wat);
-    let compiled = compiler(config).compile(&module, func, &lower(&module, func, false), &type_ids(&module));
+    let compiled = compiler(config).compile(&module, func, &lower(&module, func, false));
     compiled.expect("the function compiles")
 }
 
@@ -176,6 +176,7 @@ pub struct Instance {
     pub memory: Vec<u8>,
     pub table: Vec<u64>,
     entries: Vec<VmFuncEntry>,
+    type_ids: Vec<u32>,
     func_refs: Vec<VmFuncRef>,
     block: Vec<u128>,
 }
@@ -212,6 +213,7 @@ impl Instance {
         let activation = Box::new(VmActivation::new());
         let mut instance = Box::new(Self {
             block: vec![0; module.layout().size() / 16],
+            type_ids: type_ids(&module),
             module,
             code,
             store,
@@ -230,7 +232,6 @@ impl Instance {
 
     fn compile(&mut self, config: CompilerConfig, fuel: bool, hosts: &[HostFn]) {
         let compiler = compiler(config);
-        let ids = type_ids(&self.module);
         let imported = self.module.num_imported_funcs();
         for func in 0..self.module.num_funcs() {
             let ty = self.module.func_type(func).clone();
@@ -238,14 +239,14 @@ impl Instance {
                 None => (self.stub(&compiler.compile_regs_to_slots(&ty)), hosts[func as usize] as *mut ()),
                 Some(own) => {
                     let code = lower(&self.module, own, fuel);
-                    let body = compiler.compile(&self.module, own, &code, &ids).expect("the function compiles");
+                    let body = compiler.compile(&self.module, own, &code).expect("the function compiles");
                     let body = self.code.publish(&[(CodeKind::Function(own), &body)]).expect("space")[0];
                     self.bodies.push(body);
                     (body.as_ptr(), self.stub(&compiler.compile_slots_to_regs(&ty)))
                 }
             };
             let entry = VmFuncEntry::default();
-            entry.make([regs, slots], ptr::null(), func, ids[self.module.func_type_index(func) as usize]);
+            entry.make([regs, slots], ptr::null(), func, self.type_ids[self.module.func_type_index(func) as usize]);
             self.entries.push(entry);
         }
     }
@@ -264,6 +265,7 @@ impl Instance {
         unsafe {
             (*vmctx).store = &raw mut *self.store;
             (*vmctx).entries = own_entries;
+            (*vmctx).type_ids = self.type_ids.as_ptr();
         }
         *self.store.activation.get_mut() = &raw mut *self.activation;
         self.func_refs =

@@ -71,6 +71,7 @@ impl InstanceData {
             store,
             entries: entries.as_ptr(),
             host: (&raw mut *made).cast(),
+            type_ids: module.type_ids().as_ptr(),
             poisoned: Cell::new(false),
             padding: [0; 7],
         };
