@@ -134,6 +134,14 @@ impl Compiler {
         self.config
     }
 
+    /// What of the processor compiled code may use, beyond what all of its kind have.
+    #[must_use]
+    pub fn processor_features(&self) -> Vec<String> {
+        let flags = self.isa.isa_flags();
+        let on = flags.iter().filter(|flag| flag.as_bool() == Some(true));
+        on.map(|flag| flag.name.to_owned()).collect()
+    }
+
     /// Compiles an own function of a module from its lowered body.
     ///
     /// # Errors

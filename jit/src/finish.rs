@@ -34,9 +34,9 @@ pub struct CompiledFunction {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StackMaps {
     /// Offsets behind calls, and the end of each one's places.
-    calls: Box<[(u32, u32)]>,
+    pub(crate) calls: Box<[(u32, u32)]>,
     /// Bytes below the frame pointer.
-    places: Box<[u32]>,
+    pub(crate) places: Box<[u32]>,
 }
 
 impl StackMaps {

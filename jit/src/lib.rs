@@ -10,7 +10,7 @@
 //! no symbol up.
 //!
 //! Reading order: [`compiler`], `signature`, [`budget`], `emit`, `rows`, `body`, `address`, `heap`, `stubs`,
-//! `finish`, `code_memory`, [`registry`], `disassemble`.
+//! `finish`, `kept`, `code_memory`, [`registry`], `disassemble`.
 //!
 //! # Conventions
 //! - A compiled function has Cranelift's `tail` convention with the hidden parameters `(vmctx, entry)`.
@@ -36,6 +36,7 @@ pub mod disassemble;
 mod emit;
 mod finish;
 mod heap;
+mod kept;
 pub mod registry;
 mod rows;
 mod signature;
