@@ -3,8 +3,8 @@
 //! architectures where all the handlers' arguments go in registers. What counts is how this crate is
 //! compiled, not the name of the embedder's profile. See `src/interp/dispatch.rs`.
 //!
-//! And gives what artifacts hold a name (`AURA_FORM`): a number made of all source files that decide what lowered code and
-//! what is known of a module look like, so that no other build reads it.
+//! And gives what artifacts hold a name (`AURA_FORM`): a number made of all source files that decide what lowered code, machine
+//! code and what is known of a module look like, and of the versions of dependencies, so that no other build reads it.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -13,7 +13,16 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 /// Such source files, and folders of them.
-const FORM: [&str; 4] = ["../host-abi/src", "../validator/src", "src/artifact", "src/snapshot.rs"];
+const FORM: [&str; 8] = [
+    "../Cargo.lock",
+    "../host-abi/src",
+    "../jit/src",
+    "../validator/src",
+    "src/arch",
+    "src/artifact",
+    "src/services.rs",
+    "src/snapshot.rs",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -41,7 +50,7 @@ fn form() -> u64 {
 }
 
 fn collect(place: &Path, files: &mut Vec<PathBuf>) {
-    if place.extension().is_some_and(|extension| extension == "rs") {
+    if place.extension().is_some_and(|extension| extension == "rs" || extension == "lock") {
         files.push(place.to_owned());
     }
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {

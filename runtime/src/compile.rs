@@ -133,6 +133,11 @@ pub(crate) fn compile_all(module: &module::Inner, units: &[Unit]) {
     batch.publish(module);
 }
 
+/// Publishes units that were compiled before; their callees' entries are made. Says whether there was room.
+pub(crate) fn publish_made(module: &module::Inner, done: Vec<Compiled>) -> bool {
+    Batch { done, bytes: 0 }.publish(module)
+}
+
 /// Units that were compiled and are not published.
 #[derive(Default)]
 struct Batch {
@@ -140,11 +145,12 @@ struct Batch {
     bytes: usize,
 }
 
-struct Compiled {
-    unit: Unit,
-    function: CompiledFunction,
+/// A unit with its code.
+pub(crate) struct Compiled {
+    pub(crate) unit: Unit,
+    pub(crate) function: CompiledFunction,
     /// The slot entry for such code of its type.
-    stub: NonNull<()>,
+    pub(crate) stub: NonNull<()>,
 }
 
 impl Batch {
@@ -161,9 +167,9 @@ impl Batch {
         }
     }
 
-    /// Makes what was compiled executable, and known to callers.
-    fn publish(self, module: &module::Inner) {
-        let Some(addresses) = make_executable(module, &self.done) else { return };
+    /// Makes what was compiled executable, and known to callers. Says whether there was room.
+    fn publish(self, module: &module::Inner) -> bool {
+        let Some(addresses) = make_executable(module, &self.done) else { return false };
         for (Compiled { unit, stub, .. }, code) in self.done.into_iter().zip(addresses) {
             let Some(header) = unit.header else {
                 let entry = &module.entries()[unit.func as usize];
@@ -173,6 +179,7 @@ impl Batch {
             };
             module.tiers.loops().insert((unit.func, header), Loop::Ready(LoopCode { stub, code }));
         }
+        true
     }
 }
 
@@ -185,9 +192,7 @@ fn compile(module: &module::Inner, unit: Unit) -> Option<Compiled> {
     let validated = module.validated();
     let (function, stub) = match unit.header {
         None => (compiler.compile(validated, unit.func, code), engine.slots_to_regs(type_id)),
-        Some(header) => {
-            (compiler.compile_loop(validated, unit.func, code, header), engine.slots_to_loop(type_id))
-        }
+        Some(header) => (compiler.compile_loop(validated, unit.func, code, header), engine.slots_to_loop(type_id)),
     };
     Some(Compiled { unit, function: function.ok()?, stub: stub.ok()? })
 }

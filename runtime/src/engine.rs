@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use aura_host_abi::vm::VmFuncEntry;
 use aura_host_abi::{FuncType, ValType};
-use aura_jit::{CodeKind, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
+use aura_jit::{CodeKind, CompileError, CompiledFunction, Compiler, CompilerConfig, ModuleCode};
 use aura_validator::{Features, Limits, LowerOptions, Validation};
 
 use crate::compile::Workers;
@@ -20,7 +20,7 @@ use crate::store::StoreLimits;
 use crate::types::TypeRegistry;
 use crate::vm::memory::CEILING_64;
 use crate::vm::reservation::Reservations;
-use crate::{Bounds, OptLevel, arch, host, signals};
+use crate::{Bounds, OptLevel, arch, artifact, host, signals};
 
 /// Which tier runs functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -281,6 +281,8 @@ struct Inner {
     config: Config,
     /// The digest of what decides whether a module is valid.
     validity: OnceLock<[u8; 32]>,
+    /// The digest of what machine code of the engine is for.
+    native_target: OnceLock<[u8; 32]>,
     types: TypeRegistry,
     /// Memories hold it too, so that they may outlive the engine's own share.
     reservations: Arc<Reservations>,
@@ -295,10 +297,35 @@ struct Inner {
 struct Jit {
     compiler: Compiler,
     stubs: ModuleCode,
-    regs_to_slots: Mutex<HashMap<u32, NonNull<()>>>,
-    slots_to_regs: Mutex<HashMap<u32, NonNull<()>>>,
-    slots_to_loop: Mutex<HashMap<u32, NonNull<()>>>,
-    tail_entries: Mutex<HashMap<u32, NonNull<()>>>,
+    /// Those that are there, by kind and type.
+    known: Mutex<HashMap<(StubKind, u32), NonNull<()>>>,
+}
+
+/// What leads from one convention to another; see `jit/src/stubs.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum StubKind {
+    /// Calls compiled functions of a type with arguments in slots.
+    SlotsToRegs,
+    /// Lets compiled code call functions of a type that are not compiled.
+    RegsToSlots,
+    /// Puts code for a loop in the place of a frame of a function of a type.
+    SlotsToLoop,
+    /// What compiled code tail-calls for a tail call that left the interpreter.
+    TailEntry,
+}
+
+impl StubKind {
+    pub(crate) const ALL: [Self; 4] = [Self::SlotsToRegs, Self::RegsToSlots, Self::SlotsToLoop, Self::TailEntry];
+
+    /// Compiles the stub of this kind for a type.
+    pub(crate) fn compile(self, compiler: &Compiler, ty: &FuncType) -> Result<CompiledFunction, CompileError> {
+        match self {
+            Self::SlotsToRegs => compiler.compile_slots_to_regs(ty),
+            Self::RegsToSlots => compiler.compile_regs_to_slots(ty),
+            Self::SlotsToLoop => compiler.compile_slots_to_loop(ty),
+            Self::TailEntry => compiler.compile_tail_entry(ty),
+        }
+    }
 }
 
 // SAFETY: the pointers are addresses of code that lives as long as the engine; code has no thread.
@@ -347,6 +374,7 @@ impl Engine {
         let inner = Inner {
             config: config.clone(),
             validity: OnceLock::new(),
+            native_target: OnceLock::new(),
             types: TypeRegistry::default(),
             reservations: Arc::new(Reservations::new(config)),
             jit,
@@ -372,6 +400,11 @@ impl Engine {
     /// The digest of [`Engine::validity`].
     pub(crate) fn validity_digest(&self) -> [u8; 32] {
         *self.inner.validity.get_or_init(|| *blake3::hash(self.validity().as_bytes()).as_bytes())
+    }
+
+    /// The digest of what decides whether machine code that was made elsewhere means the same here.
+    pub(crate) fn native_target(&self) -> [u8; 32] {
+        *self.inner.native_target.get_or_init(|| artifact::target_digest(self))
     }
 
     /// What lowering adds to code for this engine.
@@ -436,24 +469,32 @@ impl Engine {
 
     /// The stub that lets compiled code call functions of a type that are not compiled.
     pub(crate) fn regs_to_slots(&self, type_id: u32) -> Result<NonNull<()>> {
-        self.inner.regs_to_slots(type_id)
+        self.stub(StubKind::RegsToSlots, type_id, || None)
+    }
+
+    /// The stub of a kind for a type: if there is none yet, the one that is kept somewhere, else a new one.
+    pub(crate) fn stub(
+        &self,
+        kind: StubKind,
+        type_id: u32,
+        kept: impl FnOnce() -> Option<CompiledFunction>,
+    ) -> Result<NonNull<()>> {
+        self.inner.stub(kind, type_id, kept)
     }
 
     /// The stub that compiled code tail-calls for a tail call that left the interpreter.
     pub(crate) fn tail_entry(&self, type_id: u32) -> Result<NonNull<()>> {
-        self.inner.tail_entry(type_id)
+        self.stub(StubKind::TailEntry, type_id, || None)
     }
 
     /// The stub that calls compiled functions of a type with arguments in slots.
     pub(crate) fn slots_to_regs(&self, type_id: u32) -> Result<NonNull<()>> {
-        let jit = self.inner.jit();
-        jit.stub(&jit.slots_to_regs, type_id, &self.inner.types, Compiler::compile_slots_to_regs)
+        self.stub(StubKind::SlotsToRegs, type_id, || None)
     }
 
     /// The stub that puts code for a loop in the place of a frame of a function of a type.
     pub(crate) fn slots_to_loop(&self, type_id: u32) -> Result<NonNull<()>> {
-        let jit = self.inner.jit();
-        jit.stub(&jit.slots_to_loop, type_id, &self.inner.types, Compiler::compile_slots_to_loop)
+        self.stub(StubKind::SlotsToLoop, type_id, || None)
     }
 
     /// As [`Engine::regs_to_slots`], for the type and in the engine of a host function's entry.
@@ -463,7 +504,7 @@ impl Engine {
     pub(crate) unsafe fn stub_for_host_entry(entry: *const VmFuncEntry) -> Result<NonNull<()>> {
         // SAFETY: said by the caller.
         let (inner, type_id) = unsafe { Self::of_host_entry(entry) };
-        inner.regs_to_slots(type_id)
+        inner.stub(StubKind::RegsToSlots, type_id, || None)
     }
 
     /// As [`Engine::tail_entry`], for the type and in the engine of a host function's entry.
@@ -473,7 +514,7 @@ impl Engine {
     pub(crate) unsafe fn tail_entry_for_host(entry: *const VmFuncEntry) -> Result<NonNull<()>> {
         // SAFETY: said by the caller.
         let (inner, type_id) = unsafe { Self::of_host_entry(entry) };
-        inner.tail_entry(type_id)
+        inner.stub(StubKind::TailEntry, type_id, || None)
     }
 
     unsafe fn of_host_entry<'a>(entry: *const VmFuncEntry) -> (&'a Inner, u32) {
@@ -501,14 +542,17 @@ impl Inner {
         self.jit.as_ref().expect("compiled code runs in engines that have a compiler")
     }
 
-    fn regs_to_slots(&self, type_id: u32) -> Result<NonNull<()>> {
+    fn stub(
+        &self,
+        kind: StubKind,
+        type_id: u32,
+        kept: impl FnOnce() -> Option<CompiledFunction>,
+    ) -> Result<NonNull<()>> {
         let jit = self.jit();
-        jit.stub(&jit.regs_to_slots, type_id, &self.types, Compiler::compile_regs_to_slots)
-    }
-
-    fn tail_entry(&self, type_id: u32) -> Result<NonNull<()>> {
-        let jit = self.jit();
-        jit.stub(&jit.tail_entries, type_id, &self.types, Compiler::compile_tail_entry)
+        jit.stub((kind, type_id), || match kept() {
+            Some(kept) => Ok(kept),
+            None => kind.compile(&jit.compiler, self.types.func(type_id)),
+        })
     }
 }
 
@@ -522,25 +566,22 @@ impl Jit {
         })
         .map_err(|error| Error::resource(error.to_string()))?;
         let stubs = ModuleCode::new(&compiler, 0, STUBS_RESERVATION).map_err(|e| Error::resource(e.to_string()))?;
-        let (regs_to_slots, slots_to_regs, slots_to_loop, tail_entries) = Default::default();
-        Ok(Self { compiler, stubs, regs_to_slots, slots_to_regs, slots_to_loop, tail_entries })
+        Ok(Self { compiler, stubs, known: Mutex::default() })
     }
 
     fn stub(
         &self,
-        known: &Mutex<HashMap<u32, NonNull<()>>>,
-        type_id: u32,
-        types: &TypeRegistry,
-        compile: impl FnOnce(&Compiler, &FuncType) -> Result<CompiledFunction, aura_jit::CompileError>,
+        name: (StubKind, u32),
+        make: impl FnOnce() -> Result<CompiledFunction, CompileError>,
     ) -> Result<NonNull<()>> {
-        let mut known = known.lock().expect("holders of this lock do not panic");
-        if let Some(code) = known.get(&type_id) {
+        let mut known = self.known.lock().expect("holders of this lock do not panic");
+        if let Some(code) = known.get(&name) {
             return Ok(*code);
         }
-        let compiled = compile(&self.compiler, types.func(type_id)).map_err(|e| Error::resource(e.to_string()))?;
+        let compiled = make().map_err(|e| Error::resource(e.to_string()))?;
         let published = self.stubs.publish(&[(CodeKind::Stub, &compiled)]);
         let code = published.map_err(|error| Error::resource(error.to_string()))?[0];
-        known.insert(type_id, code);
+        known.insert(name, code);
         Ok(code)
     }
 }

@@ -17,6 +17,11 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// A file in memory, without a name.
+pub(crate) fn in_memory(what: &str) -> io::Result<File> {
+    Ok(rustix::fs::memfd_create(what, rustix::fs::MemfdFlags::CLOEXEC)?.into())
+}
+
 /// Reads a file that its owner keeps for itself; `None` if there is none.
 ///
 /// # Errors

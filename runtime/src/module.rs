@@ -16,7 +16,7 @@ use aura_validator::code::Inst;
 use aura_validator::module::{ExternIndex, ExternType};
 use aura_validator::{Bytes, Code};
 
-use crate::artifact::KeptCode;
+use crate::artifact::{KeptCode, KeptNative};
 use crate::compile::ModuleTiers;
 use crate::engine::{Config, Engine, Strategy};
 use crate::entries::{Entries, Kept};
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     codes: Kept<Code>,
     /// Lowered bodies that an artifact has.
     kept: Option<KeptCode>,
+    /// Machine code that an artifact has.
+    native: Option<KeptNative>,
     /// What the interpreter made of them; their addresses are in the entries.
     forms: Kept<Form>,
     meets_objects: bool,
@@ -143,7 +145,7 @@ impl Module {
 
     fn from_bytes(engine: &Engine, bytes: Bytes) -> Result<Self> {
         let Config { features, limits, validation, .. } = engine.config();
-        Self::from_validated(engine, aura_validator::Module::with(bytes, features, limits, *validation)?, None)
+        Self::from_validated(engine, aura_validator::Module::with(bytes, features, limits, *validation)?, None, None)
     }
 
     /// Reads a module from a `.wasm` or `.wat` file.
@@ -170,11 +172,12 @@ impl Module {
         Ok(())
     }
 
-    /// `kept` are bodies that were lowered before, with this engine's options.
+    /// `kept` are bodies that were lowered before, with this engine's options, `native` is code that was compiled with them.
     pub(crate) fn from_validated(
         engine: &Engine,
         validated: aura_validator::Module,
         kept: Option<KeptCode>,
+        native: Option<KeptNative>,
     ) -> Result<Self> {
         let type_ids = engine.types().intern_module(&validated)?;
         let entries = Entries::new(validated.num_own_funcs() as usize)?;
@@ -185,6 +188,7 @@ impl Module {
             entries,
             codes: Kept::default(),
             kept,
+            native,
             forms: Kept::default(),
             tiers: ModuleTiers::default(),
             this: this.clone(),
@@ -211,6 +215,12 @@ impl Module {
     #[must_use]
     pub fn validated(&self) -> &aura_validator::Module {
         &self.inner.validated
+    }
+
+    /// Whether the module came from an artifact with machine code that is taken here: its options are the engine's.
+    #[must_use]
+    pub fn has_native(&self) -> bool {
+        self.inner.has_native()
     }
 
     /// The name in the module's name section.
@@ -316,6 +326,11 @@ impl Inner {
         &self.validated
     }
 
+    /// The engine's number of a type of the module.
+    pub(crate) fn type_id_of(&self, type_index: u32) -> u32 {
+        self.type_ids[type_index as usize]
+    }
+
     /// Entry words of own functions, made or not.
     pub(crate) fn entries(&self) -> &[VmFuncEntry] {
         &self.entries
@@ -401,6 +416,20 @@ impl Inner {
         Ok(self.validated.lower(own_func, &self.engine.lowering()))
     }
 
+    /// Whether an artifact has machine code of the module.
+    pub(crate) fn has_native(&self) -> bool {
+        self.native.is_some()
+    }
+
+    /// Puts the machine code that an artifact has of an own function into its entry words. Says whether there is some.
+    ///
+    /// # Errors
+    /// If the artifact was changed.
+    #[cold]
+    pub(crate) fn take_native(&self, own_func: u32) -> Result<bool> {
+        self.native.as_ref().map_or(Ok(false), |native| native.publish(self, own_func))
+    }
+
     /// The form of an own function that the interpreter runs, made at first need.
     ///
     /// # Errors
@@ -410,6 +439,8 @@ impl Inner {
         if let Some(form) = self.forms.get(own_func) {
             return Ok(form);
         }
+        // What is refused is not interpreted either.
+        self.take_native(own_func)?;
         let code = self.code(own_func)?;
         let config = self.engine.config();
         let options =

@@ -65,15 +65,31 @@ unsafe fn enter_interpreter(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots:
     }
     // SAFETY: the entry is that of a live module's function.
     let module = unsafe { module_of(entry) };
-    if module.engine().config().strategy == Strategy::Jit {
-        // SAFETY: as above.
-        if compile_once(module, unsafe { &*entry }) {
-            // SAFETY: the entry word now holds compiled code for the same type.
-            return unsafe { tail::restart(vmctx, entry, slots) };
-        }
+    // SAFETY: as above.
+    let is_compiled = match is_compiled_first(module, unsafe { &*entry }) {
+        Ok(is_compiled) => is_compiled,
+        // SAFETY: as for this function.
+        Err(error) => return unsafe { fail(vmctx, error) },
+    };
+    if is_compiled {
+        // SAFETY: the entry word now holds compiled code for the same type.
+        return unsafe { tail::restart(vmctx, entry, slots) };
     }
     // SAFETY: as for this function.
     unsafe { interp::run(vmctx, entry, slots) }
+}
+
+/// Whether a function that is called has compiled code, before the interpreter runs it: an artifact may have kept some, and
+/// an engine that interprets nothing makes it.
+///
+/// # Errors
+/// If the artifact was changed.
+fn is_compiled_first(module: &module::Inner, entry: &VmFuncEntry) -> Result<bool, crate::Error> {
+    // What was interpreted before has none.
+    if module.has_native() && entry.form.load(Ordering::Acquire).is_null() && module.take_native(entry.index())? {
+        return Ok(true);
+    }
+    Ok(module.engine().config().strategy == Strategy::Jit && compile_once(module, entry))
 }
 
 /// Calls a function with its arguments in slots, whatever tier it is in.
@@ -207,6 +223,10 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
     // SAFETY: the entry lives as long as its module.
     let entry = unsafe { &*entry };
     if entry.limit.load(Ordering::Relaxed) == 0 {
+        // Where an artifact was changed, the interpreter finds that too, and can say it.
+        if module.take_native(entry.index()).is_ok_and(|is_taken| is_taken) {
+            return true;
+        }
         // An invalid function is never hot: whoever enters it learns that.
         let Ok(code) = module.code(entry.index()) else { return false };
         let limit = limit(module.engine().config(), code);
@@ -374,7 +394,7 @@ unsafe fn resolve(entry: *const VmFuncEntry) -> Result<NonNull<()>, crate::Error
     // SAFETY: as above.
     let module = unsafe { module_of(entry) };
     // SAFETY: as above.
-    if module.engine().config().strategy == Strategy::Jit && compile_once(module, unsafe { &*entry }) {
+    if is_compiled_first(module, unsafe { &*entry })? {
         // SAFETY: as above.
         let code = unsafe { &(*entry).regs_entry }.load(Ordering::Acquire);
         return Ok(NonNull::new(code).expect("entry words are never null"));

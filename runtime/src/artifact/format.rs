@@ -6,7 +6,7 @@ use super::ARTIFACT_MAGIC;
 use super::key::ArtifactKey;
 
 /// Counts changes of the format. An artifact of another number is refused.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Bytes of a piece: of what has to be read and compared for one byte.
 pub(crate) const PIECE: usize = 4096;
@@ -28,18 +28,28 @@ pub(super) enum Section {
     Rows,
     /// The options that the module was validated under, in words.
     Options,
+    /// What machine code is for, in words.
+    NativeTarget,
+    /// For each own function, which group has its machine code.
+    NativeRows,
+    /// Where groups are.
+    NativeGroups,
+    /// Stubs that machine code is entered and left by.
+    NativeStubs,
     /// The module's bytes. Begins with a piece.
     Module,
     /// Where instances begin, if not as the module says.
     State,
     /// The pages of memories that are not zero, one a piece. Begins with a piece.
     Pages,
+    /// Machine code in groups. Begins with a piece.
+    NativeCode,
 }
 
-const SECTIONS: usize = 7;
+const SECTIONS: usize = 12;
 
-/// Magic, format, flags, version, machine, form, options, label, digest of the content, sections, tag.
-pub(super) const HEADER_LEN: usize = 8 + 4 + 4 + 3 * NAME + 3 * DIGEST + 16 * SECTIONS + DIGEST;
+/// Magic, format, flags, version, machine, form, options, label, target, digest of the content, sections, tag.
+pub(super) const HEADER_LEN: usize = 8 + 4 + 4 + 3 * NAME + 4 * DIGEST + 16 * SECTIONS + DIGEST;
 const TAGGED_LEN: usize = HEADER_LEN - DIGEST;
 
 /// A digest of bytes.
@@ -68,6 +78,8 @@ pub(super) struct Header {
     pub(super) flags: u32,
     pub(super) options: [u8; DIGEST],
     pub(super) label: [u8; DIGEST],
+    /// The digest of what its machine code is for; zeros if there is none.
+    pub(super) native: [u8; DIGEST],
     sections: [Range<u64>; SECTIONS],
     /// The key that pieces of this artifact are tagged with.
     pub(super) piece_key: [u8; DIGEST],
@@ -101,9 +113,10 @@ impl Header {
                 return Err(format!("it was made {what} {there}, this is {here}; compile the module again"));
             }
         }
-        let (options, label, _content) = (fields.take(), fields.take(), fields.take::<DIGEST>());
+        let (options, label, native) = (fields.take(), fields.take(), fields.take());
+        let _content = fields.take::<DIGEST>();
         let sections = std::array::from_fn(|_| u64::from_le_bytes(fields.take())..u64::from_le_bytes(fields.take()));
-        Ok(Self { flags, options, label, sections, piece_key: piece_key(tag, key) })
+        Ok(Self { flags, options, label, native, sections, piece_key: piece_key(tag, key) })
     }
 
     /// Where a section is in the content.
@@ -146,6 +159,18 @@ impl Fields<'_> {
     }
 }
 
+/// Machine code as it stands in an artifact: what it is for, and the sections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Native {
+    pub(super) digest: [u8; DIGEST],
+    pub(super) target: String,
+    pub(super) rows: Vec<u8>,
+    pub(super) groups: Vec<u8>,
+    pub(super) stubs: Vec<u8>,
+    /// In whole pieces.
+    pub(super) code: Vec<u8>,
+}
+
 /// What goes into an artifact.
 #[derive(Debug, Default)]
 pub(super) struct Contents<'a> {
@@ -158,6 +183,7 @@ pub(super) struct Contents<'a> {
     pub(super) module: &'a [u8],
     pub(super) state: Vec<u8>,
     pub(super) pages: Vec<u8>,
+    pub(super) native: Native,
 }
 
 impl Contents<'_> {
@@ -168,9 +194,14 @@ impl Contents<'_> {
             (&self.code, false),
             (&self.rows, false),
             (self.options.as_bytes(), false),
+            (self.native.target.as_bytes(), false),
+            (&self.native.rows, false),
+            (&self.native.groups, false),
+            (&self.native.stubs, false),
             (self.module, true),
             (&self.state, false),
             (&self.pages, true),
+            (&self.native.code, true),
         ];
         let (mut content, mut directory) = (Vec::new(), Vec::new());
         for (part, begins_piece) in parts {
@@ -202,6 +233,7 @@ impl Contents<'_> {
         BUILD.iter().for_each(|(_, here)| out.extend_from_slice(&name(here)));
         out.extend_from_slice(&digest(self.options.as_bytes()));
         out.extend_from_slice(&self.label);
+        out.extend_from_slice(&self.native.digest);
         out.extend_from_slice(content);
         out.extend_from_slice(directory);
         debug_assert_eq!(out.len(), TAGGED_LEN);

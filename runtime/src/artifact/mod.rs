@@ -6,19 +6,20 @@
 //! content  head: what is known of the module as a whole, rows of what is called first
 //!          code: lowered bodies        rows: type and places of each function        options: in words
 //!          module: its bytes           state, pages: of a snapshot
+//!          native: machine code, if it was asked for ([`native`])
 //! ```
 //!
 //! An artifact says that a module was validated, and what its bodies were lowered to. It is believed only if the header's tag
 //! was made with the user's key, and then piece by piece: a key that depends on the header, and so on the content, tags each
 //! piece with its number. What is read goes into private memory, is compared there, and used from there, so that the file may
-//! change or go away at any time: what was not compared is refused when it is needed. Nothing of the file is mapped, nothing
-//! of it is executed.
+//! change or go away at any time: what was not compared is refused when it is needed. Nothing of the file is mapped.
 //!
 //! Rows and lowered bodies are read when a function is first called. Where the code was lowered with other options than the
 //! engine's, or a body's was not kept, it is lowered from the module's bytes.
 
 mod format;
 mod key;
+mod native;
 mod pieces;
 
 use std::borrow::Cow;
@@ -37,6 +38,9 @@ use crate::module::Module;
 use crate::snapshot::Snapshot;
 
 pub use key::ArtifactKey;
+pub use native::Native;
+
+pub(crate) use native::{KeptNative, target_digest};
 
 pub(crate) use format::PIECE as PAGE;
 use format::{Contents, Header, Section};
@@ -94,6 +98,19 @@ impl Artifact {
         Ok(Self { path: path.to_owned(), content: Arc::new(Content::new(file, header, first)) })
     }
 
+    /// As [`Artifact::open`], of bytes that are in memory.
+    ///
+    /// # Errors
+    /// If the system has no memory, or as there.
+    pub fn from_bytes(bytes: &[u8], key: &ArtifactKey) -> Result<Self> {
+        let failed = |error: std::io::Error| Error::resource(format!("no memory for an artifact: {error}"));
+        let mut file = files::in_memory("aura-artifact").map_err(failed)?;
+        std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
+        let path = PathBuf::from("in memory");
+        let (header, first) = read_header(&file, &path, key)?;
+        Ok(Self { path, content: Arc::new(Content::new(file, header, first)) })
+    }
+
     /// What [`Module::to_artifact`] was given to say of the module.
     #[must_use]
     pub fn label(&self) -> [u8; 32] {
@@ -118,13 +135,21 @@ impl Artifact {
         let validated = aura_validator::Module::from_head(bytes, &head, content.clone(), features)
             .ok_or_else(|| refused(&self.path, "its head does not decode"))?;
         let kept = (header.flags == flags(engine.lowering())).then(|| KeptCode(content.clone()));
-        Module::from_validated(engine, validated, kept)
+        let is_for = native::is_for(&content, engine).map_err(|why| refused(&self.path, &why))?;
+        let native = is_for.then(|| KeptNative::new(content));
+        Module::from_validated(engine, validated, kept, native)
     }
 
     /// Whether the artifact is of a snapshot: instances begin where one was, and not as the module says.
     #[must_use]
     pub fn is_snapshot(&self) -> bool {
         !self.content.header().section(Section::State).is_empty()
+    }
+
+    /// Whether the artifact has machine code, for whatever processor and options.
+    #[must_use]
+    pub fn has_native(&self) -> bool {
+        self.content.header().native != [0; 32]
     }
 
     /// Loads a snapshot: the module, and where its instances begin. All of its pages are read and compared now.
@@ -188,7 +213,16 @@ impl Module {
     /// # Errors
     /// If bodies of the module are validated lazily, or it was itself loaded from an artifact that changed since.
     pub fn to_artifact(&self, key: &ArtifactKey, label: [u8; 32]) -> Result<Vec<u8>> {
-        self.artifact((key, label), Lowered::All, None)
+        self.artifact((key, label), Lowered::All, None, None)
+    }
+
+    /// As [`Module::to_artifact`], with machine code of the module's ([`Module::compile_native`]): engines that compile for the
+    /// same processor with the same options take it instead of compiling; others leave it aside.
+    ///
+    /// # Errors
+    /// As [`Module::to_artifact`].
+    pub fn to_native_artifact(&self, key: &ArtifactKey, label: [u8; 32], native: &Native) -> Result<Vec<u8>> {
+        self.artifact((key, label), Lowered::All, None, Some(native))
     }
 
     /// As [`Module::to_artifact`], with the lowered bodies of those functions only that were called or compiled so far: others
@@ -197,7 +231,7 @@ impl Module {
     /// # Errors
     /// As there.
     pub fn to_artifact_as_used(&self, key: &ArtifactKey, label: [u8; 32]) -> Result<Vec<u8>> {
-        self.artifact((key, label), Lowered::SoFar, None)
+        self.artifact((key, label), Lowered::SoFar, None, None)
     }
 
     fn artifact(
@@ -205,6 +239,7 @@ impl Module {
         (key, label): (&ArtifactKey, [u8; 32]),
         lowered: Lowered,
         snapshot: Option<&Snapshot>,
+        native: Option<&Native>,
     ) -> Result<Vec<u8>> {
         let validated = self.validated();
         let changed = |why: String| Error::new(ErrorKind::Artifact, why);
@@ -225,6 +260,7 @@ impl Module {
             module: validated.bytes().get(0..validated.bytes().len()).map_err(changed)?,
             state,
             pages,
+            native: native.map(|native| native.sections.clone()).unwrap_or_default(),
         };
         Ok(contents.write(key))
     }
@@ -275,7 +311,15 @@ impl Snapshot {
     /// # Errors
     /// As [`Module::to_artifact`].
     pub fn to_artifact(&self, key: &ArtifactKey, label: [u8; 32]) -> Result<Vec<u8>> {
-        self.module().artifact((key, label), Lowered::All, Some(self))
+        self.module().artifact((key, label), Lowered::All, Some(self), None)
+    }
+
+    /// As [`Snapshot::to_artifact`], with machine code of its module's, as [`Module::to_native_artifact`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn to_native_artifact(&self, key: &ArtifactKey, label: [u8; 32], native: &Native) -> Result<Vec<u8>> {
+        self.module().artifact((key, label), Lowered::All, Some(self), Some(native))
     }
 }
 
