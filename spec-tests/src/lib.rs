@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod custom;
 pub mod differential;
 pub mod legacy;
+mod origin;
 pub mod refusal;
 pub mod report;
 pub mod runner;
@@ -26,6 +27,7 @@ pub mod suite;
 mod threads;
 pub mod values;
 
+pub use origin::Origin;
 pub use report::{DirectiveOutcome, FileOutcome, Tally};
 pub use runner::{Options, Runner};
 pub use sets::{Edition, Version};

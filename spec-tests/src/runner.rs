@@ -13,6 +13,7 @@ use wast::Wast;
 use wast::parser::{self, ParseBuffer};
 
 use crate::legacy::unfold;
+use crate::origin::Origin;
 use crate::report::{DirectiveOutcome, FileOutcome};
 use crate::script::{Reason, Script, kind_of, line_of};
 use crate::sets::Edition;
@@ -29,6 +30,7 @@ pub struct Options {
     /// Collect the heap before every object that is made.
     pub gc_stress: bool,
     pub validation: Validation,
+    pub origin: Origin,
     /// How long one script may take.
     pub time_limit: Duration,
 }
@@ -48,6 +50,7 @@ impl Options {
             opt_level: OptLevel::default(),
             gc_stress: false,
             validation: Validation::Eager,
+            origin: Origin::Bytes,
             time_limit: Self::TIME_LIMIT,
         }
     }
@@ -100,11 +103,11 @@ impl Runner {
     pub fn run(&self, name: &str, text: &str) -> FileOutcome {
         let (sender, receiver) = mpsc::channel();
         let deadline = Instant::now() + self.options.time_limit;
-        let script = (self.engine.clone(), unfold(text).into_owned());
+        let (engine, origin, text) = (self.engine.clone(), self.options.origin, unfold(text).into_owned());
         let spawned = thread::Builder::new()
             .name("script".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || run_script(&script.0, &script.1, deadline, &sender));
+            .spawn(move || run_script((&engine, origin), &text, deadline, &sender));
         let edition = self.options.edition.to_string();
         match spawned {
             Ok(_) => self.collect(name, edition, &receiver, deadline),
@@ -157,7 +160,7 @@ fn line_at(directives: &[(usize, &'static str)], index: usize) -> usize {
 }
 
 /// The body of a script's thread. A receiver that is gone has stopped waiting: nothing is left to do then.
-fn run_script(engine: &Engine, text: &str, deadline: Instant, sender: &Sender<Message>) {
+fn run_script(made: (&Engine, Origin), text: &str, deadline: Instant, sender: &Sender<Message>) {
     let unreadable = |error: &wast::Error| {
         let line = error.span().linecol_in(text).0 + 1;
         Message::Unreadable(line, format!("not a script: {}", error.message()))
@@ -177,7 +180,7 @@ fn run_script(engine: &Engine, text: &str, deadline: Instant, sender: &Sender<Me
         return;
     }
     thread::scope(|scope| {
-        let mut script = match Script::new(engine, text, deadline, scope) {
+        let mut script = match Script::new(made, text, deadline, scope) {
             Ok(script) => script,
             Err(error) => return drop(sender.send(Message::Unreadable(1, format!("the host module: {error}")))),
         };

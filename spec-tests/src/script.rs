@@ -12,6 +12,7 @@ use wast::token::Id;
 use wast::{QuoteWat, QuoteWatTest, WastDirective, WastExecute, WastInvoke, WastThread, Wat, parser};
 
 use crate::custom::{self, CustomFault};
+use crate::origin::Origin;
 use crate::refusal::{Refusal, check_exhaustion, check_trap};
 use crate::spectest;
 use crate::threads::{Shared, Threads};
@@ -63,6 +64,7 @@ impl From<String> for Failure {
 /// A running script.
 pub(crate) struct Script<'scope, 'env> {
     engine: Engine,
+    origin: Origin,
     /// The whole script, for line numbers.
     text: &'env str,
     store: Store<()>,
@@ -80,7 +82,7 @@ pub(crate) struct Script<'scope, 'env> {
 impl<'scope, 'env> Script<'scope, 'env> {
     /// A script in which nothing ran yet.
     pub(crate) fn new(
-        engine: &Engine,
+        (engine, origin): (&Engine, Origin),
         text: &'env str,
         deadline: Instant,
         scope: &'scope Scope<'scope, 'env>,
@@ -92,6 +94,7 @@ impl<'scope, 'env> Script<'scope, 'env> {
         spectest::define(&mut linker, &mut store)?;
         Ok(Self {
             engine: engine.clone(),
+            origin,
             text,
             store,
             linker,
@@ -166,11 +169,11 @@ impl<'scope, 'env> Script<'scope, 'env> {
             Some(id) => HashMap::from([(id.name().to_owned(), self.shared_of(id)?)]),
             None => HashMap::new(),
         };
-        let (engine, text, deadline) = (self.engine.clone(), self.text, self.deadline);
+        let (engine, origin, text, deadline) = (self.engine.clone(), self.origin, self.text, self.deadline);
         let scope = self.threads.scope();
         self.threads.start(thread, move || {
             let mut script =
-                Script::new(&engine, text, deadline, scope).map_err(|e| format!("the host module: {e}"))?;
+                Script::new((&engine, origin), text, deadline, scope).map_err(|e| format!("the host module: {e}"))?;
             script.shared = shared;
             Ok(script)
         })
@@ -187,7 +190,7 @@ impl<'scope, 'env> Script<'scope, 'env> {
     fn module(&mut self, module: &mut QuoteWat<'_>) -> Outcome {
         self.current = None;
         let (id, bytes) = encode(module).map_err(|e| format!("the text of the module: {e}"))?;
-        let module = Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
+        let module = self.origin.module(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
         let instance = self.instantiate(&module).map_err(|e| refusal_report(&e))?;
         self.set_current(id, instance);
         Ok(())
@@ -196,7 +199,7 @@ impl<'scope, 'env> Script<'scope, 'env> {
     fn define(&mut self, module: &mut QuoteWat<'_>) -> Outcome {
         self.last_definition = None;
         let (id, bytes) = encode(module).map_err(|e| format!("the text of the module: {e}"))?;
-        let module = Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
+        let module = self.origin.module(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
         if let Some(id) = id {
             self.definitions.insert(id, module.clone());
         }
@@ -257,7 +260,7 @@ impl<'scope, 'env> Script<'scope, 'env> {
             }
             WastExecute::Wat(mut module) => {
                 let bytes = module.encode().map_err(|e| format!("the text of the module: {}", e.message()))?;
-                let module = Module::from_binary(&self.engine, &bytes)?;
+                let module = self.origin.module(&self.engine, &bytes)?;
                 self.instantiate(&module)?;
                 Ok(Vec::new())
             }
@@ -314,7 +317,7 @@ impl<'scope, 'env> Script<'scope, 'env> {
 
     fn unlinkable(&mut self, mut module: Wat<'_>, message: &str) -> Outcome {
         let bytes = module.encode().map_err(|e| format!("the text of the module: {}", e.message()))?;
-        let module = Module::from_binary(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
+        let module = self.origin.module(&self.engine, &bytes).map_err(|e| refusal_report(&e))?;
         match self.instantiate(&module) {
             Err(error) => Ok(Refusal::Unlinkable.check(&error, message)?),
             Ok(_) => Err(Refusal::Unlinkable.accepted(message).into()),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use aura_runtime::{Bounds, OptLevel, Strategy, Validation};
 
+use crate::origin::Origin;
 use crate::report::FileOutcome;
 use crate::runner::{Options, Runner};
 use crate::sets::{self, Edition};
@@ -31,6 +32,8 @@ pub struct Mode {
     pub gc_stress: bool,
     /// When bodies are validated.
     pub validation: Validation,
+    /// Where modules come from.
+    pub origin: Origin,
 }
 
 impl Mode {
@@ -44,6 +47,7 @@ impl Mode {
             opt_level: OptLevel::Speed,
             gc_stress: false,
             validation: Validation::Eager,
+            origin: Origin::Bytes,
         }
     }
 
@@ -73,6 +77,9 @@ impl fmt::Display for Mode {
         }
         if self.validation == Validation::Lazy {
             f.write_str("/lazy")?;
+        }
+        if self.origin == Origin::Artifact {
+            f.write_str("/artifact")?;
         }
         f.write_str(if self.gc_stress { "/stress" } else { "" })
     }
@@ -214,6 +221,7 @@ impl Runners {
             options.opt_level = self.mode.opt_level;
             options.gc_stress = self.mode.gc_stress;
             options.validation = self.mode.validation;
+            options.origin = self.mode.origin;
             options.time_limit = self.time_limit;
             Runner::new(options)
         };

@@ -3,7 +3,7 @@
 
 use aura_runtime::{Bounds, Strategy, Validation};
 use aura_spec_tests::bundled::{self, Group};
-use aura_spec_tests::{FileOutcome, Mode, Suite, Tally, Version};
+use aura_spec_tests::{FileOutcome, Mode, Origin, Suite, Tally, Version};
 
 /// In the mixed modes each script runs once for each of these: compiled at the first entry, at the second entry or the first
 /// pass of a loop, which goes on in compiled code, and at the third or second.
@@ -97,6 +97,33 @@ official! {
     Group::Beside => beside_interpreter_guard, beside_interpreter_explicit, Interpreter;
     Group::Beside => beside_jit_guard, beside_jit_explicit, Jit;
     Group::Beside => beside_mixed_guard, beside_mixed_explicit, Auto;
+}
+
+/// Machine code that another engine compiled, from an artifact, is as good as code of the engine's own.
+macro_rules! from_artifacts {
+    ($($group:expr => $guard:ident, $explicit:ident;)*) => {
+        $(
+            #[test]
+            fn $guard() {
+                check_mode($group, Mode { origin: Origin::Artifact, ..Mode::new(Strategy::Auto, Bounds::Guard) });
+            }
+
+            #[test]
+            fn $explicit() {
+                check_mode($group, Mode { origin: Origin::Artifact, ..Mode::new(Strategy::Jit, Bounds::Explicit) });
+            }
+        )*
+    };
+}
+
+from_artifacts! {
+    Group::V1 => v1_artifact_guard, v1_artifact_explicit;
+    Group::V2 => v2_artifact_guard, v2_artifact_explicit;
+    Group::V3 => v3_artifact_guard, v3_artifact_explicit;
+    Group::Latest => latest_artifact_guard, latest_artifact_explicit;
+    Group::Merged(Version::V2) => merged2_artifact_guard, merged2_artifact_explicit;
+    Group::Merged(Version::V3) => merged3_artifact_guard, merged3_artifact_explicit;
+    Group::Beside => beside_artifact_guard, beside_artifact_explicit;
 }
 
 /// With bodies validated at their first call, all is as ever but what is invalid: it is refused later, or never if nobody

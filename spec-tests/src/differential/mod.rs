@@ -18,6 +18,8 @@ use self::case::Case;
 pub use self::observe::Ends;
 use self::observe::{Observation, observe};
 
+use crate::Origin;
+
 /// What runs modules: a name, a tier, and how hard the compiler tries.
 const ENGINES: [(&str, Strategy, OptLevel); 6] = [
     ("interpreter", Strategy::Interpreter, OptLevel::None),
@@ -109,9 +111,11 @@ impl Differential {
         } else {
             (&self.explicit, Bounds::Explicit)
         };
-        let reference = observe(&engines[0], wasm, seed);
+        let reference = observe((&engines[0], Origin::Bytes), wasm, seed);
         for (engine, (name, ..)) in engines.iter().zip(&ENGINES).skip(1) {
-            let observed = observe(engine, wasm, seed);
+            // Code of functions of even index is from an artifact, others are interpreted.
+            let origin = if *name == CHANGING { Origin::Artifact } else { Origin::Bytes };
+            let observed = observe((engine, origin), wasm, seed);
             if let Some(difference) = compare((ENGINES[0].0, &reference), (name, &observed), bounds) {
                 return Err(Box::new(difference));
             }

@@ -13,6 +13,7 @@ use aura_runtime::{
 
 use super::case::Random;
 use super::edges::near_edge;
+use crate::Origin;
 
 /// The fuel each call may use: enough for loops to get hot, little enough for a run to be short.
 const FUEL: u64 = 20_000;
@@ -56,10 +57,10 @@ impl Host {
 
 /// Runs a module and writes down what happens. Arguments are drawn from `seed`.
 #[must_use]
-pub fn observe(engine: &Engine, wasm: &[u8], seed: u64) -> Observation {
+pub fn observe((engine, origin): (&Engine, Origin), wasm: &[u8], seed: u64) -> Observation {
     let mut run = Run { store: Store::new(engine, Host::default()), seen: Observation::default() };
     run.store.set_limits(LIMITS);
-    match run.start(engine, wasm) {
+    match run.start((engine, origin), wasm) {
         Ok(Some((module, instance))) => run.finish(&module, instance, seed),
         Ok(None) => {}
         Err(error) => run.seen.lines.push(format!("refused: {error}")),
@@ -73,8 +74,8 @@ struct Run {
 }
 
 impl Run {
-    fn start(&mut self, engine: &Engine, wasm: &[u8]) -> Result<Option<(Module, Instance)>, Error> {
-        let module = Module::from_binary(engine, wasm)?;
+    fn start(&mut self, (engine, origin): (&Engine, Origin), wasm: &[u8]) -> Result<Option<(Module, Instance)>, Error> {
+        let module = origin.module(engine, wasm)?;
         let linker = host_functions(engine)?;
         self.store.set_fuel(FUEL)?;
         match linker.instantiate(&mut self.store, &module) {
