@@ -35,9 +35,15 @@ Examples:
   aura compile tool.wasm                    write tool.aura
   aura compile tool.wasm -o /opt/tool.aura  write it there
   aura --grant stdio tool.aura              run it; refused if anybody changed it
+  aura compile --native tool.wasm           with machine code, which runs take from their first call on
+  aura compile --native --with-fuel tool.wasm    for runs with --fuel, or under a policy that limits fuel
 
 An artifact is for this build of the command and for whoever has the key: artifact.key in the
-configuration directory, made at first use, readable by its owner only.";
+configuration directory, made at first use, readable by its owner only.
+
+Machine code is for processors that can do what this one can, and for runs with the same --bounds, --deterministic
+and fuel. Other runs interpret and compile as they would without it, and say so; other processors refuse the artifact.
+Functions that are too large to be compiled are interpreted; the command says how many.";
 
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
@@ -533,9 +539,18 @@ pub(crate) struct CompileArgs {
     /// Make it with the key in this file, which is made if there is none
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// Compile to machine code too: not possible yet, and refused
+    /// Compile to machine code too, all functions
     #[arg(long)]
     pub(crate) native: bool,
+    /// How accesses to memory are kept in bounds in runs of it
+    #[arg(long, value_enum, default_value = "guard")]
+    pub(crate) bounds: BoundsArg,
+    /// Make it for runs that do the same on every engine and machine
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+    /// Make it for runs whose fuel is limited
+    #[arg(long)]
+    pub(crate) with_fuel: bool,
     #[command(flatten)]
     pub(crate) features: FeatureArgs,
     /// A module (.wasm or .wat)
@@ -547,6 +562,10 @@ pub(crate) struct SnapshotArgs {
     /// Where the artifact goes; without it, beside the module, with the ending .aura
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Compile the module to machine code too, for runs with the same --bounds and --deterministic, and with or without fuel
+    /// as here
+    #[arg(long)]
+    pub(crate) native: bool,
     /// How the program is started: --invoke names the function that initialises it
     #[command(flatten)]
     pub(crate) run: RunArgs,

@@ -14,7 +14,7 @@ use aura_runtime::{
 };
 use aura_wasi::WasiCtx;
 
-use crate::args::{RunArgs, UnknownImports};
+use crate::args::{EngineArg, RunArgs, UnknownImports};
 use crate::cache::{self, Entry};
 use crate::denials::{self, Unseen};
 use crate::inspect::{extern_text, wasi_function};
@@ -133,10 +133,19 @@ fn from_artifact(args: &RunArgs, path: &Path) -> Result<(Plan, Loaded), Failure>
     let artifact = Artifact::open(path, &key).map_err(refused)?;
     let plan = Plan::new(args, path, Digest(artifact.label()))?;
     let engine = engine(args, &plan.limits)?;
+    let has_native = artifact.has_native() && args.machine.engine != EngineArg::Interpreter;
+    let leaves_aside = |module: &Module| {
+        if has_native && !module.has_native() {
+            say("note", format!("the machine code in {} is for other options and is left aside", path.display()));
+        }
+    };
     if !artifact.is_snapshot() {
-        return Ok((plan, Loaded::module(artifact.load(&engine).map_err(refused)?, None)));
+        let module = artifact.load(&engine).map_err(refused)?;
+        leaves_aside(&module);
+        return Ok((plan, Loaded::module(module, None)));
     }
     let snapshot = artifact.load_snapshot(&engine).map_err(refused)?;
+    leaves_aside(snapshot.module());
     Ok((plan, Loaded { module: snapshot.module().clone(), snapshot: Some(snapshot), entry: None }))
 }
 

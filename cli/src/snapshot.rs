@@ -17,8 +17,14 @@ pub(crate) fn snapshot(args: &SnapshotArgs) -> Result<ExitCode, Failure> {
     let key = cache::key(args.run.key.as_deref())?;
     let (snapshot, content) = run::capture(&args.run)?;
     let refused = |error| Failure::new(format!("cannot write a snapshot: {}: {error}", file.display()));
-    let artifact = snapshot.to_artifact(&key, content.0).map_err(refused)?;
+    let native = args.native.then(|| compile::native(snapshot.module(), file)).transpose()?;
+    let artifact = match &native {
+        Some(native) => snapshot.to_native_artifact(&key, content.0, native),
+        None => snapshot.to_artifact(&key, content.0),
+    };
+    let artifact = artifact.map_err(refused)?;
     compile::write(&output, &artifact)?;
-    print(&format!("{}: {} bytes\n", output.display(), artifact.len()))?;
+    let code = native.map(|native| compile::about(&native)).unwrap_or_default();
+    print(&format!("{}: {} bytes{code}\n", output.display(), artifact.len()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -44,7 +44,33 @@ fn an_artifact_is_for_who_has_the_key() {
     folder
         .aura(&["--key", "mine.key", "-W", "-simd", "--invoke", "twice", "p.art", "4"])
         .fails(1, &["other proposals"]);
-    folder.aura(&["compile", "--native", "p.wat"]).fails(2, &["--native", "cannot"]);
+}
+
+#[test]
+fn an_artifact_with_machine_code_runs_everywhere_and_says_where_the_code_is_left_aside() {
+    let folder = Folder::new();
+    folder.write("p.wat", PROGRAM);
+    let made = folder.aura(&["compile", "--native", "p.wat"]);
+    assert!(made.code == 0 && made.stdout.contains("machine code of all 1 functions"), "{made:?}");
+    let run = |options: &[&str]| folder.aura(&[options, &["--invoke", "twice", "p.aura", "21"]].concat());
+    for engine in ["auto", "jit", "interpreter"] {
+        run(&["--engine", engine]).prints("42\n");
+    }
+    for options in [&["--fuel", "1000"][..], &["--bounds", "explicit"], &["--deterministic"]] {
+        let ran = run(options);
+        assert!(ran.stdout == "42\n" && ran.stderr.contains("other options"), "{options:?}: {ran:?}");
+    }
+    let made = folder.aura(&["compile", "--native", "--with-fuel", "--bounds", "explicit", "p.wat"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    run(&["--fuel", "1000", "--bounds", "explicit"]).prints("42\n");
+    assert!(run(&["--fuel", "1", "--bounds", "explicit"]).stderr.contains("fuel"));
+    let path = folder.path().join("p.aura");
+    let bytes = fs::read(&path).expect("the artifact");
+    let mut changed = bytes.clone();
+    // In the code of the only function, whose pieces are the last ones.
+    changed[bytes.len() - 2 * (4096 + 16) + 20] ^= 1;
+    fs::write(&path, changed).expect("a changed artifact");
+    run(&["--fuel", "1000", "--bounds", "explicit"]).fails(134, &["artifact was changed"]);
 }
 
 /// A program large enough to be kept.
