@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Parameters come first in each range, in order, then the other locals, then operands. A value of
-//! class `V128` takes slots `n` and `n + 1`. At entry the parameters are in place and every other
-//! local and every reference slot is zero. At a label all values live in their own slots: locals
+//! class `V128` takes slots `n` and `n + 1`. At entry the parameters are in place, and every reference
+//! slot and every other local that is read before it is written is zero. At a label all values live in their own slots: locals
 //! and operands are the whole state.
 
 use std::ops::{Deref, DerefMut};
@@ -689,6 +689,8 @@ pub struct FrameLayout {
     pub params: Box<[Operand]>,
     /// The other locals, zero at entry.
     pub locals: Box<[LocalRun]>,
+    /// Those of them, references aside, that may be read before they are written: nobody can tell what the others hold at entry.
+    pub zeroed: Box<[LocalRun]>,
     /// Value slots that are locals (parameters included): operands start here.
     pub local_slots: u32,
     /// All value slots.
@@ -743,7 +745,7 @@ coded_struct! {
     Region { start, end, parent, outer, cost, handlers }
     Handler { tag, payload, exn, target }
     LocalRun { ty, first, count }
-    FrameLayout { params, locals, local_slots, value_slots, ref_slots }
+    FrameLayout { params, locals, zeroed, local_slots, value_slots, ref_slots }
     Code { frame, insts, offsets, labels, targets, operands, calls, memargs, v128s, regions, ref_types }
 }
 

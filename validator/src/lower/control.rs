@@ -78,12 +78,16 @@ pub(super) struct Control<'m> {
     label: Option<LabelId>,
     /// The innermost region inside the block.
     pub(super) region: Option<u32>,
+    /// Which locals were written where the block was entered, and where every branch to its end was.
+    entered: u64,
+    branched: u64,
 }
 
 impl<'m> Control<'m> {
     pub(super) fn function(results: &'m [ValType], base: Height) -> Self {
         let (params, results) = (Types::None, Types::List(results));
-        Self { kind: Kind::Function, params, results, len: 0, base, label: None, region: None }
+        let (entered, branched) = (0, u64::MAX);
+        Self { kind: Kind::Function, params, results, len: 0, base, label: None, region: None, entered, branched }
     }
 
     /// Whether this is the function's own block: branches to it return.
@@ -120,7 +124,8 @@ impl<'m> Lowering<'m> {
             Kind::Try { region } | Kind::LegacyTry { region } => Some(region),
             _ => self.controls.last().expect("a function has a block").region,
         };
-        self.controls.push(Control { kind, params, results, len, base, label, region });
+        let (entered, branched) = (self.assigned.here, u64::MAX);
+        self.controls.push(Control { kind, params, results, len, base, label, region, entered, branched });
     }
 
     /// The slots in use below the top `count` operands.
@@ -200,7 +205,7 @@ impl<'m> Lowering<'m> {
         let outer = self.code.regions[region as usize].outer;
         let open = self.controls.last_mut().expect("`catch` stands in a `try`");
         (open.kind, open.region) = (Kind::LegacyCatch { region }, outer);
-        self.revive(&control, Types::One(SlotType::Ref));
+        self.revive(&control, Types::One(SlotType::Ref), control.entered);
         if let Some(tag) = tag {
             for ty in self.module.func_type_at(self.module.tags[tag as usize]).params() {
                 self.stack.push(ty.slot_type());
@@ -240,7 +245,7 @@ impl<'m> Lowering<'m> {
         control.kind = Kind::Else;
         let control = *control;
         self.bind(otherwise);
-        self.revive(&control, control.params);
+        self.revive(&control, control.params, control.entered);
     }
 
     /// `end` of a block or of the function.
@@ -278,18 +283,24 @@ impl<'m> Lowering<'m> {
         if control.label.is_none() && otherwise.is_none() {
             return;
         }
+        let mut assigned = control.branched;
         if self.dead.is_none() {
             self.settle_all();
+            assigned &= self.assigned.here;
+        }
+        if otherwise.is_some() {
+            assigned &= control.entered;
         }
         for label in control.label.into_iter().chain(otherwise) {
             self.bind(label);
         }
-        self.revive(control, control.results);
+        self.revive(control, control.results, assigned);
     }
 
-    /// Goes on at a label, with `types` above what is below the block.
-    pub(super) fn revive(&mut self, control: &Control<'m>, types: Types<'m>) {
+    /// Goes on at a label, with `types` above what is below the block, and these locals written.
+    pub(super) fn revive(&mut self, control: &Control<'m>, types: Types<'m>, assigned: u64) {
         self.dead = None;
+        self.assigned.here = assigned;
         self.stack.truncate(control.len, control.base);
         for ty in types.iter() {
             self.stack.push(ty);
@@ -374,13 +385,14 @@ impl<'m> Lowering<'m> {
         &self.controls[self.controls.len() - 1 - depth as usize]
     }
 
-    /// The label of the block `depth` levels out.
+    /// The label of the block `depth` levels out, for a branch from here.
     pub(super) fn target(&mut self, depth: u32) -> LabelId {
-        if let Some(label) = self.control(depth).label {
+        let index = self.controls.len() - 1 - depth as usize;
+        self.controls[index].branched &= self.assigned.here;
+        if let Some(label) = self.controls[index].label {
             return label;
         }
         let label = self.new_label(false);
-        let index = self.controls.len() - 1 - depth as usize;
         self.controls[index].label = Some(label);
         label
     }

@@ -105,16 +105,27 @@ impl Lowering<'_> {
         }
         let made_last = self.movable == Some(self.code.insts.len());
         self.settle_local(local.slot);
-        if made_last && self.movable == Some(self.code.insts.len()) {
-            let dst = self.code.insts.last_mut().and_then(Inst::dst_mut);
-            if let Some(dst) = dst.filter(|dst| **dst == value.place) {
-                *dst = local.slot;
-                self.movable = None;
-                return true;
-            }
+        if made_last
+            && self.movable == Some(self.code.insts.len())
+            && let Some(dst) = self.last_result().filter(|dst| **dst == value.place)
+        {
+            *dst = local.slot;
+            self.movable = None;
+            return true;
         }
         self.copy(value, local.slot);
         false
+    }
+
+    /// Where the one result of the last instruction goes.
+    fn last_result(&mut self) -> Option<&mut Slot> {
+        match self.code.insts.last_mut()? {
+            Inst::Call { call, .. } | Inst::CallIndirect { call, .. } | Inst::CallRef { call, .. } => {
+                let Operands { start, len } = self.code.calls[call.0 as usize].results;
+                (len == 1).then(|| &mut self.code.operands[start as usize].slot)
+            }
+            inst => inst.dst_mut(),
+        }
     }
 
     /// The top `count` operands where they are now, as a list.

@@ -85,7 +85,7 @@ impl<'m> Lowering<'m> {
     pub(super) fn emit_return_pad(&mut self, function: &Control<'m>) {
         let Some(label) = self.return_pad else { return };
         self.bind(label);
-        self.revive(function, function.results);
+        self.revive(function, function.results, 0);
         let values = self.list_top(function.results.iter().count());
         self.emit(Inst::Return { values });
     }

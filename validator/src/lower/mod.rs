@@ -28,7 +28,7 @@ use crate::code::{Code, FrameLayout, Inst, LabelId, Operand, Slot};
 use crate::module::{Module, ModuleInner};
 use crate::ops::Op;
 use control::Control;
-use locals::Locals;
+use locals::{Assigned, Locals};
 use stack::Stack;
 
 /// What lowering adds to the code.
@@ -62,6 +62,7 @@ struct Lowering<'m> {
     options: LowerOptions,
     code: Code,
     locals: Locals,
+    assigned: Assigned,
     stack: Stack,
     controls: Vec<Control<'m>>,
     /// While code is dead, how many blocks opened in it; `None` while it is live.
@@ -95,6 +96,7 @@ impl<'m> Lowering<'m> {
             controls: vec![Control::function(ty.results(), stack.height())],
             stack,
             locals,
+            assigned: Assigned::default(),
             dead: None,
             fuel: None,
             movable: None,
@@ -116,6 +118,7 @@ impl<'m> Lowering<'m> {
             *cost = crate::fuel::frame_cost(highest.values + highest.refs);
         }
         self.code.frame = FrameLayout {
+            zeroed: self.locals.zeroed(self.assigned),
             params: self.locals.params,
             locals: self.locals.runs,
             local_slots: self.locals.height.values,

@@ -1,4 +1,4 @@
-//! A verifier of [`Code`]: on every path each slot is read only as the class it was last written as.
+//! A verifier of [`Code`]: on every path each slot is read only as the class it was last written as, or as one that is zero at entry.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ pub(super) fn verify(module: &Module, own: u32, code: &Code) {
     for &param in &code.frame.params {
         write(code, &mut state, param);
     }
-    for run in &code.frame.locals {
+    let refs = code.frame.locals.iter().filter(|run| run.ty == Ref);
+    for run in refs.chain(&code.frame.zeroed) {
         run.slots().for_each(|slot| write(code, &mut state, Operand { slot, ty: run.ty }));
     }
     let mut heads: Vec<Vec<LabelId>> = vec![Vec::new(); code.insts.len() + 1];

@@ -87,7 +87,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
     fn visit_call(&mut self, func: u32) {
         if self.begin(Op::Call) {
             let call = self.call_operands(self.module.func_type_index(func));
-            self.emit(Inst::Call { func, call });
+            self.emit_movable(Inst::Call { func, call });
         }
     }
 
@@ -95,7 +95,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
         if self.begin(Op::CallIndirect) {
             let index = self.pop();
             let call = self.call_operands(type_index);
-            self.emit(Inst::CallIndirect { table, type_index, index, call });
+            self.emit_movable(Inst::CallIndirect { table, type_index, index, call });
         }
     }
 
@@ -120,7 +120,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
         if self.begin(Op::CallRef) {
             let func = self.pop();
             let call = self.call_operands(type_index);
-            self.emit(Inst::CallRef { type_index, func, call });
+            self.emit_movable(Inst::CallRef { type_index, func, call });
         }
     }
 
@@ -201,6 +201,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
 
     fn visit_local_get(&mut self, local: u32) {
         if self.begin(Op::LocalGet) {
+            self.assigned.read(self.locals.bit(local));
             self.push_local(self.locals.get(local));
         }
     }
@@ -209,6 +210,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
         if self.begin(Op::LocalSet) {
             let value = self.stack.pop();
             self.write_local(self.locals.get(local), value);
+            self.assigned.write(self.locals.bit(local));
         }
     }
 
@@ -217,6 +219,7 @@ impl<'a> VisitOperator<'a> for Lowering<'_> {
             return;
         }
         let value = self.stack.pop();
+        self.assigned.write(self.locals.bit(local));
         let local = self.locals.get(local);
         if self.write_local(local, value) {
             self.push_local(local);
