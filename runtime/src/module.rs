@@ -21,7 +21,7 @@ use crate::compile::ModuleTiers;
 use crate::engine::{Config, Engine, Strategy};
 use crate::entries::{Entries, Kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interp::{self, Form, FormOptions};
+use crate::interp::{self, Form, FormBox, FormOptions};
 use crate::{arch, tier};
 
 /// A validated module, ready to be instantiated. Cheap to clone, usable from any thread.
@@ -45,7 +45,7 @@ pub(crate) struct Inner {
     /// Machine code that an artifact has.
     native: Option<KeptNative>,
     /// What the interpreter made of them; their addresses are in the entries.
-    forms: Kept<Form>,
+    forms: Kept<FormBox>,
     meets_objects: bool,
     pub(crate) tiers: ModuleTiers,
     this: Weak<Inner>,
@@ -435,9 +435,9 @@ impl Inner {
     /// # Errors
     /// As [`Inner::code`].
     #[cold]
-    pub(crate) fn form(&self, own_func: u32) -> Result<&Form> {
+    pub(crate) fn form(&self, own_func: u32) -> Result<*const Form> {
         if let Some(form) = self.forms.get(own_func) {
-            return Ok(form);
+            return Ok(form.form());
         }
         // What is refused is not interpreted either.
         self.take_native(own_func)?;
@@ -445,9 +445,9 @@ impl Inner {
         let config = self.engine.config();
         let options =
             FormOptions { canonical_nans: config.canonical_nans(), counted: config.strategy != Strategy::Interpreter };
-        let form = self.forms.keep(own_func, interp::translate(&self.validated, &self.type_ids, code, options));
-        let word = &self.entry(own_func)?.form;
-        word.store(std::ptr::from_ref::<Form>(form).cast_mut().cast(), Ordering::Release);
+        let made = interp::translate(&self.validated, &self.type_ids, &self.entries, own_func, code, options);
+        let form = self.forms.keep(own_func, made).form();
+        self.entry(own_func)?.form.store(form.cast_mut().cast(), Ordering::Release);
         Ok(form)
     }
 }

@@ -11,15 +11,17 @@ use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef, VmTable};
 use aura_validator::code::{CallId, Inst, Operand, Operands, Slot};
+use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 
 use super::dispatch::{At, Handler, Step, execute, handler};
-use super::flow::INST_WORD;
+use super::flow::General;
 use super::form::{Form, Word};
-use super::frame::{CLEARED_AT_ONCE, Frame, Mark};
+use super::frame::{Frame, Mark};
 use super::machine::{Cursor, Machine, address_mask};
 use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Source};
 use super::slots::Regs;
+use super::translate::{address_of, bytes, pair};
 use crate::vm::access;
 use crate::{services, tail, tier};
 
@@ -50,7 +52,7 @@ pub(crate) unsafe fn run(vmctx: *mut VmCtx, entry: *const VmFuncEntry, slots: *m
 
 /// What is called: a function and its instance.
 #[derive(Clone, Copy, Debug)]
-struct Callee {
+pub(super) struct Callee {
     entry: *const VmFuncEntry,
     vmctx: *mut VmCtx,
 }
@@ -91,7 +93,7 @@ impl Machine {
             return Ok(None);
         }
         let form = self.form_of(callee)?;
-        let regs = match self.state().push(form, callee.vmctx, entry, native) {
+        let regs = match self.state().push(form, callee.vmctx, native) {
             Ok(regs) => regs,
             // SAFETY: the instance is live; the frames below have their positions saved.
             Err(code) => return Err(unsafe { services::trap(self.vmctx, code) }),
@@ -261,7 +263,7 @@ impl Machine {
             unsafe { self.interrupt(cursor) }?;
         }
         let form = self.form_of(callee)?;
-        let regs = match self.state().push(form, callee.vmctx, callee.entry, 0) {
+        let regs = match self.state().push(form, callee.vmctx, 0) {
             Ok(regs) => regs,
             Err(code) => return Err(self.trap(cursor, code)),
         };
@@ -291,7 +293,7 @@ impl Machine {
             return unsafe { self.replace_out(callee, slots_of(args)) };
         }
         let form = self.form_of(callee)?;
-        let regs = match self.state().replace(form, callee.vmctx, callee.entry) {
+        let regs = match self.state().replace(form, callee.vmctx) {
             Ok(regs) => regs,
             Err(code) => return Err(self.trap(cursor, code)),
         };
@@ -306,7 +308,7 @@ impl Machine {
     /// # Safety
     /// As for [`Machine::replace`]; the first `slots` slots of the buffer are the arguments.
     unsafe fn replace_out(&mut self, callee: Callee, slots: usize) -> Result<Cursor, Status> {
-        if self.frame().run != 0 {
+        if self.frame().run() != 0 {
             // SAFETY: the callee is live.
             return Err(unsafe { tail::leave(self.store, callee.vmctx, callee.entry) });
         }
@@ -387,7 +389,7 @@ impl Machine {
     /// `values` are operands of the running code.
     pub(super) unsafe fn leave(&mut self, regs: Regs, values: Operands) -> Result<Cursor, Status> {
         let values = self.code().operands(values);
-        if self.frame().run != 0 {
+        if self.frame().run() != 0 {
             // SAFETY: the slot array of this run has room for the results.
             unsafe { regs.to_array(values, self.results) };
             return Err(Status::Ok);
@@ -426,228 +428,299 @@ fn slots_of(operands: &[Operand]) -> usize {
     operands.iter().map(|operand| operand.ty.slots() as usize).sum()
 }
 
-/// Operands of a call's cell: see [`CallCell`].
-mod operand {
-    pub(super) const WORDS: usize = 2;
-    pub(super) const TOP: usize = 3;
-    pub(super) const CALLEE: usize = 4;
-    pub(super) const TABLE: usize = 5;
-    pub(super) const TYPE_ID: usize = 6;
-    pub(super) const ARGS_LEN: usize = 7;
-    pub(super) const ARGS: usize = 8;
-}
-
-/// What a call's cell says, in order: the instruction (a word); how many words the cell has; where the
-/// frame's value slots end; the callee, as the place of its entry in the module's or as the slot with its index
-/// in a table; the place of the table in the instance and the canonical type, if it is one of a table; the
-/// slots of the arguments, if these are scalars all of them; in the last word, where the one scalar result goes, and the call.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CallCell {
+/// A call as its cell has it. In its last word: where the one scalar result goes, and the call.
+///
+/// ```text
+/// own function:   entry (a word)       │ top, arguments ...
+/// element:        table, type          │ top, index, arguments ...
+/// any other:      instruction (a word)
+/// ```
+///
+/// `top` is where the frame's value slots end; the table is a place in the instance, the type a canonical one. Arguments are
+/// slots, each of a scalar; if there are more than handlers are made for, their number stands before them.
+#[derive(Debug)]
+pub(super) struct CallCell<'a> {
+    pub(super) callee: CalleeCell<'a>,
     pub(super) top: i32,
-    pub(super) callee: i32,
-    pub(super) table: i32,
-    pub(super) type_id: u32,
-    pub(super) args: Vec<i32>,
+    pub(super) args: &'a [Operand],
     pub(super) result: i32,
-    pub(super) call: u32,
-}
-
-impl CallCell {
-    /// Words of the cell.
-    pub(super) fn words(&self) -> usize {
-        1 + operand::ARGS / 2 + self.args.len().div_ceil(2) + 1
-    }
-
-    /// The operands behind the instruction's word, without those of the last word.
-    pub(super) fn operands(&self) -> impl Iterator<Item = i32> + '_ {
-        let (words, len) = (self.words() as i32, self.args.len() as i32);
-        let head = [words, self.top, self.callee, self.table, self.type_id.cast_signed(), len];
-        head.into_iter().chain(self.args.iter().copied()).chain((len % 2 == 1).then_some(0))
-    }
+    pub(super) call: CallId,
 }
 
 /// Who is called.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CalleeCell<'a> {
+    Own(*const VmFuncEntry),
+    Element { table: i32, type_id: u32, index: Slot },
+    Other(&'a Inst),
+}
+
+/// The operand of a call's cell that says where the frame ends; others follow.
+const TOP: usize = 2;
+
+/// For handlers: the number of arguments is in the cell.
+const MANY: usize = usize::MAX;
+
+/// Up to how many arguments there are handlers for, of calls that are counted and of others.
+const ARGS_MAX: [usize; 2] = [2, 4];
+
+impl CallCell<'_> {
+    pub(super) fn put(&self, counted: bool, cells: &mut Vec<Word>) {
+        let ((handler, max), who) = match self.callee {
+            CalleeCell::Own(entry) => (calling::<Own>(counted, self.args.len()), entry.expose_provenance() as u64),
+            CalleeCell::Element { table, type_id, .. } => {
+                (calling::<Element>(counted, self.args.len()), pair(table, type_id.cast_signed()))
+            }
+            CalleeCell::Other(inst) => ((slow_call as Handler, usize::MAX), address_of(inst)),
+        };
+        cells.extend([Word { handler }, Word { bits: who }]);
+        let operands: &mut dyn Iterator<Item = i32> = match self.callee {
+            CalleeCell::Own(_) => &mut [self.top].into_iter(),
+            CalleeCell::Element { index, .. } => &mut [self.top, bytes(index)].into_iter(),
+            CalleeCell::Other(_) => &mut std::iter::empty(),
+        };
+        let many = (self.args.len() > max).then_some(self.args.len() as i32);
+        let mut operands = operands.chain(many).chain(self.args.iter().map(|arg| bytes(arg.slot)));
+        while let Some(first) = operands.next() {
+            cells.push(Word { bits: pair(first, operands.next().unwrap_or_default()) });
+        }
+        cells.push(Word { bits: pair(self.result, self.call.0.cast_signed()) });
+    }
+}
+
+/// Where handlers find who is called.
 pub(super) trait Called {
+    /// Operands between the frame's end and the arguments.
+    const OPERANDS: usize;
+
     /// The callee's entry, if it is one of the running instance's own functions and has the right type.
     fn entry(at: &At) -> Option<*const VmFuncEntry>;
+
+    /// The callee, for a call that is not as calls mostly are.
+    ///
+    /// # Safety
+    /// `cursor` is behind the cell, which is a call's of the running code.
+    unsafe fn callee(machine: &mut Machine, at: At, cursor: Cursor) -> Result<Callee, Status>;
 }
 
 /// A function of the module.
 #[derive(Debug)]
-struct Direct;
+struct Own;
 
 /// An element of a table.
 #[derive(Debug)]
 struct Element;
 
-impl Called for Direct {
+impl Called for Own {
+    const OPERANDS: usize = 0;
+
     #[inline(always)]
     fn entry(at: &At) -> Option<*const VmFuncEntry> {
-        // SAFETY: the instance is live; its entries cover the module's own functions.
-        let entries = unsafe { (*at.machine().vmctx).entries };
-        Some(entries.wrapping_byte_add(at.operand(operand::CALLEE).cast_unsigned() as usize))
+        Some(std::ptr::with_exposed_provenance(at.word(1) as usize))
+    }
+
+    unsafe fn callee(machine: &mut Machine, at: At, _: Cursor) -> Result<Callee, Status> {
+        let module = machine.instance().module.inner();
+        let entry: *const VmFuncEntry = std::ptr::with_exposed_provenance(at.word(1) as usize);
+        // It is perhaps not made.
+        let own = (entry.addr() - module.entries().as_ptr().addr()) / size_of::<VmFuncEntry>();
+        // SAFETY: the instance is live, and of the module.
+        let entry = unsafe { tier::entry_of(machine.vmctx, module, own as u32) }?;
+        Ok(Callee { entry, vmctx: machine.vmctx })
     }
 }
 
 impl Called for Element {
+    const OPERANDS: usize = 1;
+
     #[inline(always)]
     fn entry(at: &At) -> Option<*const VmFuncEntry> {
-        let vmctx = at.machine().vmctx;
-        let place = vmctx.wrapping_byte_offset(at.operand(operand::TABLE) as isize).cast::<*mut VmTable>();
-        // SAFETY: the instance is live and linked; its layout has a table's pointer there.
-        let table = unsafe { *place };
-        // SAFETY: a linked instance's tables are live.
-        let table = unsafe { &*table };
-        let index: u32 = at.get(at.place(operand::CALLEE));
-        // SAFETY: the cell belongs to this thread's store.
-        let length = unsafe { *table.length.get() };
-        if u64::from(index) >= length {
-            return None;
-        }
-        // SAFETY: as above.
-        let elements = unsafe { *table.base.get() };
-        // SAFETY: the index is below the table's length.
-        let element = unsafe { elements.wrapping_add(index as usize).read() };
-        // SAFETY: elements of function tables that are not null are live references.
-        let func = unsafe { std::ptr::with_exposed_provenance::<VmFuncRef>(element as usize).as_ref() }?;
-        let is_own = func.vmctx == vmctx && func.type_id == at.operand(operand::TYPE_ID).cast_unsigned();
+        let func = element(at)?;
+        let is_own = std::ptr::eq(func.vmctx, at.machine().vmctx);
         is_own.then_some(func.entry)
     }
+
+    unsafe fn callee(machine: &mut Machine, at: At, cursor: Cursor) -> Result<Callee, Status> {
+        if let Some(func) = element(&at) {
+            // SAFETY: it is a live reference.
+            return Ok(unsafe { Callee::of(func) });
+        }
+        let inst = machine.frame().form().inst_before(cursor.next);
+        match machine.code().insts[inst as usize] {
+            Inst::CallIndirect { table, type_index, index, .. } => {
+                // SAFETY: the slot is one of the running code.
+                unsafe { machine.element(cursor, table, type_index, index) }
+            }
+            other => unreachable!("the cell of a call of an element was made of {other:?}"),
+        }
+    }
+}
+
+/// What the cell of a call finds in its table, if it is there and has the very type of the cell.
+#[inline(always)]
+fn element<'a>(at: &At) -> Option<&'a VmFuncRef> {
+    let place = at.machine().vmctx.wrapping_byte_offset(at.operand(0) as isize).cast::<*mut VmTable>();
+    // SAFETY: the instance is live and linked; its layout has a table's pointer there.
+    let table = unsafe { *place };
+    // SAFETY: a linked instance's tables are live.
+    let table = unsafe { &*table };
+    let index: u32 = at.get(at.place(TOP + 1));
+    // SAFETY: the cell belongs to this thread's store.
+    let length = unsafe { *table.length.get() };
+    if u64::from(index) >= length {
+        return None;
+    }
+    // SAFETY: as above.
+    let elements = unsafe { *table.base.get() };
+    // SAFETY: the index is below the table's length.
+    let element = unsafe { elements.wrapping_add(index as usize).read() };
+    // SAFETY: elements of function tables that are not null are live references.
+    let func = unsafe { std::ptr::with_exposed_provenance::<VmFuncRef>(element as usize).as_ref() }?;
+    (func.type_id == at.operand(1).cast_unsigned()).then_some(func)
+}
+
+/// Where the arguments of a call begin in its cell, and how many there are.
+#[inline(always)]
+fn args<C: Called, const N: usize>(at: &At) -> (usize, usize) {
+    let behind = TOP + 1 + C::OPERANDS;
+    if N == MANY { (behind + 1, at.operand(behind) as usize) } else { (behind, N) }
+}
+
+/// How many words the cell of a call has.
+#[inline(always)]
+fn words<C: Called, const N: usize>(at: &At) -> usize {
+    let (first, count) = args::<C, N>(at);
+    1 + (first + count).div_ceil(2) + 1
 }
 
 handler! {
     /// As [`CallCell`] says, with `N` arguments, or any number of them.
     fn call_row[C: Called, const COUNTED: bool, const N: usize](at) {
-        let Some((entry, form)) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
-            return at.outside::<SlowCall>();
+        let Some(form) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
+            return at.outside::<SlowCall<C, N>>();
         };
-        if form.refs != 0 || form.zero_slots > CLEARED_AT_ONCE {
-            return at.hand_over(call_large::<C, COUNTED>);
+        // SAFETY: a published form is complete and lives as long as its module, which the running instance keeps.
+        if unsafe { (*form).refs } != 0 {
+            return at.hand_over(call_large::<C, N>);
         }
-        let regs = at.machine().open(&at, entry, form);
-        // SAFETY: the frame was opened just now.
-        unsafe { form.clear_few(regs) };
-        enter::<N>(at, form, regs)
+        let regs = open::<C, N>(&at, form);
+        enter::<C, N>(at, form, regs)
     }
 }
 
 handler! {
-    /// As [`call_row`], for functions with references or many locals.
-    fn call_large[C: Called, const COUNTED: bool](at) {
-        let Some((entry, form)) = C::entry(&at).and_then(|entry| enterable::<false>(&at, entry)) else {
-            return at.outside::<SlowCall>();
+    /// As [`call_row`], for functions with references.
+    fn call_large[C: Called, const N: usize](at) {
+        let Some(form) = C::entry(&at).and_then(|entry| enterable::<false>(&at, entry)) else {
+            return at.outside::<SlowCall<C, N>>();
         };
-        let regs = at.machine().open(&at, entry, form);
+        let regs = open::<C, N>(&at, form);
+        // SAFETY: as in `call_row`.
+        let form_ref = unsafe { &*form };
         // SAFETY: the frame was opened just now.
-        unsafe { form.clear(regs) };
-        enter::<MANY>(at, form, regs)
+        unsafe { form_ref.clear_refs(regs) };
+        enter::<C, N>(at, form, regs)
     }
 }
 
 /// Goes on in a callee whose frame was opened.
 #[inline(always)]
-fn enter<const N: usize>(mut at: At, form: &Form, regs: Regs) -> u32 {
-    let count = if N == MANY { at.operand(operand::ARGS_LEN) as usize } else { N };
+fn enter<C: Called, const N: usize>(mut at: At, form: *const Form, regs: Regs) -> u32 {
+    let (first, count) = args::<C, N>(&at);
     for n in 0..count {
-        let value: u64 = at.get(at.place(operand::ARGS + n));
+        let value: u64 = at.get(at.place(first + n));
         // SAFETY: scalar parameters are the first slots of the new frame.
         unsafe { regs.set(Slot(n as i32), value) };
     }
-    (at.ip, at.regs) = (form.first(), regs);
+    (at.ip, at.regs) = (Form::first(form), regs);
+    // Nobody reads it, so that its register was free.
+    at.int = 0;
     at.go()
 }
 
-/// For [`call_row`]: the number of arguments is in the cell.
-const MANY: usize = usize::MAX;
-
-/// A callee and its form, if all is as it mostly is: the interpreter runs it, it was called before, it is not hot,
+/// The form of a callee, if all is as it mostly is: the interpreter runs it, it was called before, it is not hot,
 /// nothing interrupts, and there is room for its frame.
 #[inline(always)]
-fn enterable<'a, const COUNTED: bool>(at: &At, entry: *const VmFuncEntry) -> Option<(&'a VmFuncEntry, &'a Form)> {
+fn enterable<const COUNTED: bool>(at: &At, entry: *const VmFuncEntry) -> Option<*const Form> {
     let m = at.machine();
     // SAFETY: the entry of a callee is live.
     let entry = unsafe { &*entry };
+    let form: *const Form = entry.form.load(Ordering::Acquire).cast();
     // SAFETY: a published form is complete and lives as long as its module, which the running instance keeps.
-    let form = unsafe { entry.form.load(Ordering::Acquire).cast::<Form>().as_ref() }?;
-    if !std::ptr::eq(entry.slots_entry.load(Ordering::Acquire), tier::interp_entry as *const ()) || m.is_interrupted() {
+    let frame_bytes = unsafe { form.as_ref() }?.frame_bytes;
+    // Where nothing is counted, nothing is compiled.
+    let is_interpreted = || std::ptr::eq(entry.slots_entry.load(Ordering::Acquire), tier::interp_entry as *const ());
+    if (COUNTED && !is_interpreted()) || m.is_interrupted() {
         return None;
     }
-    let place = at.regs.at_byte(at.operand(operand::TOP));
-    if place.addr() + form.frame_bytes as usize > m.limit.addr() {
+    let place = at.regs.at_byte(at.operand(TOP));
+    if place.addr() + frame_bytes as usize > m.limit.addr() {
         return None;
     }
     // What is hot is looked at by the slow call, which counts it once more.
     if COUNTED && entry.heat_by(1) >= entry.limit.load(Ordering::Relaxed) {
         return None;
     }
-    Some((entry, form))
+    Some(form)
 }
 
-impl Machine {
-    /// Opens a frame of the running instance above the running one, which goes on behind the cell of the call.
-    #[inline(always)]
-    fn open(&mut self, at: &At, entry: &VmFuncEntry, form: &Form) -> Regs {
-        let place: *mut Frame = at.regs.at_byte(at.operand(operand::TOP)).cast();
-        let regs = Regs::new(place.wrapping_byte_add(form.base_bytes as usize).cast());
-        // SAFETY: the state of the store is live; handlers hold no other reference to it.
-        let state = unsafe { &mut *self.state };
-        let caller = state.current;
-        let back = at.ip.wrapping_add(at.operand(operand::WORDS) as usize);
-        // SAFETY: the running function's frame is open.
-        unsafe { (*caller).ip = back };
-        let vmctx = self.vmctx;
-        let ip = form.first();
-        let frame = Frame { caller, ip, form, regs, vmctx, entry, run: 0, is_special: false };
-        // SAFETY: the frame lies inside the stack, above the running one.
-        unsafe { place.write(frame) };
-        state.current = place;
-        regs
-    }
+/// Opens a frame of the running instance above the running one, which goes on behind the cell of the call.
+#[inline(always)]
+fn open<C: Called, const N: usize>(at: &At, form: *const Form) -> Regs {
+    let m = at.machine();
+    let place: *mut Frame = at.regs.at_byte(at.operand(TOP)).cast();
+    // SAFETY: as in `call_row`.
+    let base_bytes = unsafe { (*form).base_bytes };
+    let regs = Regs::new(place.wrapping_byte_add(base_bytes as usize).cast());
+    // SAFETY: the state of the store is live; handlers hold no other reference to it.
+    let state = unsafe { &mut *m.state };
+    let caller = state.current;
+    // SAFETY: the running function's frame is open.
+    unsafe { (*caller).ip = at.ip.wrapping_add(words::<C, N>(at)) };
+    // Its position is stored before anything looks at it.
+    let frame = Frame { caller, ip: std::ptr::null(), form, regs, vmctx: m.vmctx, special: 0 };
+    // SAFETY: the frame lies inside the stack, above the running one.
+    unsafe { place.write(frame) };
+    state.current = place;
+    regs
 }
 
 /// A call that is not as calls mostly are.
 #[derive(Debug)]
-struct SlowCall;
+struct SlowCall<C, const N: usize>(PhantomData<C>);
 
-impl Step for SlowCall {
+impl<C: Called, const N: usize> Step for SlowCall<C, N> {
     unsafe fn run(machine: &mut Machine, at: At) -> Result<Cursor, Status> {
-        let inst: *const Inst = std::ptr::with_exposed_provenance(at.word(INST_WORD) as usize);
-        let cursor = at.behind(at.operand(operand::WORDS) as usize);
-        // SAFETY: such a cell holds an instruction of the running code, which lives as long as its module.
-        let inst = unsafe { &*inst };
-        // SAFETY: as above.
-        unsafe { machine.general(cursor, inst) }
+        let words = words::<C, N>(&at);
+        let cursor = at.behind(words);
+        // SAFETY: the cursor is behind a call's cell.
+        let callee = unsafe { C::callee(machine, at, cursor) }?;
+        // SAFETY: the callee is live and has the type of the operands.
+        unsafe { machine.enter(cursor, callee, awaited(cursor.next)) }
     }
 }
 
-/// The handler of a direct call or one through a table, of functions whose parameters are scalars.
-pub(super) fn calling(is_direct: bool, counted: bool, args: usize) -> Handler {
-    fn of<C: Called>(counted: bool, args: usize) -> Handler {
-        match (counted, args) {
-            (true, 0) => call_row::<C, true, 0>,
-            (true, 1) => call_row::<C, true, 1>,
-            (true, 2) => call_row::<C, true, 2>,
-            (true, _) => call_row::<C, true, MANY>,
-            (_, 0) => call_row::<C, false, 0>,
-            (_, 1) => call_row::<C, false, 1>,
-            (_, 2) => call_row::<C, false, 2>,
-            (_, 3) => call_row::<C, false, 3>,
-            (_, 4) => call_row::<C, false, 4>,
-            _ => call_row::<C, false, MANY>,
-        }
-    }
-    if is_direct { of::<Direct>(counted, args) } else { of::<Element>(counted, args) }
-}
-
-/// The handler of any other call: its cell is as long, and its instruction says everything.
-pub(super) fn calling_slowly() -> Handler {
-    slow_call
+/// The handler of calls of functions whose parameters are so many scalars, and up to how many there are handlers for.
+fn calling<C: Called>(counted: bool, args: usize) -> (Handler, usize) {
+    let handler = match (counted, args) {
+        (true, 0) => call_row::<C, true, 0>,
+        (true, 1) => call_row::<C, true, 1>,
+        (true, 2) => call_row::<C, true, 2>,
+        (true, _) => call_row::<C, true, MANY>,
+        (_, 0) => call_row::<C, false, 0>,
+        (_, 1) => call_row::<C, false, 1>,
+        (_, 2) => call_row::<C, false, 2>,
+        (_, 3) => call_row::<C, false, 3>,
+        (_, 4) => call_row::<C, false, 4>,
+        _ => call_row::<C, false, MANY>,
+    };
+    (handler, ARGS_MAX[usize::from(!counted)])
 }
 
 handler! {
-    /// As [`CallCell`].
+    /// As [`CallCell`]: its instruction says everything.
     fn slow_call[](at) {
-        at.outside::<SlowCall>()
+        at.outside::<General<3>>()
     }
 }
 
@@ -655,7 +728,7 @@ handler! {
     /// from the frame's base back to its head, src │ the instruction
     fn return_row[T: Scalar, A: Source](at) {
         let frame = head(&at);
-        if frame.is_special {
+        if frame.special != 0 {
             return at.outside::<SlowReturn>();
         }
         let value: T = A::get(&at, 1, 0);
@@ -673,7 +746,7 @@ handler! {
     /// from the frame's base back to its head, - │ the instruction
     fn return_nothing[](at) {
         let frame = head(&at);
-        if frame.is_special {
+        if frame.special != 0 {
             return at.outside::<SlowReturn>();
         }
         leave_to_caller(&mut at, frame);

@@ -95,7 +95,7 @@ pub(super) type Handler = unsafe extern "C" fn(*const Word, Regs, *mut Machine, 
 
 /// A slot of the running frame, as cells name it: its distance from the frame's base in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(i32);
+pub(super) struct Place(pub(super) i32);
 
 /// The state of the running function, at a cell.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
 use aura_validator::code::Inst;
 
-use super::dispatch::{At, Handler, Step, handler};
+use super::dispatch::{At, Handler, Place, Step, handler};
 use super::machine::{Cursor, Machine};
 use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Sink, Source, To, ToAccumulator, ToSlot};
 
@@ -156,6 +156,31 @@ handler! {
     fn constant[](at) {
         at.set(at.place(0), at.word(2));
         at.next(3)
+    }
+}
+
+handler! {
+    /// first slot, how many
+    fn zero[const N: usize](at) {
+        let count = if N == 0 { at.operand(1) } else { N as i32 };
+        for n in 0..count {
+            let Place(first) = at.place(0);
+            let place = at.regs.at_byte(first + 8 * n);
+            // SAFETY: the slots are locals of the frame. A volatile write is not made a call of `memset`.
+            unsafe { place.write_volatile(0) };
+        }
+        at.next(2)
+    }
+}
+
+/// Makes consecutive slots zero.
+pub(super) fn zeroing(count: u32) -> Handler {
+    match count {
+        1 => zero::<1>,
+        2 => zero::<2>,
+        3 => zero::<3>,
+        4 => zero::<4>,
+        _ => zero::<0>,
     }
 }
 

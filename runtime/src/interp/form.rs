@@ -5,6 +5,7 @@
 //! belongs to its module as the code does, and holds nothing of an instance.
 //!
 //! ```text
+//! form:   Form │ cell │ cell │ ...
 //! cell:   word 0: handler    word 1: two operands of 32 bits    word 2: ...
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 use std::fmt;
 
+use aura_host_abi::vm::VmFuncEntry;
 use aura_validator::Code;
 
 use super::dispatch::Handler;
@@ -37,65 +39,119 @@ impl fmt::Debug for Word {
     }
 }
 
-/// A function as the interpreter runs it.
+/// A function as the interpreter runs it, but for its cells, which stand right behind this: a call that finds it in the
+/// cache finds the first of them there too.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Form {
-    pub(super) words: Box<[Word]>,
-    /// For each instruction of the code, the word at which what it does begins. Ascends; of several with
-    /// the same start, the last is the one that may trap.
-    pub(super) starts: Box<[u32]>,
     /// What it was made from, which lives as long as the module.
     pub(super) code: *const Code,
+    /// The function's entry, which lives as long as the module.
+    pub(super) entry: *const VmFuncEntry,
+    /// As [`FormBox::starts`].
+    starts: *const u32,
+    starts_len: u32,
     /// From the beginning of a frame to its base: the head and the reference slots.
     pub(super) base_bytes: u32,
     /// A whole frame.
     pub(super) frame_bytes: u32,
     /// Reference slots.
     pub(super) refs: u32,
-    /// The value slots that are locals but no parameters: where they begin and how many there are.
-    pub(super) zero_from: u32,
-    pub(super) zero_slots: u32,
 }
 
-// SAFETY: a form is immutable once made, and the code it points to is too.
-unsafe impl Send for Form {}
+/// How many words the form takes in front of the first cell.
+const HEAD_WORDS: usize = size_of::<Form>() / size_of::<Word>();
+
+/// A form with all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct FormBox {
+    /// The form itself, then the cells.
+    words: Box<[Word]>,
+    /// For each instruction of the code, the word at which what it does begins, counted from the first cell. Ascends; of
+    /// several with the same start, the last is the one that may trap.
+    _starts: Box<[u32]>,
+}
+
+// SAFETY: a form is immutable once made, and the code and the entry it points to live longer; entries hold atomics.
+unsafe impl Send for FormBox {}
 // SAFETY: as above.
-unsafe impl Sync for Form {}
+unsafe impl Sync for FormBox {}
+
+impl FormBox {
+    /// Room for the form, before cells are added, of which there will be some `words`.
+    pub(super) fn head_room(words: usize) -> Vec<Word> {
+        let mut room = Vec::with_capacity(HEAD_WORDS + words);
+        room.resize(HEAD_WORDS, Word { bits: 0 });
+        room
+    }
+
+    /// The number of a word that stands in a vector which began as [`FormBox::head_room`].
+    pub(super) fn number(at: usize) -> u32 {
+        u32::try_from(at - HEAD_WORDS).expect("limits keep a function's form below 2^32 words")
+    }
+
+    /// The other way.
+    pub(super) fn place(number: u32) -> usize {
+        number as usize + HEAD_WORDS
+    }
+
+    /// Puts a form in front of its cells.
+    pub(super) fn new(mut form: Form, starts: Vec<u32>, words: Vec<Word>) -> Self {
+        let (starts, mut words) = (starts.into_boxed_slice(), words.into_boxed_slice());
+        (form.starts, form.starts_len) = (starts.as_ptr(), starts.len() as u32);
+        let room: &mut [Word] = &mut words[..HEAD_WORDS];
+        // SAFETY: the room is as large as a form, and aligned as one: both are made of words.
+        unsafe { room.as_mut_ptr().cast::<Form>().write(form) };
+        Self { words, _starts: starts }
+    }
+
+    /// The form, whose cells are behind it.
+    pub(crate) fn form(&self) -> *const Form {
+        self.words.as_ptr().cast()
+    }
+}
 
 impl Form {
-    /// A form without cells, with the measures of a frame of the code.
-    pub(super) fn measured(code: &Code) -> Self {
+    /// What is known before there are cells: the measures of a frame of the code.
+    pub(super) fn measured(code: &Code, entry: *const VmFuncEntry) -> Self {
         let layout = &code.frame;
-        let params = layout.params.iter().filter(|param| param.slot.0 >= 0);
-        let param_slots: u32 = params.map(|param| param.ty.slots()).sum();
         let base_bytes = size_of::<Frame>() as u32 + 8 * layout.ref_slots;
         Self {
-            words: Box::default(),
-            starts: Box::default(),
             code,
+            entry,
+            starts: std::ptr::null(),
+            starts_len: 0,
             base_bytes,
             frame_bytes: base_bytes + 8 * layout.value_slots,
             refs: layout.ref_slots,
-            zero_from: param_slots,
-            zero_slots: layout.local_slots - param_slots,
         }
     }
 
-    /// The first cell.
+    /// The first cell of a form that is in its box.
     #[inline(always)]
-    pub(super) fn first(&self) -> *const Word {
-        self.words.as_ptr()
+    pub(super) fn first(this: *const Self) -> *const Word {
+        this.wrapping_add(1).cast()
+    }
+
+    /// For each instruction, where its cell begins.
+    fn starts(&self) -> &[u32] {
+        // SAFETY: the starts belong to the box that this form is in.
+        unsafe { std::slice::from_raw_parts(self.starts, self.starts_len as usize) }
     }
 
     /// The instruction whose cell ends at `next`, or that `next` is inside of.
     pub(super) fn inst_before(&self, next: *const Word) -> u32 {
-        let word = (next.addr() - self.first().addr()) / size_of::<Word>();
-        let before = self.starts.partition_point(|&start| (start as usize) < word);
+        let word = (next.addr() - Self::first(self).addr()) / size_of::<Word>();
+        let before = self.starts().partition_point(|&start| (start as usize) < word);
         before.saturating_sub(1) as u32
     }
 
     /// The cell at an instruction.
-    pub(super) fn cell(&self, inst: u32) -> *const Word {
-        self.first().wrapping_add(self.starts[inst as usize] as usize)
+    pub(super) fn cell(this: *const Self, inst: u32) -> *const Word {
+        // SAFETY: a form is in its box once anybody has a pointer to it.
+        let start = unsafe { &*this }.starts()[inst as usize];
+        Self::first(this).wrapping_add(start as usize)
     }
 }
+
+const _: () = assert!(align_of::<Form>() == align_of::<Word>() && size_of::<Form>().is_multiple_of(size_of::<Word>()));

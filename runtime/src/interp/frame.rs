@@ -61,12 +61,13 @@ pub(super) struct Frame {
     pub(super) form: *const Form,
     pub(super) regs: Regs,
     pub(super) vmctx: *mut VmCtx,
-    pub(super) entry: *const VmFuncEntry,
-    /// For the first frame of a `run`, an address in the native frame of that `run`; else 0.
-    pub(super) run: usize,
-    /// Whether returning from it takes more than going back to the caller's position.
-    pub(super) is_special: bool,
+    /// 0 if returning takes no more than going back to the caller's position. For the first frame of a `run`, an address in
+    /// the native frame of that `run`; [`FROM_ELSEWHERE`] if the caller's instance is another one.
+    pub(super) special: usize,
 }
+
+/// No address in a native frame.
+const FROM_ELSEWHERE: usize = 1;
 
 /// One interpreted function of a backtrace.
 #[derive(Clone, Copy, Debug)]
@@ -120,10 +121,10 @@ impl InterpState {
                     // SAFETY: as in `frames`.
                     unsafe { frame.caller.as_ref() }
                 });
-                run = from.map(|frame| frame.run).find(|&run| run != 0).expect("a run starts with a marked frame");
+                run = from.map(Frame::run).find(|&run| run != 0).expect("a run starts with a marked frame");
             }
             let found = frame.for_backtrace(run);
-            if frame.run != 0 {
+            if frame.run() != 0 {
                 run = 0;
             }
             found
@@ -190,14 +191,8 @@ impl InterpState {
         Ok(at)
     }
 
-    /// Opens a frame at the top: references null, locals zero, parameters not yet in place.
-    pub(super) fn push(
-        &mut self,
-        form: *const Form,
-        vmctx: *mut VmCtx,
-        entry: *const VmFuncEntry,
-        run: usize,
-    ) -> Result<Regs, TrapCode> {
+    /// Opens a frame at the top: references null, parameters not yet in place.
+    pub(super) fn push(&mut self, form: *const Form, vmctx: *mut VmCtx, run: usize) -> Result<Regs, TrapCode> {
         let limit = self.limit();
         let at: *mut Frame = self.top.cast();
         // SAFETY: the caller got the form from the tier, which keeps it for as long as the module lives.
@@ -206,32 +201,26 @@ impl InterpState {
             return Err(TrapCode::StackOverflow);
         }
         let caller = self.current;
-        let is_special = run != 0 || {
-            // SAFETY: only the first frame of a run may have no caller, and it has a run.
-            vmctx != unsafe { (*caller).vmctx }
-        };
+        // SAFETY: only the first frame of a run may have no caller, and it has a run.
+        let is_elsewhere = run == 0 && vmctx != unsafe { (*caller).vmctx };
+        let special = if is_elsewhere { FROM_ELSEWHERE } else { run };
         let regs = Regs::new(at.wrapping_byte_add(measured.base_bytes as usize).cast());
         // SAFETY: the frame lies inside the block, above every open one.
-        unsafe { at.write(Frame { caller, ip: measured.first(), form, regs, vmctx, entry, run, is_special }) };
+        unsafe { at.write(Frame { caller, ip: Form::first(form), form, regs, vmctx, special }) };
         // SAFETY: as above; the slots are the frame's.
-        unsafe { measured.clear(regs) };
+        unsafe { measured.clear_refs(regs) };
         self.current = at;
         self.settle();
         Ok(regs)
     }
 
     /// Gives the innermost frame to another function, as [`InterpState::push`] opens one. On an error the frame stands as it was.
-    pub(super) fn replace(
-        &mut self,
-        form: *const Form,
-        vmctx: *mut VmCtx,
-        entry: *const VmFuncEntry,
-    ) -> Result<Regs, TrapCode> {
-        let Frame { run, caller, .. } = *self.current();
+    pub(super) fn replace(&mut self, form: *const Form, vmctx: *mut VmCtx) -> Result<Regs, TrapCode> {
+        let (run, caller) = (self.current().run(), self.current().caller);
         let mark = self.mark();
         self.top = self.current.cast();
         self.current = caller;
-        let pushed = self.push(form, vmctx, entry, run);
+        let pushed = self.push(form, vmctx, run);
         if pushed.is_err() {
             self.reset(mark);
         }
@@ -273,37 +262,28 @@ pub(super) struct Mark {
     current: *mut Frame,
 }
 
-/// How many slots [`Form::clear_few`] clears at most.
-pub(super) const CLEARED_AT_ONCE: u32 = 24;
-
 impl Form {
-    /// Makes the slots of a fresh frame what they are before parameters come: null and zero.
+    /// Makes the references of a fresh frame null.
     ///
     /// # Safety
     /// The registers are those of a frame of this form.
-    pub(super) unsafe fn clear(&self, regs: Regs) {
+    pub(super) unsafe fn clear_refs(&self, regs: Regs) {
         let first = regs.at(Slot(-(self.refs as i32)));
         // SAFETY: said by the caller: these are the reference slots.
         unsafe { first.write_bytes(0, self.refs as usize) };
-        let first = regs.at(Slot(self.zero_from as i32));
-        // SAFETY: said by the caller: these are the locals that are no parameters.
-        unsafe { first.write_bytes(0, self.zero_slots as usize) };
-    }
-
-    /// As [`Form::clear`], of a form without references, without a call of a function: what a handler must not have on its way.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    pub(super) unsafe fn clear_few(&self, regs: Regs) {
-        for slot in self.zero_from..self.zero_from + self.zero_slots {
-            // SAFETY: said by the caller. A volatile write is not made a call of `memset`.
-            unsafe { regs.at(Slot(slot as i32)).write_volatile(0) };
-        }
     }
 }
 
 impl Frame {
+    /// For the first frame of a `run`, an address in the native frame of that `run`; else 0.
+    pub(super) fn run(&self) -> usize {
+        if self.special == FROM_ELSEWHERE { 0 } else { self.special }
+    }
+
+    pub(super) fn entry(&self) -> *const VmFuncEntry {
+        self.form().entry
+    }
+
     pub(super) fn form<'a>(&self) -> &'a Form {
         // SAFETY: a frame's form lives as long as its module.
         unsafe { &*self.form }
@@ -322,8 +302,8 @@ impl Frame {
     fn for_backtrace(&self, run: usize) -> BacktraceFrame {
         // SAFETY: a frame's instance is live while the frame is open.
         let instance = unsafe { &*InstanceData::from_vmctx(self.vmctx) };
-        // SAFETY: a frame's entry is live while the frame is open.
-        let own_index = unsafe { (*self.entry).index() };
+        // SAFETY: a form's entry lives as long as its module.
+        let own_index = unsafe { (*self.entry()).index() };
         let offsets = &self.code().offsets;
         BacktraceFrame {
             vmctx: self.vmctx,

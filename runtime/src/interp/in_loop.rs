@@ -45,7 +45,7 @@ impl Machine {
         let passes = state.passes;
         let frame = *state.current();
         // SAFETY: the running frame's entry is that of a live module's own function, and `code` is its.
-        match unsafe { tier::at_loop(frame.entry, code, frame.inst(), passes) } {
+        match unsafe { tier::at_loop(frame.entry(), code, frame.inst(), passes) } {
             // SAFETY: the code is for this header of the running function.
             Some(compiled) => unsafe { self.go_on(cursor, compiled) },
             None => Ok(cursor),
@@ -72,8 +72,8 @@ impl Machine {
         unsafe { array.wrapping_add(1).write(frame.regs.base().addr() as u64) };
         // SAFETY: the frame's instance and entry belong together and live; the stub is for its type, and the frame's slots
         // stand until the code has loaded them, because nothing is pushed below the array before that.
-        let status = unsafe { tier::enter(compiled.stub, frame.vmctx, frame.entry, array) };
-        let is_outermost = frame.run != 0;
+        let status = unsafe { tier::enter(compiled.stub, frame.vmctx, frame.entry(), array) };
+        let is_outermost = frame.run() != 0;
         let next = match status {
             Status::Ok if is_outermost => {
                 // SAFETY: the slot array of this run has room for the results, which are in the array.
@@ -99,7 +99,7 @@ impl Machine {
 
     /// How many slots the results of the running function take.
     fn result_slots(&mut self) -> usize {
-        let entry = self.state().current().entry;
+        let entry = self.state().current().entry();
         // SAFETY: the entry of an open frame is live.
         let type_id = unsafe { (*entry).type_id() };
         self.instance().module.engine().types().func(type_id).result_slots()

@@ -15,7 +15,7 @@ use aura_validator::code::{LabelId, MemArgId, Slot};
 
 use super::address::{Access, View};
 use super::dispatch::At;
-use super::form::Word;
+use super::form::{Form, Word};
 use super::frame::{Frame, InterpState, Mark};
 use super::rows::Nans;
 use super::slots::Regs;
@@ -222,8 +222,7 @@ impl Machine {
 
     /// The cell at a label of the running code.
     pub(super) fn target(&self, label: LabelId) -> *const Word {
-        let form = self.frame().form();
-        form.cell(self.code().label(label).pc)
+        Form::cell(self.frame().form, self.code().label(label).pc)
     }
 
     /// A global of the running instance, by its place in the instance's block or that of the pointer to it.

@@ -52,7 +52,7 @@ mod translate;
 
 pub(crate) use call::run;
 pub(crate) use dispatch::{HAS_JUMPS, by_loop};
-pub(crate) use form::Form;
+pub(crate) use form::{Form, FormBox};
 pub(crate) use frame::InterpState;
 pub(crate) use translate::{FormOptions, translate};
 

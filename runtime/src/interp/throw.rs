@@ -73,7 +73,7 @@ impl Machine {
                 unsafe { self.deliver(cursor.regs, handler, exn) };
                 return Ok(Cursor { next: self.target(handler.target), ..cursor });
             }
-            if frame.run != 0 {
+            if frame.run() != 0 {
                 exception::set_pending(self.store, exn);
                 return Err(Status::Exception);
             }

@@ -17,15 +17,15 @@ use std::mem;
 
 use aura_host_abi::vm::{VmCtxLayout, VmFuncEntry};
 use aura_host_abi::{SlotType, TrapCode};
-use aura_validator::code::{CallId, Inst, LabelId, MemArg, MemArgId, Operand, Operands, Slot};
+use aura_validator::code::{CallId, Inst, LabelId, MemArg, MemArgId, Operands, Slot};
 use aura_validator::ops::Op;
 use aura_validator::{Code, Module};
 
 use super::address;
-use super::call::{CallCell, calling, calling_slowly, returning};
+use super::call::{CallCell, CalleeCell, returning};
 use super::dispatch::Handler;
 use super::flow::{self, Back, Plain};
-use super::form::{Form, Word};
+use super::form::{Form, FormBox, Word};
 use super::numeric::{self, Class, From, To};
 
 /// What forms of a module depend on besides its code.
@@ -63,23 +63,33 @@ struct AddressSum {
 }
 
 /// Makes the form of a lowered function of a module, whose types have these numbers in the engine.
-pub(crate) fn translate(module: &Module, type_ids: &[u32], code: &Code, options: FormOptions) -> Form {
+///
+/// The module's own functions have these entries; the function is the one with that number.
+pub(crate) fn translate(
+    module: &Module,
+    type_ids: &[u32],
+    entries: &[VmFuncEntry],
+    own_func: u32,
+    code: &Code,
+    options: FormOptions,
+) -> FormBox {
     let is_plain = module.memories().first().is_some_and(|memory| !memory.memory64 && !memory.shared);
     let mut is_target = vec![false; code.insts.len() + 1];
     for label in code.labels.iter().filter(|label| label.pc != u32::MAX) {
         is_target[label.pc as usize] = true;
     }
-    let mut form = Form::measured(code);
+    let form = Form::measured(code, &raw const entries[own_func as usize]);
     let mut translation = Translation {
         module,
         layout: module.layout(),
         type_ids,
+        entries,
         code,
         options,
         is_plain,
         is_target,
         at: 0,
-        cells: Vec::with_capacity(3 * code.insts.len()),
+        cells: FormBox::head_room(3 * code.insts.len()),
         starts: Vec::with_capacity(code.insts.len()),
         accumulators: [None; 3],
         pending: Vec::with_capacity(PENDING_MAX),
@@ -90,15 +100,14 @@ pub(crate) fn translate(module: &Module, type_ids: &[u32], code: &Code, options:
         head: form.base_bytes,
     };
     translation.all();
-    form.starts = mem::take(&mut translation.starts).into();
-    form.words = mem::take(&mut translation.cells).into();
-    form
+    FormBox::new(form, mem::take(&mut translation.starts), mem::take(&mut translation.cells))
 }
 
 struct Translation<'a> {
     module: &'a Module,
     layout: VmCtxLayout,
     type_ids: &'a [u32],
+    entries: &'a [VmFuncEntry],
     code: &'a Code,
     options: FormOptions,
     /// Whether the first memory is one that handlers access.
@@ -133,11 +142,11 @@ struct Distance {
     target: LabelId,
 }
 
-fn bytes(slot: Slot) -> i32 {
+pub(super) fn bytes(slot: Slot) -> i32 {
     slot.0 * 8
 }
 
-fn pair(low: i32, high: i32) -> u64 {
+pub(super) fn pair(low: i32, high: i32) -> u64 {
     u64::from(low.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32
 }
 
@@ -153,6 +162,7 @@ fn class_of(ty: SlotType) -> Option<Class> {
 
 impl Translation<'_> {
     fn all(&mut self) {
+        self.zeros();
         while let Some(inst) = self.code.insts.get(self.at) {
             if self.is_target[self.at] {
                 self.settle();
@@ -166,7 +176,7 @@ impl Translation<'_> {
             let to = self.starts[self.code.label(target).pc as usize];
             let distance = (i64::from(to) - i64::from(cell)) * size_of::<Word>() as i64;
             let distance = i32::try_from(distance).expect("limits keep a function's form below 2 GiB");
-            let word = (cell + 1 + operand / 2) as usize;
+            let word = FormBox::place(cell + 1 + operand / 2);
             // SAFETY: words of operands are numbers.
             let before = unsafe { self.cells[word].bits };
             let (low, high) = (before as i32, (before >> 32) as i32);
@@ -174,9 +184,17 @@ impl Translation<'_> {
         }
     }
 
+    /// Cells before the first instruction's: locals that are to be zero.
+    fn zeros(&mut self) {
+        for run in &self.code.frame.zeroed {
+            let count = run.count * run.ty.slots();
+            self.cell(flow::zeroing(count), &[pair(bytes(run.first), count.cast_signed())]);
+        }
+    }
+
     /// Notes that the instruction begins here.
     fn start(&mut self) {
-        self.starts.push(self.cells.len() as u32);
+        self.starts.push(FormBox::number(self.cells.len()));
     }
 
     fn cell(&mut self, handler: Handler, words: &[u64]) {
@@ -186,7 +204,7 @@ impl Translation<'_> {
 
     /// Notes that an operand of the cell that comes next is the distance to a label.
     fn distance(&mut self, operand: u32, target: LabelId) {
-        self.distances.push(Distance { cell: self.cells.len() as u32, operand, target });
+        self.distances.push(Distance { cell: FormBox::number(self.cells.len()), operand, target });
     }
 
     /// Writes the constants that wait to their slots.
@@ -313,10 +331,7 @@ impl Translation<'_> {
             Inst::CallIndirect { table, type_index, index, call } => {
                 self.call_indirect(inst, table, type_index, index, call);
             }
-            Inst::CallRef { call, .. } => {
-                let cell = CallCell { call: call.0, ..CallCell::default() };
-                self.call_cell(calling_slowly(), inst, call, cell);
-            }
+            Inst::CallRef { call, .. } => self.call_cell(CalleeCell::Other(inst), call),
             Inst::Return { values } => self.return_values(inst, values),
             _ => self.general(inst),
         }
@@ -546,7 +561,7 @@ impl Translation<'_> {
             self.cells[end - 2] = Word { handler: flow::copy_twice };
             self.cells.push(Word { bits: operands });
             // Both begin where the first does.
-            *self.starts.last_mut().expect("the copy has begun") = end as u32 - 2;
+            *self.starts.last_mut().expect("the copy has begun") = FormBox::number(end - 2);
         } else {
             self.cell(flow::copy, &[operands]);
             self.copied = Some(self.cells.len());
@@ -625,53 +640,33 @@ impl Translation<'_> {
 
     fn call(&mut self, inst: &Inst, func: u32, call: CallId) {
         let own = func.checked_sub(self.module.num_imported_funcs());
-        let place = own.and_then(|own| i32::try_from(own as usize * size_of::<VmFuncEntry>()).ok());
-        let cell = CallCell { call: call.0, callee: place.unwrap_or_default(), ..CallCell::default() };
-        match (place, self.scalar_args(call)) {
-            (Some(_), Some(args)) => {
-                let handler = calling(true, self.options.counted, args.len());
-                self.call_cell(handler, inst, call, CallCell { args, ..cell });
-            }
-            _ => self.call_cell(calling_slowly(), inst, call, cell),
+        match own.filter(|_| self.has_scalar_args(call)) {
+            Some(own) => self.call_cell(CalleeCell::Own(&raw const self.entries[own as usize]), call),
+            None => self.call_cell(CalleeCell::Other(inst), call),
         }
     }
 
     fn call_indirect(&mut self, inst: &Inst, table: u32, type_index: u32, index: Slot, call: CallId) {
-        let cell = CallCell {
-            call: call.0,
-            callee: bytes(index),
-            table: self.layout.tables(table),
-            type_id: self.type_ids[type_index as usize],
-            ..CallCell::default()
-        };
-        match self.scalar_args(call).filter(|_| !self.module.tables()[table as usize].ty.table64) {
-            Some(args) => {
-                let handler = calling(false, self.options.counted, args.len());
-                self.call_cell(handler, inst, call, CallCell { args, ..cell });
-            }
-            None => self.call_cell(calling_slowly(), inst, call, cell),
+        if self.module.tables()[table as usize].ty.table64 || !self.has_scalar_args(call) {
+            return self.call_cell(CalleeCell::Other(inst), call);
         }
+        let (table, type_id) = (self.layout.tables(table), self.type_ids[type_index as usize]);
+        self.call_cell(CalleeCell::Element { table, type_id, index }, call);
     }
 
-    /// The slots of a call's arguments, if each of them is one scalar.
-    fn scalar_args(&self, call: CallId) -> Option<Vec<i32>> {
+    /// Whether each argument of a call is one scalar.
+    fn has_scalar_args(&self, call: CallId) -> bool {
         let (args, _) = self.code.call(call);
-        let is_scalar = |arg: &Operand| !matches!(arg.ty, SlotType::V128 | SlotType::Ref);
-        args.iter().all(is_scalar).then(|| args.iter().map(|arg| bytes(arg.slot)).collect())
+        args.iter().all(|arg| !matches!(arg.ty, SlotType::V128 | SlotType::Ref))
     }
 
-    fn call_cell(&mut self, handler: Handler, inst: &Inst, call: CallId, mut cell: CallCell) {
+    fn call_cell(&mut self, callee: CalleeCell<'_>, call: CallId) {
         self.settle();
-        let (_, results) = self.code.call(call);
-        cell.top = self.top.cast_signed();
-        if let [result] = results {
-            cell.result = bytes(result.slot);
-        }
-        let operands: Vec<i32> = cell.operands().collect();
-        self.cell(handler, &[address_of(inst)]);
-        let words = operands.chunks_exact(2).map(|two| Word { bits: pair(two[0], two[1]) });
-        self.cells.extend(words);
-        self.cells.push(Word { bits: pair(cell.result, cell.call.cast_signed()) });
+        let (args, results) = self.code.call(call);
+        let result = if let [result] = results { bytes(result.slot) } else { 0 };
+        let args = if matches!(callee, CalleeCell::Other(_)) { &[] } else { args };
+        let cell = CallCell { callee, top: self.top.cast_signed(), args, result, call };
+        cell.put(self.options.counted, &mut self.cells);
         self.accumulators = [None; 3];
         if let [result] = results
             && let Some(class) = class_of(result.ty)
@@ -696,6 +691,6 @@ impl Translation<'_> {
 }
 
 /// An instruction as a cell has it.
-fn address_of(inst: &Inst) -> u64 {
+pub(super) fn address_of(inst: &Inst) -> u64 {
     std::ptr::from_ref(inst).expose_provenance() as u64
 }
