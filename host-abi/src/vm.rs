@@ -21,7 +21,7 @@
 //! Words that other threads change are atomic: the interrupt word, the entry words, the import cells.
 
 use std::cell::{Cell, UnsafeCell};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::services::VmServices;
 
@@ -52,7 +52,7 @@ pub struct VmStore {
     pub poll: AtomicPtr<u8>,
     /// How much the frames of guest functions may still cost together. Counted only by code that was lowered for it.
     pub depth_left: UnsafeCell<i64>,
-    /// The innermost activation of compiled code; see [`VmActivation`].
+    /// The innermost activation of compiled code; see [`VmActivation`]. Null, or `outermost`, if no other is in progress.
     pub activation: UnsafeCell<*mut VmActivation>,
     /// Code of the pending trap ([`crate::TrapCode`] as a number), 0 if none.
     pub trap: UnsafeCell<u32>,
@@ -74,6 +74,9 @@ pub struct VmStore {
     pub padding2: u32,
     /// The engine's types: number `n` is in chunk `n / TYPES_PER_CHUNK`. Only numbers that the engine gave are looked up.
     pub types: *const AtomicPtr<VmTypeChunk>,
+    /// The activation of calls that the host makes the short way while nothing of the store runs: it is made once, and
+    /// between such calls it has no `exit_pc`.
+    pub outermost: UnsafeCell<VmActivation>,
 }
 
 /// A tail call that the interpreter leaves to whoever called it: whom to call, with what.
@@ -117,13 +120,13 @@ pub const NO_TYPE: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct VmActivation {
     pub previous: *mut VmActivation,
-    /// Stack pointer to return to when compiled code traps.
+    /// Where to go on when compiled code traps, and with which stack pointer. Frames of the activation lie below it: that is where a
+    /// walk over them ends.
+    pub entry_pc: usize,
     pub entry_sp: usize,
-    /// Frame pointer and program counter of compiled code when it last left for Rust.
+    /// Frame pointer and program counter of compiled code when it last left for Rust; no program counter if it has not left.
     pub exit_fp: usize,
     pub exit_pc: usize,
-    /// Frame pointer at entry: where a walk over frames ends.
-    pub entry_fp: usize,
     /// Where the exception that was thrown last lands: program counter, stack pointer and frame pointer.
     pub landing_pc: usize,
     pub landing_sp: usize,
@@ -136,10 +139,10 @@ impl VmActivation {
     pub const fn new() -> Self {
         Self {
             previous: std::ptr::null_mut(),
+            entry_pc: 0,
             entry_sp: 0,
             exit_fp: 0,
             exit_pc: 0,
-            entry_fp: 0,
             landing_pc: 0,
             landing_sp: 0,
             landing_fp: 0,
@@ -215,6 +218,8 @@ pub struct VmFuncEntry {
     type_id: AtomicU32,
     /// What the interpreter made of the function; null before its first interpreted call.
     pub form: AtomicPtr<()>,
+    /// Whether `regs_entry` holds the function's own code for good, so that the host may call it without a look at the tier.
+    pub direct: AtomicBool,
     /// How often the interpreter entered the function or one of its loops.
     pub heat: AtomicU32,
     /// The heat at which the engine is asked to compile the function: 0 before the first entry, the largest number once
@@ -232,6 +237,13 @@ impl VmFuncEntry {
         for (word, first) in [(&self.regs_entry, regs), (&self.slots_entry, slots)] {
             let _ = word.compare_exchange(std::ptr::null_mut(), first, Ordering::Release, Ordering::Relaxed);
         }
+    }
+
+    /// Replaces the words by compiled code. Whoever sees one of them sees those before it.
+    pub fn publish(&self, regs: *mut (), slots: *mut ()) {
+        self.regs_entry.store(regs, Ordering::Release);
+        self.slots_entry.store(slots, Ordering::Release);
+        self.direct.store(true, Ordering::Release);
     }
 
     /// Whether the entry is made.

@@ -71,7 +71,7 @@ fn compiled(store: &StoreData) -> Vec<Segment> {
 fn walk(store: &StoreData, activation: &VmActivation, most: usize) -> Vec<Frame> {
     let mut frames = Vec::new();
     let (mut pc, mut fp) = (activation.exit_pc, activation.exit_fp);
-    while fp < activation.entry_fp && frames.len() < most {
+    while fp < activation.entry_sp && frames.len() < most {
         // A return address may be the first byte after a call that ends its function.
         if let Some(location) = registry::lookup(pc - 1)
             && let CodeKind::Function(own) = location.kind

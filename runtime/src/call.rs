@@ -2,12 +2,14 @@
 //! functions that are compiled and whose arguments fit registers.
 //!
 //! A call arms the stack limit for the thread and the place on its stack. What was armed stays for the next
-//! call, which looks whether it comes from near there ([`Armed`]) and then has nothing to set and nothing to put back.
+//! call, which looks whether it comes from near there ([`Armed`]) and then has nothing to set and nothing to put back: it takes
+//! the store's outermost activation as it lies there.
 //!
 //! # Safety
 //! Trusts: a handle that passed its store's check points to a live function. Gives: while guest code runs, no Rust
 //! reference into the store is alive; the store is reached through one raw pointer, and borrowed again after the call.
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
 use aura_host_abi::TrapCode;
@@ -16,7 +18,7 @@ use aura_host_abi::vm::VmFuncRef;
 
 use crate::error::{Error, Result};
 use crate::externs::Func;
-use crate::host::{self, HostRecord};
+use crate::host::HostRecord;
 use crate::store::{AsContextMut, StoreData};
 use crate::thread::ThisThread;
 use crate::typed::Registers;
@@ -45,67 +47,102 @@ pub(crate) unsafe fn invoke(store: *mut StoreData, func: *const VmFuncRef, slots
     }
     let here = thread::here();
     // SAFETY: nothing of the store is borrowed, by the contract of this function.
-    let depth_left = begin(unsafe { &mut *store }, here)?;
+    let begun = begin(unsafe { &mut *store }, here)?;
     // SAFETY: the store is live.
     let vm = unsafe { (*store).vm() };
     // SAFETY: `func` gives instance and entry that belong together; slots suffice.
     let status = here.run(vm, || unsafe { tier::call_slots(vmctx, entry, slots) });
     // SAFETY: guest code has returned; nothing of the store is borrowed.
     let data = unsafe { &mut *store };
-    data.depth -= 1;
-    data.shared.set_depth_left(depth_left);
+    end(data, &begun);
     match status {
         Status::Ok => Ok(()),
         status => Err(ended(data, status)),
     }
 }
 
-/// What the stack limit was armed for: it is right for calls that begin near there.
-#[derive(Debug, Default)]
+/// What the stack limit was armed for, and so which calls may take the short way ([`is_ready`]). Whatever such a call would have to
+/// look at besides keeps calls from it in advance.
+#[derive(Debug)]
 pub(crate) struct Armed {
-    /// The thread, as [`ThisThread::number`] has it; 0 for none.
-    thread: usize,
-    /// How far from the stack pointer the limit may lie.
-    near: usize,
-    far: usize,
+    /// The number of the thread whose calls may take it; [`IN_CALL`] or [`NOBODY`].
+    turn: u64,
+    /// What `turn` is to be once the call in progress has ended.
+    next: u64,
+    /// The lowest place on the thread's stack where a call may begin.
+    low: usize,
+    /// An instance of the store is poisoned: each call looks at its own.
+    poisoned: bool,
 }
 
-/// How far from each other the places on a stack may lie from where calls with one stack limit begin.
+/// The turn while a call is in progress.
+const IN_CALL: u64 = u64::MAX;
+
+/// The turn while no call may take the short way. No thread has this number.
+const NOBODY: u64 = u64::MAX - 1;
+
+/// How far from where the stack limit was set calls may begin that it serves.
 const NEAR: usize = 16 << 10;
 
-impl Armed {
-    /// Whether the limit serves a call that begins here. An interrupt makes it serve none.
-    #[inline(always)]
-    fn serves(&self, here: &ThisThread, limit: usize) -> bool {
-        let distance = arch::stack_pointer().wrapping_sub(limit);
-        self.thread == here.number()
-            && distance.wrapping_sub(self.near) <= self.far - self.near
-            && limit >= here.known_lowest()
+impl Default for Armed {
+    fn default() -> Self {
+        Self { turn: NOBODY, next: NOBODY, low: 0, poisoned: false }
     }
 }
 
-/// Whether [`enter`] serves for a function now.
+impl Armed {
+    /// Whether guest code of the store is running.
+    pub(crate) fn is_in_call(&self) -> bool {
+        self.turn == IN_CALL
+    }
+
+    /// The next call sets its limits anew: what they were set for has changed.
+    pub(crate) fn forget(&mut self) {
+        self.next = NOBODY;
+        if !self.is_in_call() {
+            self.turn = NOBODY;
+        }
+    }
+
+    /// From now on calls look whether their instance is poisoned.
+    pub(crate) fn poison(&mut self) {
+        self.poisoned = true;
+        self.forget();
+    }
+
+    /// No instance of the store is poisoned any more.
+    pub(crate) fn unpoison(&mut self) {
+        self.poisoned = false;
+    }
+
+    #[inline(always)]
+    fn begin(&mut self) {
+        self.turn = IN_CALL;
+    }
+
+    #[inline(always)]
+    fn end(&mut self) {
+        self.turn = self.next;
+    }
+}
+
+/// Whether [`enter`] serves for a function now. An interrupt does not keep a call from it: guest code looks at the stack limit itself.
 ///
 /// # Safety
 /// As [`invoke`].
 #[inline(always)]
 pub(crate) unsafe fn is_ready(store: *const StoreData, func: *const VmFuncRef, here: &ThisThread) -> bool {
     // SAFETY: said by the caller.
-    let VmFuncRef { entry, vmctx, .. } = *unsafe { &*func };
+    let entry = unsafe { (*func).entry };
     // SAFETY: a live function has a live entry.
-    let code = unsafe { &(*entry).slots_entry }.load(Ordering::Acquire);
-    // A function that is compiled got the word for registers before this one.
-    if std::ptr::eq(code, tier::interp_entry as *const ()) || std::ptr::eq(code, host::host_entry as *const ()) {
-        return false;
-    }
-    // SAFETY: a function that is not the host's belongs to a live instance.
-    let is_poisoned = unsafe { &(*vmctx).poisoned }.get();
+    let is_direct = unsafe { &(*entry).direct }.load(Ordering::Acquire);
     // SAFETY: nothing of the store is borrowed exclusively.
-    let data = unsafe { &*store };
-    !is_poisoned && data.depth == 0 && data.deadline.is_none() && data.armed.serves(here, data.shared.stack_limit_now())
+    let armed = unsafe { &(*store).armed };
+    is_direct && armed.turn == here.known_number() && arch::stack_pointer().wrapping_sub(armed.low) <= 2 * NEAR
 }
 
-/// Calls a compiled function with its arguments in registers; returns the bits of its result.
+/// Calls a compiled function with its arguments in registers, of which the first `ints` integers count; returns the bits of its
+/// result.
 ///
 /// # Safety
 /// As [`invoke`]; [`is_ready`] said so just now, and the registers hold the arguments of the function's type, which fit
@@ -116,62 +153,94 @@ pub(crate) unsafe fn enter<const FLOATS: bool, const FLOAT_RESULT: bool>(
     func: *const VmFuncRef,
     here: &ThisThread,
     registers: &Registers,
+    ints: usize,
 ) -> Result<u64> {
     // SAFETY: said by the caller.
     let VmFuncRef { entry, vmctx, .. } = *unsafe { &*func };
     // SAFETY: said by the caller; each borrow ends within its line.
     let vm = unsafe { (*store).vm() };
     // SAFETY: as above.
-    unsafe { (*store).depth = 1 };
-    let [a, b, c, d] = registers.ints;
+    unsafe { (*store).armed.begin() };
+    let used = |at: usize| if at < ints { MaybeUninit::new(registers.ints[at]) } else { MaybeUninit::uninit() };
     let floats = registers.floats.map(f64::from_bits);
     let returned = here.run(vm, || {
-        // SAFETY: instance and entry belong together; the store runs on this thread; the arguments are those of the type.
-        unsafe { arch::enter_registers::<FLOATS, FLOAT_RESULT>(vmctx, entry, [a, b, c, d], floats) }
+        // SAFETY: instance and entry belong together; the store runs on this thread, and was armed, so that its outermost
+        // activation is the innermost one; the arguments are those of the type.
+        unsafe { arch::enter_registers::<FLOATS, FLOAT_RESULT>(vm, vmctx, entry, std::array::from_fn(used), floats) }
     });
     // SAFETY: as above.
-    unsafe { (*store).depth = 0 };
+    unsafe { (*store).armed.end() };
+    // SAFETY: as above.
+    unsafe { (*store).shared.leave_outermost() };
     if returned.status == Status::Ok as u64 {
         return Ok(returned.value);
     }
     let status = if returned.status == Status::Exception as u64 { Status::Exception } else { Status::Trap };
     // SAFETY: guest code has returned; nothing of the store is borrowed.
-    Err(ended(unsafe { &mut *store }, status))
+    let data = unsafe { &mut *store };
+    // What unwound took the activation out.
+    data.shared.put_outermost();
+    Err(ended(data, status))
 }
 
 /// How many times the bytes that frames may cost native stack may be used for them, where their cost is the limit.
 const NATIVE_PER_COST: usize = 16;
 
-/// Sets the limits of guest code on this thread; returns what frames might still cost before.
-fn begin(store: &mut StoreData, here: &ThisThread) -> Result<i64> {
+/// A call that began.
+struct Begun {
+    /// What frames might still cost before.
+    depth_left: i64,
+    /// No other call of the store is in progress.
+    is_outermost: bool,
+}
+
+/// Sets the limits of guest code on this thread.
+fn begin(store: &mut StoreData, here: &ThisThread) -> Result<Begun> {
     if store.depth >= DEPTH_MAX {
         return Err(Error::trap_code(TrapCode::StackOverflow));
     }
     if store.deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
         store.shared.interrupt();
     }
-    let depth_left = store.shared.depth_left();
-    if store.depth == 0 {
+    let begun = Begun { depth_left: store.shared.depth_left(), is_outermost: !store.armed.is_in_call() };
+    if begun.is_outermost {
         arm(store, here)?;
     }
     store.depth += 1;
-    Ok(depth_left)
+    store.armed.begin();
+    Ok(begun)
+}
+
+/// The call ends that began so.
+fn end(store: &mut StoreData, begun: &Begun) {
+    store.depth -= 1;
+    store.shared.set_depth_left(begun.depth_left);
+    if begun.is_outermost {
+        store.armed.end();
+    }
 }
 
 /// Arms the stack limit for calls from here, and the rest that is counted down from a call's beginning.
 fn arm(store: &mut StoreData, here: &ThisThread) -> Result<()> {
     store.flight.runs_here();
+    store.armed.forget();
     let config = store.engine.config();
     let bytes = config.max_wasm_stack;
     let native = if config.deterministic { bytes.saturating_mul(NATIVE_PER_COST) } else { bytes };
     store.shared.set_depth_left(i64::try_from(bytes).unwrap_or(i64::MAX));
     let pointer = arch::stack_pointer();
-    let limit = pointer.saturating_sub(native).max(here.lowest_usable());
-    store.shared.arm(limit);
-    let distance = pointer.saturating_sub(limit);
-    let thread = if config.deterministic { 0 } else { here.number() };
-    store.armed = Armed { thread, near: distance.saturating_sub(NEAR), far: distance.saturating_add(NEAR) };
-    if store.engine.compiler().is_some() { store.shared.have_page() } else { Ok(()) }
+    store.shared.arm(pointer.saturating_sub(native).max(here.lowest_usable()));
+    if store.engine.compiler().is_none() {
+        return Ok(());
+    }
+    store.shared.have_page()?;
+    store.shared.put_outermost();
+    // Where frames are counted, or the clock is to be looked at, each call begins the long way.
+    if !config.deterministic && store.deadline.is_none() && !store.armed.poisoned {
+        store.armed.next = here.number();
+        store.armed.low = pointer.saturating_sub(NEAR);
+    }
+    Ok(())
 }
 
 /// The error of a call that did not return.
@@ -190,9 +259,12 @@ fn ended(store: &mut StoreData, status: Status) -> Error {
 
 fn finish(store: &mut StoreData) -> Error {
     let error = trap::take(store);
-    if store.depth == 0 && store.deadline.is_none() && error.trap().is_some_and(|t| t.code() == TrapCode::Interrupted) {
+    if !store.armed.is_in_call()
+        && store.deadline.is_none()
+        && error.trap().is_some_and(|t| t.code() == TrapCode::Interrupted)
+    {
         // An interrupt ends one call; a deadline stays passed until it is moved.
-        store.shared.withdraw_interrupt();
+        store.withdraw_interrupt();
     }
     error
 }

@@ -16,7 +16,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -173,8 +172,7 @@ impl Batch {
         for (Compiled { unit, stub, .. }, code) in self.done.into_iter().zip(addresses) {
             let Some(header) = unit.header else {
                 let entry = &module.entries()[unit.func as usize];
-                entry.regs_entry.store(code.as_ptr(), Ordering::Release);
-                entry.slots_entry.store(stub.as_ptr(), Ordering::Release);
+                entry.publish(code.as_ptr(), stub.as_ptr());
                 continue;
             };
             module.tiers.loops().insert((unit.func, header), Loop::Ready(LoopCode { stub, code }));

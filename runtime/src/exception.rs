@@ -87,7 +87,7 @@ pub(crate) extern "C" fn find_landing(store: *mut VmStore) -> u32 {
 
 fn land(activation: &mut VmActivation) -> bool {
     let (mut pc, mut fp) = (activation.exit_pc, activation.exit_fp);
-    while fp < activation.entry_fp {
+    while fp < activation.entry_sp {
         if let Some(landing) = registry::landing_of(pc) {
             activation.landing_pc = landing.pc;
             activation.landing_sp = fp - landing.frame_size;

@@ -485,6 +485,7 @@ impl HostRecord {
     #[inline(never)]
     fn panicked(&self, store: &mut StoreData, panic: &(dyn Any + Send)) -> Status {
         poison(self.vm.home);
+        store.armed.poison();
         fail(store, Error::panic(&format!("{}.{}", self.func.module, self.func.name), panic))
     }
 }

@@ -73,6 +73,7 @@ impl StoreShared {
                 exception: 0.into(),
                 padding2: 0,
                 types,
+                outermost: VmActivation::new().into(),
             },
             interrupted: AtomicBool::new(false),
             cut_off: AtomicBool::new(false),
@@ -112,12 +113,6 @@ impl StoreShared {
 
     pub(crate) fn stack_limit(&self) -> usize {
         self.vm.stack_limit.load(SeqCst)
-    }
-
-    /// The stack limit as the store's thread finds it at a call: an interrupt of now is seen by guest code.
-    #[inline(always)]
-    pub(crate) fn stack_limit_now(&self) -> usize {
-        self.vm.stack_limit.load(Relaxed)
     }
 
     /// Gives compiled loops their page, if they have none. Before compiled code of the store runs.
@@ -204,6 +199,20 @@ impl StoreShared {
     pub(crate) fn activation(&self) -> *mut VmActivation {
         // SAFETY: the store's thread calls this.
         unsafe { *self.vm.activation.get() }
+    }
+
+    /// Makes the outermost activation the innermost one. Before a call, while no other is in progress.
+    pub(crate) fn put_outermost(&self) {
+        // SAFETY: the store's thread calls this.
+        unsafe { *self.vm.activation.get() = self.vm.outermost.get() };
+        self.leave_outermost();
+    }
+
+    /// Forgets where the outermost activation was left: it has ended.
+    #[inline(always)]
+    pub(crate) fn leave_outermost(&self) {
+        // SAFETY: the store's thread calls this, and no guest code runs.
+        unsafe { (*self.vm.outermost.get()).exit_pc = 0 };
     }
 
     pub(crate) fn fuel(&self) -> i64 {

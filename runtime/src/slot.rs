@@ -320,7 +320,7 @@ pub(crate) unsafe fn end_life(store: *mut StoreData) {
 fn is_plain(data: &StoreData, slot: &Slot) -> bool {
     !slot.single_use
         && !data.is_exposed()
-        && data.depth == 0
+        && !data.armed.is_in_call()
         && (data.instances.len(), data.memories.len(), data.tables.len()) == (1, slot.memories, slot.tables.len())
         && data.shared_memories.is_empty()
         && data.globals.is_empty()

@@ -4,6 +4,7 @@
 //! The signal handler reads this: it is initialised without code and has no destructor.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aura_host_abi::vm::VmStore;
 
@@ -21,6 +22,8 @@ pub(crate) struct ThisThread {
     lists: Cell<*mut Lists>,
     /// Numbers of stores that are this thread's to give: the next, and the end.
     ids: Cell<(u64, u64)>,
+    /// A number that no other thread has or had; 0 as long as nobody asked.
+    number: Cell<u64>,
 }
 
 thread_local! {
@@ -30,6 +33,7 @@ thread_local! {
             lowest: Cell::new(usize::MAX),
             lists: Cell::new(std::ptr::null_mut()),
             ids: Cell::new((0, 0)),
+            number: Cell::new(0),
         }
     };
 }
@@ -50,17 +54,19 @@ pub(crate) fn here() -> &'static ThisThread {
 }
 
 impl ThisThread {
-    /// A number that no other thread that lives has.
+    /// A number that no other thread of the process has or had; 0 as long as nobody asked [`ThisThread::number`].
     #[inline(always)]
-    pub(crate) fn number(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+    pub(crate) fn known_number(&self) -> u64 {
+        self.number.get()
     }
 
-    /// The lowest address to which guest code may use this thread's stack; the maximum as long as nobody asked
-    /// [`ThisThread::lowest_usable`].
-    #[inline(always)]
-    pub(crate) fn known_lowest(&self) -> usize {
-        self.lowest.get()
+    /// A number that no other thread of the process has or had.
+    pub(crate) fn number(&self) -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        if self.number.get() == 0 {
+            self.number.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        self.number.get()
     }
 
     /// The lowest address to which guest code may use this thread's stack.

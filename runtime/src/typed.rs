@@ -8,6 +8,7 @@
 //! call the engine holds no borrow of the store. Gives: slots are as long as the checked type needs.
 
 use std::fmt;
+use std::hint;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -335,16 +336,16 @@ fn host_func<T: 'static, P: WasmList, R: WasmRet, const CALLER: bool>(
     let body = Arc::new(body);
     let direct = direct::<T, P, R, _, CALLER>(&body);
     let slots: Box<Body> = Box::new(move |context, slots| {
-        let results = call_body::<T, P, R>(&*body, context, |store| P::read(store, slots))?;
+        let results = call_body::<T, P, R, CALLER>(&*body, context, |store| P::read(store, slots))?;
         // SAFETY: the store runs on this thread; the borrow of the call has ended.
         results.write(StoreKey(unsafe { &*context.store }), slots)
     });
     (ty, HostBody { slots, direct })
 }
 
-/// Calls a closure with what `read` finds in its store.
+/// Calls a closure with what `read` finds in its store. Only one that looks at its caller gets its number.
 #[inline(always)]
-fn call_body<T: 'static, P: WasmList, R: WasmRet>(
+fn call_body<T: 'static, P: WasmList, R: WasmRet, const CALLER: bool>(
     body: &(impl Fn(Caller<'_, T>, P) -> R + ?Sized),
     context: HostContext,
     read: impl FnOnce(StoreKey<'_>) -> P,
@@ -353,7 +354,8 @@ fn call_body<T: 'static, P: WasmList, R: WasmRet>(
     // runs on this thread, and the engine holds no borrow of it during a host call.
     let store = unsafe { &mut *context.store.cast::<StoreInner<T>>() };
     let args = read(StoreKey(&store.data));
-    body(Caller::new(store, context.home), args).into_list()
+    let caller = if CALLER { Caller::new(store, context.home) } else { Caller::unasked(store, context.home) };
+    body(caller, args).into_list()
 }
 
 /// The closure as compiled code calls it, if its parameters and results fit registers.
@@ -425,7 +427,7 @@ impl<T: 'static, P: WasmList, R: WasmRet, F: Fn(Caller<'_, T>, P) -> R, const CA
     /// Calls the closure; returns the bits of its result.
     #[inline(always)]
     fn call(record: &HostRecord, closure: &F, context: HostContext, mut registers: Registers) -> Result<u64> {
-        let call = |args| call_body::<T, P, R>(closure, context, |_| args);
+        let call = |args| call_body::<T, P, R, CALLER>(closure, context, |_| args);
         // SAFETY: the store runs on this thread; the borrow ends with the line.
         let args = P::take(StoreKey(unsafe { &*context.store }), &mut registers);
         let results = match GATED {
@@ -579,6 +581,7 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
                 // SAFETY: as above; the type was checked.
                 return unsafe { self.call_in_registers(data, here, params) };
             }
+            hint::cold_path();
         }
         // SAFETY: as above.
         unsafe { self.call_in_slots(data, params) }
@@ -599,7 +602,7 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
             (true, true) => call::enter::<true, true>,
         };
         // SAFETY: said by the caller.
-        let value = unsafe { enter(store, func, here, &registers) }?;
+        let value = unsafe { enter(store, func, here, &registers, P::PLACES.ints) }?;
         let mut result = Registers { ints: [value; arch::INTS], floats: [value; arch::FLOATS], ..Registers::default() };
         // SAFETY: said by the caller; the call has returned.
         Ok(R::take(StoreKey(unsafe { &*store }), &mut result))

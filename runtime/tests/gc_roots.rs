@@ -320,3 +320,41 @@ fn values_of_the_host_are_reclaimed() {
         assert!(any.to_extern().data(&store).is_ok());
     });
 }
+
+/// Calls that the host makes again and again leave for the host with references in their frames, and end: a collection afterwards
+/// looks at none of them, whatever lies there by then.
+#[test]
+fn frames_of_calls_that_ended_are_no_roots() {
+    let wat = format!(
+        r#"(module {IMPORTS}
+            (func (export "hold") (param i32) (result i32) (local $object externref)
+                (local.set $object (call $make (local.get 0)))
+                (call $gc)
+                (call $value (local.get $object))))"#
+    );
+    everywhere(|name, engine| {
+        let (mut store, instance) = instance(engine, &wat);
+        let hold = instance.get_typed_func::<i32, i32>(&store, "hold").expect(name);
+        for round in 0..6 {
+            assert_eq!(hold.call(&mut store, round).expect(name), round, "{name}");
+            assert_eq!(overwrite(64), 64, "{name}");
+            store.gc().expect(name);
+        }
+        // What is left lives in a handle, and nowhere else.
+        let ty = *store.data();
+        let kept = make(&mut store, ty, 77).to_any().to_extern();
+        assert_eq!(hold.call(&mut store, 5).expect(name), 5, "{name}");
+        assert_eq!(overwrite(64), 64, "{name}");
+        store.gc().expect(name);
+        assert_eq!(value(&mut store, kept), 77, "{name}");
+    });
+}
+
+/// Writes over the stack below the caller.
+#[inline(never)]
+fn overwrite(depth: usize) -> usize {
+    let words = std::hint::black_box([usize::MAX - depth; 64]);
+    let deeper = if depth == 0 { 0 } else { 1 + overwrite(depth - 1) };
+    assert_eq!(std::hint::black_box(words)[63], usize::MAX - depth);
+    deeper
+}

@@ -209,6 +209,7 @@ impl Instance {
                 args: ptr::null_mut(),
             }),
             types: ptr::null(),
+            outermost: UnsafeCell::new(VmActivation::new()),
         });
         let activation = Box::new(VmActivation::new());
         let mut instance = Box::new(Self {

@@ -7,7 +7,7 @@
 //!
 //! # Safety
 //! Trusts: `VmStore::activation` is null or points to the activation of the innermost `enter` that
-//! has not returned; the stack pointer it saved is still live, because activations nest.
+//! has not returned, or to the store's outermost one; the stack pointer it saved is still live, because activations nest.
 //! Gives: callee-saved registers as the System V ABI wants them, whichever way the call ends.
 
 use std::arch::{asm, naked_asm};
@@ -39,10 +39,10 @@ pub(crate) unsafe extern "C" fn enter(
         "push r13",
         "push r14",
         "push r15",
+        "sub rsp, 8",
         "lea rax, [rip + 2f]",
-        "push rax",
+        "mov [rsi + {entry_pc}], rax",
         "mov [rsi + {entry_sp}], rsp",
-        "mov [rsi + {entry_fp}], rbp",
         "mov qword ptr [rsi + {exit_pc}], 0",
         "mov rax, [rdi + {activation}]",
         "mov [rsi + {previous}], rax",
@@ -64,8 +64,8 @@ pub(crate) unsafe extern "C" fn enter(
         "pop rbx",
         "pop rbp",
         "ret",
+        entry_pc = const offset_of!(VmActivation, entry_pc),
         entry_sp = const offset_of!(VmActivation, entry_sp),
-        entry_fp = const offset_of!(VmActivation, entry_fp),
         exit_pc = const offset_of!(VmActivation, exit_pc),
         previous = const offset_of!(VmActivation, previous),
         activation = const offset_of!(VmStore, activation),
@@ -91,47 +91,40 @@ pub(crate) const FLOATS: usize = 8;
 // arguments and one result in the registers of System V and keeps those that System V keeps; only what lies on the
 // stack differs, and there is none of that.
 
-/// Calls a `regs_entry` as the outermost activation of a store. What compiled code would have to restore when it is unwound, the
-/// compiler keeps elsewhere, where it has something to keep.
+/// Calls a `regs_entry` in the outermost activation of a store. What compiled code would have to restore when it is unwound, the
+/// compiler keeps elsewhere, where it has something to keep; it cannot do so with `rbx` and `rbp`.
 macro_rules! enter_registers {
-    ($vmctx:ident, $entry:ident, $store:ident, $activation:ident, [$($reg:tt $int:ident),*], $($floats:tt)*) => {{
-        let (value, status): (u64, u64);
+    ($vmctx:ident, $entry:ident, $store:ident, [$a:ident, $b:ident, $c:ident, $d:ident], $($floats:tt)*) => {{
+        let value: u64;
+        let status: MaybeUninit<u64>;
         // SAFETY: said by the caller of the function that this is in. The stack pointer is aligned, and where it was
-        // afterwards, whichever way the code behind the entry ends: by a return, or by `unwind` at the label.
+        // afterwards, whichever way the code behind the entry ends: by a return, or by `unwind` at the label. Frames of
+        // that code lie below the stack pointer, and the frame pointer that they save does not.
         unsafe {
             asm!(
                 "push rbx",
                 "push rbp",
                 "mov rbp, rsp",
-                "push r11",
                 "lea rax, [rip + 2f]",
-                "push rax",
-                "mov qword ptr [r10 + {previous}], 0",
-                "mov [r10 + {entry_sp}], rsp",
-                "mov [r10 + {entry_fp}], rbp",
-                "mov qword ptr [r10 + {exit_pc}], 0",
-                "mov [r11 + {activation}], r10",
+                "mov [r11 + {outermost} + {entry_pc}], rax",
+                "mov [r11 + {outermost} + {entry_sp}], rsp",
                 "call [rsi + {regs_entry}]",
                 "xor edx, edx",
                 "2:",
-                "add rsp, 8",
-                "pop r11",
-                "mov qword ptr [r11 + {activation}], 0",
                 "pop rbp",
                 "pop rbx",
                 regs_entry = const offset_of!(VmFuncEntry, regs_entry),
+                outermost = const offset_of!(VmStore, outermost),
+                entry_pc = const offset_of!(VmActivation, entry_pc),
                 entry_sp = const offset_of!(VmActivation, entry_sp),
-                entry_fp = const offset_of!(VmActivation, entry_fp),
-                exit_pc = const offset_of!(VmActivation, exit_pc),
-                previous = const offset_of!(VmActivation, previous),
-                activation = const offset_of!(VmStore, activation),
-                in("rdi") $vmctx,
-                in("rsi") $entry,
-                in("r10") $activation,
-                in("r11") $store,
-                $(in($reg) $int,)*
+                inlateout("rdi") $vmctx => _,
+                inlateout("rsi") $entry => _,
+                inlateout("r11") $store => _,
+                inlateout("rdx") $a => status,
+                inlateout("rcx") $b => _,
+                inlateout("r8") $c => _,
+                inlateout("r9") $d => _,
                 lateout("rax") value,
-                lateout("rdx") status,
                 $($floats)*
                 lateout("r12") _,
                 lateout("r13") _,
@@ -140,35 +133,33 @@ macro_rules! enter_registers {
                 clobber_abi("sysv64"),
             );
         }
-        (value, status)
+        // SAFETY: both ways to the end of the code above set the register.
+        (value, unsafe { status.assume_init() })
     }};
 }
 
-/// Runs a compiled function in a new activation, with its arguments in registers.
+/// Runs a compiled function in the outermost activation of its store, with its arguments in registers.
 ///
 /// # Safety
-/// - `vmctx` is a live instance whose store runs on this thread, but none of whose guests does; `entry` is a function of it that
-///   is compiled.
+/// - `vmctx` is a live instance of `store`, which runs on this thread, but none of whose guests does, and whose innermost activation
+///   is its outermost one; `entry` is a function of the instance that is compiled.
 /// - Its type has at most [`INTS`] and [`FLOATS`] parameters of the two kinds, no vectors, and at most one result; the values
 ///   are the arguments. `WITH_FLOATS` says whether it has such parameters, `FLOAT_RESULT` such a result.
 #[inline(always)]
 pub(crate) unsafe fn enter_registers<const WITH_FLOATS: bool, const FLOAT_RESULT: bool>(
+    store: *mut VmStore,
     vmctx: *mut VmCtx,
     entry: *const VmFuncEntry,
-    [a, b, c, d]: [u64; INTS],
+    [a, b, c, d]: [MaybeUninit<u64>; INTS],
     [f0, f1, f2, f3, f4, f5, f6, f7]: [f64; FLOATS],
 ) -> Returned {
-    // SAFETY: said by the caller.
-    let store = unsafe { (*vmctx).store };
-    let mut activation = MaybeUninit::<VmActivation>::uninit();
-    let activation = activation.as_mut_ptr();
     let float: f64;
     let (int, status) = if WITH_FLOATS {
-        enter_registers!(vmctx, entry, store, activation, ["rdx" a, "rcx" b, "r8" c, "r9" d],
+        enter_registers!(vmctx, entry, store, [a, b, c, d],
             inlateout("xmm0") f0 => float, in("xmm1") f1, in("xmm2") f2, in("xmm3") f3,
             in("xmm4") f4, in("xmm5") f5, in("xmm6") f6, in("xmm7") f7,)
     } else {
-        enter_registers!(vmctx, entry, store, activation, ["rdx" a, "rcx" b, "r8" c, "r9" d],
+        enter_registers!(vmctx, entry, store, [a, b, c, d],
             lateout("xmm0") float,)
     };
     Returned { value: if FLOAT_RESULT { float.to_bits() } else { int }, status }
@@ -303,7 +294,7 @@ unsafe extern "C" fn throw_left() {
     )
 }
 
-/// Ends the innermost activation of `store` with a status: goes on where the stack pointer that its entry saved points to, with
+/// Ends the innermost activation of `store` with a status: goes on where its entry said, with the stack pointer that it saved, and
 /// the status in the registers of [`enter`] and of [`enter_registers`]. Does not return to its caller.
 ///
 /// # Safety
@@ -317,7 +308,8 @@ unsafe extern "C" fn unwind(store: *mut VmStore, status: u32) -> ! {
         "mov rsp, [rsi + {entry_sp}]",
         "mov rcx, [rsi + {previous}]",
         "mov [rdi + {activation}], rcx",
-        "jmp [rsp]",
+        "jmp [rsi + {entry_pc}]",
+        entry_pc = const offset_of!(VmActivation, entry_pc),
         entry_sp = const offset_of!(VmActivation, entry_sp),
         previous = const offset_of!(VmActivation, previous),
         activation = const offset_of!(VmStore, activation),

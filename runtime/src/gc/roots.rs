@@ -91,7 +91,7 @@ fn compiled_frames(store: &StoreData, renew: &mut Renew<'_>) {
 
 fn compiled_frames_of(activation: &VmActivation, renew: &mut Renew<'_>) {
     let (mut pc, mut fp) = (activation.exit_pc, activation.exit_fp);
-    while fp < activation.entry_fp {
+    while fp < activation.entry_sp {
         registry::stack_map(pc, |below| {
             let place = (fp - below as usize) as *mut u32;
             // SAFETY: the frame at `fp` is of the function that `pc` is in, whose stack map names the place.

@@ -143,6 +143,12 @@ impl<'a, T: 'static> Caller<'a, T> {
         Self { store, home, number }
     }
 
+    /// The caller of a function that does not look at it: its number is one that is never cancelled, without a look at the flight.
+    #[inline]
+    pub(crate) fn unasked(store: &'a mut StoreInner<T>, home: *mut VmCtx) -> Self {
+        Self { store, home, number: u64::MAX }
+    }
+
     /// The host's data.
     #[must_use]
     pub fn data(&self) -> &T {

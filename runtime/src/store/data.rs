@@ -201,6 +201,12 @@ impl StoreData {
         self.exposed.load(Ordering::Relaxed) || self.tenant.is_some() || self.limiter.is_some()
     }
 
+    /// Forgets an interrupt; the next call sets the stack limit again.
+    pub(crate) fn withdraw_interrupt(&mut self) {
+        self.shared.withdraw_interrupt();
+        self.armed.forget();
+    }
+
     /// Ends what a life has left behind in the store itself.
     #[inline]
     pub(crate) fn end_pending(&mut self) {
@@ -208,8 +214,9 @@ impl StoreData {
             self.shared.cancel_watch();
         }
         if self.shared.interrupted().load(Ordering::Relaxed) {
-            self.shared.withdraw_interrupt();
+            self.withdraw_interrupt();
         }
+        self.armed.unpoison();
         self.shared.forget_trap();
         if !self.pending.is_empty() {
             self.pending = Pending::default();

@@ -171,7 +171,7 @@ impl<T: 'static> Store<T> {
     /// From `after` from now on, guest code is interrupted: it traps with [`crate::TrapCode::Interrupted`].
     pub fn set_deadline(&mut self, after: Duration) {
         let data = &mut self.get_mut().data;
-        data.shared.withdraw_interrupt();
+        data.withdraw_interrupt();
         data.deadline = Instant::now().checked_add(after);
         if let Some(deadline) = data.deadline {
             watchdog::watch(deadline, &data.shared);
@@ -183,7 +183,7 @@ impl<T: 'static> Store<T> {
         let data = &mut self.get_mut().data;
         data.deadline = None;
         data.shared.cancel_watch();
-        data.shared.withdraw_interrupt();
+        data.withdraw_interrupt();
     }
 
     /// A handle by which other threads stop this store's guests.
