@@ -1,6 +1,6 @@
 //! Code memory: where compiled bytes become executable.
 //!
-//! One reservation per module, in which nothing is accessible until it is used. A batch of functions
+//! One reservation per module ([`crate::nearby`]), in which nothing is accessible until it is used. A batch of functions
 //! takes fresh pages: writable while they are copied in, then executable once and for all.
 //! Invariants: no page is ever writable and executable, or writable again after it was executable;
 //! addresses only ascend; no code refers to a symbol, and a look-up of one would find nothing of
@@ -8,7 +8,7 @@
 //!
 //! # Safety
 //! Protection changes are confined to pages of the provider's own reservation that no one else has
-//! seen yet, and the provider may move between threads because it owns them alone. Freeing is the owner's promise: a [`ModuleCode`] is dropped only when none of its code
+//! seen yet. Freeing is the owner's promise: a [`ModuleCode`] is dropped only when none of its code
 //! runs and no entry word points into it.
 
 use std::io;
@@ -23,6 +23,7 @@ use region::Protection;
 
 use crate::compiler::Compiler;
 use crate::finish::CompiledFunction;
+use crate::nearby::Reservation;
 use crate::registry::{CodeInfo, CodeKind, CodeTable, Registration};
 
 /// Code could not be made executable.
@@ -31,7 +32,7 @@ use crate::registry::{CodeInfo, CodeKind, CodeTable, Registration};
 pub enum ModuleCodeError {
     /// No address space for the reservation.
     #[error("cannot reserve {bytes} bytes for code: {source}")]
-    Reserve { bytes: usize, source: region::Error },
+    Reserve { bytes: usize, source: io::Error },
     /// The reservation is used up or the system refused a protection change.
     #[error("cannot publish code: {0}")]
     Publish(#[from] Box<ModuleError>),
@@ -52,9 +53,6 @@ impl std::fmt::Debug for ModuleCode {
 }
 
 impl ModuleCode {
-    /// Address space per module unless the caller says otherwise.
-    pub const DEFAULT_RESERVATION: usize = 256 << 20;
-
     /// Reserves address space for a module's code, at most 2 GiB. `token` is what
     /// [`crate::registry::lookup`] will say of its functions.
     ///
@@ -67,7 +65,7 @@ impl ModuleCode {
         assert!((1..=1 << 31).contains(&reservation), "code lies within 2 GiB");
         let memory =
             CodeMemory::new(reservation).map_err(|source| ModuleCodeError::Reserve { bytes: reservation, source })?;
-        let range = memory.reservation.as_range();
+        let range = memory.reservation.range();
         let mut builder = JITBuilder::with_isa(compiler.owned_isa(), default_libcall_names());
         // Asked before the process's own symbols, and has an answer for each name: none of them.
         builder.symbol_lookup_fn(Box::new(|_| Some(std::ptr::null())));
@@ -126,7 +124,7 @@ fn define(module: &mut JITModule, batch: &[(CodeKind, &CompiledFunction)]) -> Re
 
 /// The provider of memory behind a module. Dropping it unmaps the reservation.
 struct CodeMemory {
-    reservation: region::Allocation,
+    reservation: Reservation,
     /// Offset of the first byte not handed out.
     next: usize,
     /// Start of the pages that are not executable yet. They are writable up to `writable_end`.
@@ -134,13 +132,9 @@ struct CodeMemory {
     writable_end: usize,
 }
 
-// SAFETY: the reservation is memory that this value alone owns; nothing in it belongs to a thread.
-unsafe impl Send for CodeMemory {}
-
 impl CodeMemory {
-    fn new(bytes: usize) -> region::Result<Self> {
-        let reservation = region::alloc(bytes, Protection::NONE)?;
-        Ok(Self { reservation, next: 0, batch_start: 0, writable_end: 0 })
+    fn new(bytes: usize) -> io::Result<Self> {
+        Ok(Self { reservation: Reservation::new(bytes)?, next: 0, batch_start: 0, writable_end: 0 })
     }
 
     /// Changes the protection of pages of the current batch.
@@ -149,7 +143,7 @@ impl CodeMemory {
         if range.is_empty() {
             return Ok(());
         }
-        let start = self.reservation.as_ptr::<u8>().wrapping_add(range.start);
+        let start = self.reservation.start().wrapping_add(range.start);
         // SAFETY: the range lies in our own reservation (asserted), from the batch's first page on:
         // nothing runs there, and nobody holds a reference into it.
         unsafe { region::protect(start, range.len(), protection) }.map_err(region::Error::into_io_error)
@@ -172,7 +166,7 @@ impl JITMemoryProvider for CodeMemory {
             self.writable_end = pages.end;
         }
         self.next = end;
-        Ok(self.reservation.as_mut_ptr::<u8>().wrapping_add(start))
+        Ok(self.reservation.start().wrapping_add(start))
     }
 
     unsafe fn free_memory(&mut self) {
@@ -181,7 +175,7 @@ impl JITMemoryProvider for CodeMemory {
 
     fn finalize(&mut self, _: BranchProtection) -> ModuleResult<()> {
         let batch = self.batch_start..self.writable_end;
-        let start = self.reservation.as_ptr::<u8>().wrapping_add(batch.start);
+        let start = self.reservation.start().wrapping_add(batch.start);
         synchronize_instructions(start, batch.len());
         self.protect(batch.clone(), Protection::READ_EXECUTE).map_err(|err| ModuleError::Allocation { err })?;
         self.batch_start = batch.end;

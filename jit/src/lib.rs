@@ -10,7 +10,7 @@
 //! no symbol up.
 //!
 //! Reading order: [`compiler`], `signature`, [`budget`], `emit`, `rows`, `body`, `address`, `heap`, `stubs`,
-//! `finish`, `kept`, `code_memory`, [`registry`], `disassemble`.
+//! `finish`, `kept`, `code_memory`, `nearby`, [`registry`], `disassemble`.
 //!
 //! # Conventions
 //! - A compiled function has Cranelift's `tail` convention with the hidden parameters `(vmctx, entry)`.
@@ -37,6 +37,7 @@ mod emit;
 mod finish;
 mod heap;
 mod kept;
+mod nearby;
 pub mod registry;
 mod rows;
 mod signature;

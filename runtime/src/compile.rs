@@ -14,6 +14,7 @@
 //! with its module.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,8 +26,11 @@ use aura_jit::{CodeKind, CompiledFunction, ModuleCode};
 use crate::module;
 use crate::tier;
 
-/// Address space per module for machine code: what the code of a module may take at most.
-const CODE_RESERVATION: usize = ModuleCode::DEFAULT_RESERVATION;
+/// Address space for the machine code of a module, which bounds what it may take: so many bytes, and so many for each byte of
+/// its function bodies, up to a maximum. Each function may come to lie in pages of its own; small modules leave room
+/// for others near the engine's code.
+const CODE_RESERVATION: RangeInclusive<usize> = 1 << 20..=256 << 20;
+const CODE_PER_BYTE: usize = 1 << 10;
 
 /// After so long, or so many bytes of code, what was compiled is published, though more is waiting.
 const BATCH_TIME: Duration = Duration::from_micros(500);
@@ -203,7 +207,9 @@ fn make_executable(module: &module::Inner, done: &[Compiled]) -> Option<Vec<NonN
     let mut memory = locked(&module.tiers.code);
     if memory.is_none() {
         let token = std::ptr::from_ref(module).addr() as u64;
-        *memory = Some(ModuleCode::new(module.engine().compiler()?, token, CODE_RESERVATION).ok()?);
+        let bytes = usize::try_from(module.validated().code_size()).unwrap_or(usize::MAX).saturating_mul(CODE_PER_BYTE);
+        let room = CODE_RESERVATION.start().saturating_add(bytes).min(*CODE_RESERVATION.end());
+        *memory = Some(ModuleCode::new(module.engine().compiler()?, token, room).ok()?);
     }
     let batch: Vec<_> = done.iter().map(|one| (CodeKind::Function(one.unit.func), &one.function)).collect();
     memory.as_ref()?.publish(&batch).ok()
