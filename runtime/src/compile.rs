@@ -1,8 +1,8 @@
 //! Compiling what is hot: what was asked for, who compiles it, and where the code goes.
 //!
 //! A [`Unit`] is a function, or a function from one of its loop headers on. The interpreter asks for it and goes
-//! on; a few threads of the engine compile what was asked for, module after module, the hottest units of a
-//! module first, and publish the code by stores into entry words and into the table of loops. Units that are
+//! on; a few threads of the engine compile what was asked for, module after module, first what the interpreter has spent most on
+//! for what it takes to compile, and publish the code by stores into entry words and into the table of loops. Units that are
 //! compiled one after the other in a short time share pages. Without threads, whoever asks compiles.
 //!
 //! Invariants: each unit is asked for once; what cannot be compiled within its budget stays interpreted, and
@@ -13,7 +13,7 @@
 //! Trusts: entries of a module live as long as it. Gives: an entry word holds code for the entry's type; code is freed
 //! with its module.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use aura_jit::{CodeKind, CompiledFunction, ModuleCode};
+use aura_validator::Code;
 
 use crate::module;
 use crate::tier;
@@ -53,12 +54,30 @@ pub(crate) struct LoopCode {
     pub(crate) code: NonNull<()>,
 }
 
-/// What is known of a loop header that the interpreter passed.
+/// A loop header that the interpreter passed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Loop {
-    /// Not hot yet; what a pass is worth.
-    Counted {
-        weight: u32,
+pub(crate) struct Loop {
+    /// What a look at it adds to its function's heat.
+    pub(crate) weight: u32,
+    /// What all looks added.
+    pub(crate) heat: u32,
+    pub(crate) state: LoopState,
+}
+
+impl Loop {
+    /// One that was not looked at yet.
+    pub(crate) fn new(weight: u32) -> Self {
+        Self { weight, heat: 0, state: LoopState::Counted }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LoopState {
+    /// Not asked for yet.
+    Counted,
+    /// Hot, but its function was asked for as a whole, since it is entered again and again; the loop's heat then.
+    Behind {
+        heat: u32,
     },
     /// Hot, but a loop around it was asked for; how often it may still be passed before it is asked for itself.
     Waiting {
@@ -67,6 +86,9 @@ pub(crate) enum Loop {
     Asked,
     Ready(LoopCode),
 }
+
+/// Loop headers by function and instruction.
+pub(crate) type Loops = BTreeMap<(u32, u32), Loop>;
 
 // SAFETY: the pointers are addresses of code that lives as long as the module; code has no thread.
 unsafe impl Send for LoopCode {}
@@ -78,10 +100,30 @@ pub(crate) struct ModuleTiers {
     code: Mutex<Option<ModuleCode>>,
     /// Held while a unit is compiled by who asks for it: others who need the same wait for it.
     turn: Mutex<()>,
-    /// Loop headers that the interpreter passed often, by function and instruction.
-    loops: Mutex<HashMap<(u32, u32), Loop>>,
+    /// Loop headers that the interpreter passed often.
+    loops: Mutex<Loops>,
     /// What was asked for and is not being compiled yet.
-    waiting: Mutex<Vec<Unit>>,
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+/// A unit that was asked for.
+struct Waiting {
+    unit: Unit,
+    /// What one of its function's heat stands for, and what compiling it takes, both in instructions.
+    worth: u64,
+    cost: u64,
+}
+
+impl Waiting {
+    fn new(unit: Unit, code: &Code) -> Self {
+        Self { unit, worth: tier::entry_worth(code), cost: tier::cost(code) }
+    }
+
+    /// How many instructions the interpreter has run of the function for each that it takes to compile, in 1024ths.
+    fn urgency(&self, module: &module::Inner) -> u64 {
+        let heat = tier::heat_of(&module.entries()[self.unit.func as usize]);
+        u64::from(heat) * self.worth * 1024 / self.cost
+    }
 }
 
 /// A lock whose holders do not leave anything half done.
@@ -91,25 +133,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ModuleTiers {
     /// The loops of the module, for a short look.
-    pub(crate) fn loops(&self) -> MutexGuard<'_, HashMap<(u32, u32), Loop>> {
+    pub(crate) fn loops(&self) -> MutexGuard<'_, Loops> {
         locked(&self.loops)
     }
 
     /// Notes that a loop is asked for. Says whether nobody did before.
     pub(crate) fn is_first_to_ask(&self, place: (u32, u32)) -> bool {
         let mut loops = self.loops();
-        let is_first = matches!(loops.get(&place), Some(Loop::Counted { .. } | Loop::Waiting { .. }));
+        let Some(known) = loops.get_mut(&place) else { return false };
+        let is_first = !matches!(known.state, LoopState::Asked | LoopState::Ready(_));
         if is_first {
-            loops.insert(place, Loop::Asked);
+            known.state = LoopState::Asked;
         }
         is_first
-    }
-
-    /// Notes that a loop was passed while it waits for one around it.
-    pub(crate) fn waited(&self, place: (u32, u32)) {
-        if let Some(Loop::Waiting { patience }) = self.loops().get_mut(&place) {
-            *patience = patience.saturating_sub(1);
-        }
     }
 
     /// Held by who compiles what it wants to call at once.
@@ -122,7 +158,9 @@ impl ModuleTiers {
 pub(crate) fn ask(module: &module::Inner, unit: Unit) {
     match module.engine().workers() {
         Some(workers) => {
-            locked(&module.tiers.waiting).push(unit);
+            // Code that is not valid is never hot.
+            let Ok(code) = module.code(unit.func) else { return };
+            locked(&module.tiers.waiting).push(Waiting::new(unit, code));
             workers.wake_for(module.weak());
         }
         None => compile_all(module, &[unit]),
@@ -179,7 +217,9 @@ impl Batch {
                 entry.publish(code.as_ptr(), stub.as_ptr());
                 continue;
             };
-            module.tiers.loops().insert((unit.func, header), Loop::Ready(LoopCode { stub, code }));
+            if let Some(known) = module.tiers.loops().get_mut(&(unit.func, header)) {
+                known.state = LoopState::Ready(LoopCode { stub, code });
+            }
         }
         true
     }
@@ -317,7 +357,7 @@ impl Drop for Workers {
 impl Shared {
     fn work(&self) {
         while let Some(module) = self.next() {
-            let more = module.upgrade().is_some_and(|module| compile_hottest(&module));
+            let more = module.upgrade().is_some_and(|module| compile_most_urgent(&module));
             let mut state = locked(&self.state);
             state.busy -= 1;
             if more && !state.modules.iter().any(|known| known.ptr_eq(&module)) {
@@ -348,11 +388,11 @@ impl Shared {
     }
 }
 
-/// Compiles a batch of what a module asked for, the hottest first. Says whether there is more.
-fn compile_hottest(module: &module::Inner) -> bool {
+/// Compiles a batch of what a module asked for, the most urgent first. Says whether there is more.
+fn compile_most_urgent(module: &module::Inner) -> bool {
     let start = Instant::now();
     let mut batch = Batch::default();
-    while let Some(unit) = take_hottest(module) {
+    while let Some(unit) = take_most_urgent(module) {
         batch.compile(module, unit);
         if batch.bytes >= BATCH_BYTES || start.elapsed() >= BATCH_TIME {
             break;
@@ -363,16 +403,47 @@ fn compile_hottest(module: &module::Inner) -> bool {
 }
 
 /// A loop stands before its function: whoever passes it is waiting now.
-fn take_hottest(module: &module::Inner) -> Option<Unit> {
+fn take_most_urgent(module: &module::Inner) -> Option<Unit> {
     let mut waiting = locked(&module.tiers.waiting);
-    let heat = |unit: &Unit| (tier::heat_of(&module.entries()[unit.func as usize]), unit.header.is_some());
-    let (hottest, _) = waiting.iter().enumerate().max_by_key(|(_, unit)| heat(unit))?;
-    Some(waiting.swap_remove(hottest))
+    let urgency = |one: &Waiting| (one.urgency(module), one.unit.header.is_some());
+    let (first, _) = waiting.iter().enumerate().max_by_key(|(_, one)| urgency(one))?;
+    Some(waiting.swap_remove(first).unit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Config, Engine, Module};
+
+    #[test]
+    fn what_ran_most_for_its_size_is_compiled_first() {
+        let body = |count| "(drop (i32.popcnt (global.get 0)))".repeat(count);
+        let wat = format!(
+            "(module (global (mut i32) (i32.const 0)) (func {}) (func (loop {})) (func {}))",
+            body(9000),
+            body(20),
+            body(20)
+        );
+        let engine = Engine::new(Config::new().compile_threads(1)).expect("it is sound");
+        let module = Module::new(&engine, wat).expect("it is valid");
+        let inner = module.inner();
+        let ask = |func, header| {
+            let code = inner.code(func).expect("it is valid");
+            locked(&inner.tiers.waiting).push(Waiting::new(Unit { func, header }, code));
+        };
+        for (func, heat) in [(0, 50_000), (1, 900), (2, 500)] {
+            inner.entry(func).expect("an entry").heat_by(heat);
+            ask(func, None);
+        }
+        ask(1, Some(0));
+        let mut order = std::iter::from_fn(|| take_most_urgent(inner)).map(|unit| (unit.func, unit.header));
+        assert_eq!(order.next(), Some((1, Some(0))));
+        assert_eq!(order.next(), Some((1, None)));
+        // Meanwhile the other became hotter.
+        inner.entry(2).expect("an entry").heat_by(900);
+        ask(1, None);
+        assert_eq!(order.map(|(func, _)| func).collect::<Vec<_>>(), [2, 1, 0]);
+    }
 
     #[test]
     fn only_the_thread_that_steps_back_does() {

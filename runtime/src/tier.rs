@@ -17,8 +17,9 @@ use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmActivation, VmCtx, VmFuncEntry};
 use aura_validator::Code;
+use aura_validator::code::Inst;
 
-use crate::compile::{self, Loop, LoopCode, Unit};
+use crate::compile::{self, Loop, LoopCode, LoopState, Loops, Unit};
 use crate::engine::{Config, Engine, Strategy};
 use crate::{arch, host, interp, module, services, tail};
 
@@ -32,6 +33,12 @@ const RUNS_PER_INST: u64 = 100;
 
 /// What compiling costs whatever the size, in instructions.
 const COMPILE_BASE: u64 = 60;
+
+/// With so many instructions, a function takes twice as long for each as a small one.
+const COSTS_TWICE: u64 = 2000;
+
+/// After so many entries a function is taken to be entered again.
+const ENTERED_OFTEN: u64 = 4;
 
 /// How many looks at a hot loop may find it still interpreted while code for a loop around it is asked for or there. Each is a
 /// period of passes: together about a millisecond.
@@ -267,46 +274,68 @@ pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32
     if config.strategy != Strategy::Auto {
         return None;
     }
-    let known = *module
-        .tiers
-        .loops()
-        .entry((entry.index(), header))
-        .or_insert_with(|| Loop::Counted { weight: loop_weight(config, code, header, passes) });
-    let wanted = match known {
-        Loop::Counted { weight } if entry.heat_by(weight) < limit(config, code) => return None,
-        Loop::Counted { .. } => wanted_header(module, entry.index(), code, header),
-        Loop::Waiting { patience: 0 } => header,
-        Loop::Waiting { .. } => {
-            module.tiers.waited((entry.index(), header));
+    let place = (entry.index(), header);
+    let wanted = {
+        let mut loops = module.tiers.loops();
+        let known = loops.entry(place).or_insert_with(|| Loop::new(loop_weight(config, code, header, passes)));
+        if let LoopState::Ready(code) = known.state {
+            return Some(code);
+        }
+        known.heat = known.heat.saturating_add(known.weight);
+        if entry.heat_by(known.weight) < limit(config, code) {
             return None;
         }
-        Loop::Asked => return None,
-        Loop::Ready(code) => return Some(code),
+        if config.tier_up_threshold.is_some() { header } else { wanted_header(&mut loops, entry, code, header)? }
     };
+    if wanted == WHOLE {
+        if entry.limit.swap(ASKED, Ordering::Relaxed) != ASKED {
+            compile::ask(module, Unit { func: entry.index(), header: None });
+        }
+        return None;
+    }
     if module.tiers.is_first_to_ask((entry.index(), wanted)) {
         compile::ask(module, Unit { func: entry.index(), header: Some(wanted) });
     }
-    match module.tiers.loops().get(&(entry.index(), header)) {
-        Some(&Loop::Ready(code)) => Some(code),
+    match module.tiers.loops().get(&place)?.state {
+        LoopState::Ready(code) => Some(code),
         _ => None,
     }
 }
 
-/// Where to move into compiled code, for a loop that became hot: at the outermost header around it that is passed now and
-/// then, since code for an inner one tests in each round of the outer ones whether it resumes. With a fixed threshold,
-/// at the header itself.
-fn wanted_header(module: &module::Inner, func: u32, code: &Code, header: u32) -> u32 {
-    if module.engine().config().tier_up_threshold.is_some() {
-        return header;
-    }
+/// Instead of a header: the function as a whole.
+const WHOLE: u32 = u32::MAX;
+
+/// What to compile for a loop that is hot, if anything.
+///
+/// A function that was entered a few times is compiled as a whole first, so that whoever enters it next is in compiled code. If
+/// it is and the loop still passes as often as makes a function hot, there is somebody in it who stays.
+///
+/// Then, or in a function that is hardly ever entered, code is to begin at the outermost header around that is passed now and
+/// then, since code for an inner one tests in each round of the outer ones whether it resumes.
+fn wanted_header(loops: &mut Loops, entry: &VmFuncEntry, code: &Code, header: u32) -> Option<u32> {
+    let func = entry.index();
+    let passes = loops.range((func, 0)..=(func, u32::MAX)).map(|(_, known)| u64::from(known.heat)).sum::<u64>();
+    let entered = u64::from(entry.heat.load(Ordering::Relaxed)).saturating_sub(passes);
     let around = code.loops_around(header);
-    let mut loops = module.tiers.loops();
-    let Some(&outer) = around.iter().find(|&&outer| loops.contains_key(&(func, outer))) else { return header };
-    // Another thread may have asked meanwhile.
-    if let Some(known @ Loop::Counted { .. }) = loops.get_mut(&(func, header)) {
-        *known = Loop::Waiting { patience: PATIENCE };
+    let outer = around.into_iter().find(|&outer| loops.contains_key(&(func, outer)));
+    let known = loops.get_mut(&(func, header)).expect("the loop is known");
+    match known.state {
+        LoopState::Counted if entered >= ENTERED_OFTEN => {
+            known.state = LoopState::Behind { heat: known.heat };
+            Some(WHOLE)
+        }
+        LoopState::Behind { heat } if !is_compiled(entry) || known.heat - heat < hot(code) => None,
+        LoopState::Counted | LoopState::Behind { .. } if outer.is_some() => {
+            known.state = LoopState::Waiting { patience: PATIENCE };
+            outer
+        }
+        LoopState::Waiting { patience } if patience > 0 => {
+            known.state = LoopState::Waiting { patience: patience - 1 };
+            None
+        }
+        LoopState::Counted | LoopState::Behind { .. } | LoopState::Waiting { .. } => Some(header),
+        LoopState::Asked | LoopState::Ready(_) => None,
     }
-    outer
 }
 
 /// How many entries make a function hot. The more it takes to compile, the more; an entry is worth what it may run.
@@ -316,15 +345,24 @@ fn limit(config: &Config, code: &Code) -> u32 {
     }
     match config.tier_up_threshold {
         Some(entries) => entries.saturating_add(1).min(ASKED - 1),
-        None => {
-            let to_compile = (code.insts.len() as u64 + COMPILE_BASE) * RUNS_PER_INST;
-            u32::try_from(to_compile / entry_worth(code)).unwrap_or(ASKED - 1).clamp(1, ASKED - 1)
-        }
+        None => hot(code),
     }
 }
 
+/// How many entries make a function hot by its size.
+fn hot(code: &Code) -> u32 {
+    let to_compile = cost(code) * RUNS_PER_INST;
+    u32::try_from(to_compile / entry_worth(code)).unwrap_or(ASKED - 1).clamp(1, ASKED - 1)
+}
+
+/// What compiling a function takes, in instructions of a small one.
+pub(crate) fn cost(code: &Code) -> u64 {
+    let insts = code.insts.len() as u64;
+    (insts + COMPILE_BASE) * (COSTS_TWICE + insts) / COSTS_TWICE
+}
+
 /// How many instructions an entry into a function is taken to run.
-fn entry_worth(code: &Code) -> u64 {
+pub(crate) fn entry_worth(code: &Code) -> u64 {
     (code.insts.len() as u64 / 4).clamp(8, 64)
 }
 
@@ -333,7 +371,10 @@ fn loop_weight(config: &Config, code: &Code, header: u32, passes: u32) -> u32 {
     if config.tier_up_threshold.is_some() {
         return passes;
     }
-    let runs = u64::from(passes) * (u64::from(code.loop_end(header) - header) / 2).max(2);
+    let body = &code.insts[header as usize..code.loop_end(header) as usize];
+    // Each pass goes one way of a table.
+    let ways = body.iter().map(|inst| if let Inst::BrTable { len, .. } = *inst { u64::from(len) } else { 1 }).max();
+    let runs = u64::from(passes) * (body.len() as u64 / 2 / ways.unwrap_or(1).max(1)).max(2);
     (runs / entry_worth(code)).clamp(1, 1 << 20) as u32
 }
 

@@ -303,6 +303,27 @@ fn hot_loops_move_by_themselves() {
     }
 }
 
+/// A function that is entered again and again is compiled as a whole first; who stays in its loop moves all the same.
+#[test]
+fn who_stays_in_a_function_that_is_compiled_moves_too() {
+    let wat = r#"(module (func (export "run") (param $n i32)
+        (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (unreachable)))"#;
+    for (calls, long) in [(1, 3_000_000), (9, 3_000_000)] {
+        let engine = Engine::new(Config::new().compile_threads(0)).expect("it is sound");
+        let (mut store, instance) = start(&engine, wat);
+        let run = instance.get_func(&mut store, "run").expect("it is exported");
+        let mut is_compiled = |n| {
+            let error = run.call(&mut store, &[Val::I32(n)], &mut []).expect_err("it traps");
+            error.trap().expect("a trap").frames()[0].compiled
+        };
+        for _ in 0..calls {
+            assert!(!is_compiled(2), "nothing is hot yet");
+        }
+        assert!(is_compiled(long), "{calls} calls");
+    }
+}
+
 /// Modules and engines end while threads compile for them.
 #[test]
 fn a_module_is_dropped_while_it_is_compiled() {
