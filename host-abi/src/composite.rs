@@ -309,6 +309,17 @@ impl SubType {
         Self { is_final: self.is_final, supertype: self.supertype.map(&map), composite }
     }
 
+    /// Whether it names defined types.
+    #[must_use]
+    pub fn names_types(&self) -> bool {
+        let by_value = match &self.composite {
+            CompositeType::Func(ty) => ty.names_types(),
+            CompositeType::Struct(ty) => ty.fields().iter().any(FieldType::concrete),
+            CompositeType::Array(ty) => ty.element.concrete(),
+        };
+        by_value || self.supertype.is_some()
+    }
+
     /// How many types stand in it: what it costs to keep.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -5,6 +5,7 @@
 //! compiled code have to know of a type.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A value type (specification 2.3.4).
@@ -39,6 +40,18 @@ impl ValType {
                 HeapType::Func => SlotType::Func,
                 _ => SlotType::Ref,
             },
+        }
+    }
+
+    /// A number that tells types from each other but for which defined type they name.
+    const fn number(self) -> u64 {
+        match self {
+            Self::I32 => 0,
+            Self::I64 => 1,
+            Self::F32 => 2,
+            Self::F64 => 3,
+            Self::V128 => 4,
+            Self::Ref(RefType { nullable, heap }) => 16 + 32 * nullable as u64 + heap.number(),
         }
     }
 
@@ -221,6 +234,25 @@ impl HeapType {
         }
     }
 
+    /// A number below 16 that tells types from each other but for which defined type they name.
+    const fn number(self) -> u64 {
+        match self {
+            Self::Func => 0,
+            Self::NoFunc => 1,
+            Self::Extern => 2,
+            Self::NoExtern => 3,
+            Self::Any => 4,
+            Self::Eq => 5,
+            Self::I31 => 6,
+            Self::Struct => 7,
+            Self::Array => 8,
+            Self::None => 9,
+            Self::Exn => 10,
+            Self::NoExn => 11,
+            Self::Concrete(_) => 12,
+        }
+    }
+
     /// Whether no value but null is of this type.
     #[must_use]
     pub const fn is_bottom(self) -> bool {
@@ -299,48 +331,67 @@ impl SlotType {
 }
 
 /// A function type: parameters to results. Cheap to clone, so that the imports of a hostile module cannot multiply a long one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FuncType {
-    params: Arc<[ValType]>,
-    results: Arc<[ValType]>,
+    /// Parameters, then results.
+    types: Arc<[ValType]>,
+    params: usize,
 }
 
 impl FuncType {
     /// Makes a function type.
     pub fn new(params: impl IntoIterator<Item = ValType>, results: impl IntoIterator<Item = ValType>) -> Self {
-        Self { params: params.into_iter().collect(), results: results.into_iter().collect() }
+        let mut types: Vec<_> = params.into_iter().collect();
+        let params = types.len();
+        types.extend(results);
+        Self { types: types.into(), params }
+    }
+
+    /// The function type of which the first so many of these are the parameters, and the others the results.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[must_use]
+    pub fn of_list(types: Arc<[ValType]>, params: usize) -> Self {
+        assert!(params <= types.len(), "parameters are among the types");
+        Self { types, params }
     }
 
     #[must_use]
     pub fn params(&self) -> &[ValType] {
-        &self.params
+        &self.types[..self.params]
     }
 
     #[must_use]
     pub fn results(&self) -> &[ValType] {
-        &self.results
+        &self.types[self.params..]
+    }
+
+    /// Whether it names defined types.
+    #[must_use]
+    pub fn names_types(&self) -> bool {
+        self.types.iter().any(|ty| ty.concrete().is_some())
     }
 
     /// The same type with other names for the defined types in it.
     #[must_use]
     pub fn map_index(&self, map: impl Fn(TypeIndex) -> TypeIndex) -> Self {
-        let list = |types: &Arc<[ValType]>| match types.iter().any(|ty| ty.concrete().is_some()) {
-            true => types.iter().map(|ty| ty.map_index(&map)).collect(),
-            false => types.clone(),
-        };
-        Self { params: list(&self.params), results: list(&self.results) }
+        match self.names_types() {
+            true => Self { types: self.types.iter().map(|ty| ty.map_index(&map)).collect(), params: self.params },
+            false => self.clone(),
+        }
     }
 
     /// Number of 64-bit slots the parameters take when passed in memory.
     #[must_use]
     pub fn param_slots(&self) -> usize {
-        slots_of(&self.params)
+        slots_of(self.params())
     }
 
     /// Number of 64-bit slots the results take when passed in memory.
     #[must_use]
     pub fn result_slots(&self) -> usize {
-        slots_of(&self.results)
+        slots_of(self.results())
     }
 
     /// Length of the slot array a call in memory needs: parameters come in, results go out, both from index 0.
@@ -354,10 +405,35 @@ fn slots_of(types: &[ValType]) -> usize {
     types.iter().map(|t| t.slot_type().slots() as usize).sum()
 }
 
+impl Hash for FuncType {
+    /// A number for each value, so that what most types are is hashed in one piece; those of defined types behind them.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (mut word, mut values) = (self.params as u64, 0);
+        for ty in &*self.types {
+            values += 1;
+            word = word << 8 | ty.number();
+            if values % 7 == 0 {
+                state.write_u64(word);
+            }
+            if let Some(concrete) = ty.concrete() {
+                concrete.hash(state);
+            }
+        }
+        state.write_u64(word);
+        state.write_usize(values);
+    }
+}
+
+impl fmt::Debug for FuncType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FuncType").field("params", &self.params()).field("results", &self.results()).finish()
+    }
+}
+
 impl fmt::Display for FuncType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        write!(f, "[{}] -> [{}]", list(&self.params), list(&self.results))
+        write!(f, "[{}] -> [{}]", list(self.params()), list(self.results()))
     }
 }
 

@@ -119,8 +119,14 @@ impl TypeRegistry {
                 other => other,
             };
             let types = &module.types()[group.start as usize..group.end as usize];
-            let form: Vec<_> = types.iter().map(|ty| ty.map_index(name)).collect();
-            let first = self.intern_group(&form, (MODULE_TYPES_MAX, MODULE_WEIGHT_MAX))?;
+            let limits = (MODULE_TYPES_MAX, MODULE_WEIGHT_MAX);
+            let first = match types.iter().any(SubType::names_types) {
+                true => {
+                    let form: Vec<_> = types.iter().map(|ty| ty.map_index(name)).collect();
+                    self.intern_group(&form, limits)?
+                }
+                false => self.intern_group(types, limits)?,
+            };
             ids.extend((first..).take(types.len()));
         }
         Ok(ids.into())

@@ -16,6 +16,9 @@ use crate::parse::convert::Kinds;
 use crate::{Bytes, Features};
 
 impl ModuleInner {
+    /// So many exports are looked through one by one.
+    pub(crate) const FEW_EXPORTS: usize = 6;
+
     /// A module without parts.
     pub(crate) fn empty(bytes: Bytes, features: Features) -> Self {
         Self {
@@ -193,6 +196,9 @@ impl Module {
     #[must_use]
     pub fn export(&self, name: &str) -> Option<&Export> {
         let exports = &self.inner.exports;
+        if exports.len() <= ModuleInner::FEW_EXPORTS {
+            return exports.iter().find(|export| export.name == name);
+        }
         let found = self.inner.exports_by_name.binary_search_by_key(&name, |&i| &exports[i as usize].name).ok()?;
         Some(&exports[self.inner.exports_by_name[found] as usize])
     }

@@ -46,7 +46,7 @@ pub(crate) struct ModuleInner {
     pub(crate) tags: Vec<u32>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
-    /// Indices into `exports`, in the order of their names.
+    /// Indices into `exports`, in the order of their names; none if they are few.
     pub(crate) exports_by_name: Vec<u32>,
     pub(crate) start: Option<u32>,
     pub(crate) elements: Vec<ElementSegment>,

@@ -48,18 +48,22 @@ struct Bodies<'m> {
     bounds: Bounds<'m>,
 }
 
-/// Validates all bodies.
-pub(super) fn validate_all(module: &ModuleInner, resources: &ValidatorResources, limits: &Limits) -> Result<(), Stop> {
+/// Validates all bodies; `allocations` are what another module's left behind.
+pub(super) fn validate_all(
+    module: &ModuleInner,
+    resources: &ValidatorResources,
+    limits: &Limits,
+    allocations: &mut FuncValidatorAllocations,
+) -> Result<(), Stop> {
     let bodies = Bodies { module, resources, bounds: Bounds::new(module, limits) };
     let bytes: u64 = module.bodies.iter().map(|body| u64::from(body.end - body.start)).sum();
     let threads = match bytes >= PARALLEL_BYTES {
         true => thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX),
         false => 1,
     };
-    let mut allocations = FuncValidatorAllocations::default();
     if threads == 1 {
         for own in 0..module.bodies.len() as u32 {
-            allocations = bodies.validate(own, allocations)?;
+            *allocations = bodies.validate(own, std::mem::take(allocations))?;
         }
         return Ok(());
     }

@@ -71,9 +71,19 @@ impl Kinds<'_> {
     }
 
     fn func_type(self, ty: &wasmparser::FuncType) -> Result<FuncType, Error> {
-        let list =
-            |types: &[wasmparser::ValType]| types.iter().map(|&ty| self.val_type(ty)).collect::<Result<Vec<_>, _>>();
-        Ok(FuncType::new(list(ty.params())?, list(ty.results())?))
+        let mut refused = None;
+        let mut convert = |ty: &wasmparser::ValType| {
+            self.val_type(*ty).unwrap_or_else(|why| {
+                refused = Some(why);
+                ValType::I32
+            })
+        };
+        // Collected at once, into one piece.
+        let types = ty.params().iter().chain(ty.results()).map(&mut convert).collect();
+        match refused {
+            None => Ok(FuncType::of_list(types, ty.params().len())),
+            Some(why) => Err(why),
+        }
     }
 
     fn field_type(self, ty: wasmparser::FieldType) -> Result<FieldType, Error> {

@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 
-use wasmparser::{Validator, WasmFeatures};
+use wasmparser::{FuncValidatorAllocations, Validator, WasmFeatures};
 
 /// Modules that one validator validates. Every one with new types makes each later one a little slower.
 const MODULES_MAX: u32 = 16;
@@ -19,6 +19,8 @@ const BYTES_MAX: usize = 64 << 10;
 /// A validator, and how many modules it has begun.
 pub(super) struct Kept {
     pub(super) validator: Validator,
+    /// What bodies are validated in.
+    pub(super) allocations: FuncValidatorAllocations,
     modules: u32,
 }
 
@@ -36,7 +38,11 @@ pub(super) fn take(features: WasmFeatures) -> Box<Kept> {
             kept.modules += 1;
             kept
         }
-        None => Box::new(Kept { validator: Validator::new_with_features(features), modules: 1 }),
+        None => {
+            let (validator, allocations) =
+                (Validator::new_with_features(features), FuncValidatorAllocations::default());
+            Box::new(Kept { validator, allocations, modules: 1 })
+        }
     }
 }
 

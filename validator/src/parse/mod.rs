@@ -12,12 +12,14 @@ mod data;
 mod decode;
 mod error;
 mod kept;
+mod numbers;
+mod plain;
 mod sections;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{BinaryReader, Chunk, FunctionBody, Parser, Payload};
 
 pub use error::{Error, ErrorKind};
 
@@ -65,8 +67,11 @@ impl Module {
         check("module_bytes", bytes.len() as u64, limits.module_bytes, 0)?;
         let whole = bytes.get(0..bytes.len()).map_err(|why| Error::malformed(why, 0))?;
         check_header(whole)?;
-        match read(&bytes, whole, *features, &limits, validation) {
-            Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
+        // Where the module is to lie it is made: it is long.
+        let mut inner = Arc::new(ModuleInner::empty(bytes.clone(), *features));
+        let module = Arc::get_mut(&mut inner).expect("nobody else has it yet");
+        match read(module, whole, &limits, validation) {
+            Ok(()) => Ok(Self { inner }),
             Err(Stop::Refused(error)) => Err(error.or_malformed(whole, features.wasmparser())),
             Err(Stop::Wasmparser(error)) => Err(classify(whole, features.wasmparser(), &error)),
         }
@@ -105,26 +110,22 @@ fn describe_foreign(bytes: &[u8]) -> String {
     format!("magic header not found: this is not a WebAssembly module, it begins with {}{hint}", shown.join(" "))
 }
 
-fn read(
-    bytes: &Bytes,
-    whole: &[u8],
-    features: Features,
-    limits: &Limits,
-    validation: Validation,
-) -> Result<ModuleInner, Stop> {
-    let mut kept = kept::take(features.wasmparser());
-    let validator = &mut kept.validator;
+/// Reads a module from its bytes, which it has already, into its parts.
+fn read(module: &mut ModuleInner, whole: &[u8], limits: &Limits, validation: Validation) -> Result<(), Stop> {
+    let features = module.features.wasmparser();
+    let mut kept = kept::take(features);
     let mut parser = Parser::new(0);
-    parser.set_features(features.wasmparser());
-    let mut builder = Builder::new(bytes.clone(), features, limits);
+    parser.set_features(features);
+    let mut builder = Builder::new(module, limits);
     // What bodies are validated with: of the first body, since it is the same for all.
     let mut resources = None;
     let mut in_code = false;
-    for payload in parser.parse_all(whole) {
-        let payload = payload?;
+    let mut rest = whole;
+    loop {
+        let payload = next(&mut parser, &mut rest)?;
         if let Payload::CodeSectionEntry(body) = &payload {
             builder.check_limits(&payload)?;
-            let func = validator.code_section_entry(body)?;
+            let func = kept.validator.code_section_entry(body)?;
             resources.get_or_insert(func.resources);
             in_code = true;
             builder.add(payload)?;
@@ -132,7 +133,11 @@ fn read(
         }
         if in_code && let (Some(resources), Validation::Eager) = (&resources, validation) {
             in_code = false;
-            bodies::validate_all(builder.module(), resources, limits)?;
+            bodies::validate_all(builder.module(), resources, limits, &mut kept.allocations)?;
+        }
+        if let Payload::End(offset) = payload {
+            kept.validator.end(offset)?;
+            break;
         }
         builder.check_limits(&payload)?;
         if let Payload::DataSection(section) = &payload
@@ -141,18 +146,40 @@ fn read(
             builder.add_data(segments);
             continue;
         }
-        validator.payload(&payload)?;
-        // The section is valid: what follows converts it.
-        if !matches!(payload, Payload::End(_)) {
-            builder.add(payload)?;
+        kept.validator.payload(&payload)?;
+        if let Payload::CodeSectionStart { count, size, .. } = payload
+            && let Some(bodies) = numbers::bodies(rest, whole.len() - rest.len(), (count, size), limits.body_bytes)
+        {
+            if let Some(Range { start, end }) = bodies.first().cloned() {
+                let first = BinaryReader::new_features(&whole[start as usize..end as usize], start.into(), features);
+                resources = Some(kept.validator.code_section_entry(&FunctionBody::new(first))?.resources);
+            }
+            in_code = true;
+            builder.add_bodies(bodies);
+            parser.skip_section();
+            rest = &rest[size as usize..];
+            continue;
         }
+        // The section is valid: what follows converts it.
+        builder.add(payload)?;
     }
+    builder.finish();
     kept::give(kept, whole.len());
-    let mut module = builder.finish();
     if let (Some(resources), Validation::Lazy) = (resources, validation) {
         module.unvalidated = Some(Unvalidated::new(resources, limits));
     }
-    Ok(module)
+    Ok(())
+}
+
+/// The next part of a module.
+fn next<'a>(parser: &mut Parser, rest: &mut &'a [u8]) -> wasmparser::Result<Payload<'a>> {
+    match parser.parse(rest, true)? {
+        Chunk::Parsed { consumed, payload } => {
+            *rest = &rest[consumed..];
+            Ok(payload)
+        }
+        Chunk::NeedMoreData(_) => unreachable!("the parser was told that there is no more"),
+    }
 }
 
 impl Module {

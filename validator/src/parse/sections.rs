@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
+use aura_host_abi::CompositeKind;
 use aura_host_abi::vm::VmCounts;
 use wasmparser::{DataKind, ElementKind, ExternalKind, Operator, Payload, SectionLimited, TableInit, TypeRef};
 
 use super::error::{Error, Stop};
-use super::{convert, data};
-use crate::Bytes;
-use crate::limits::{Features, Limits, check};
+use super::{convert, data, numbers, plain};
+use crate::limits::{Limits, check};
 use crate::module::{
     ConstExpr, ConstOp, CustomSection, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, ExternType,
     Import, ModuleInner, SegmentMode, Table,
@@ -20,20 +20,20 @@ use crate::ops::Op;
 
 /// A module under construction.
 pub(super) struct Builder<'l> {
-    module: ModuleInner,
+    module: &'l mut ModuleInner,
     limits: &'l Limits,
     /// Functions that a reference may be made to, as met; imported ones too.
     referred: Vec<u32>,
 }
 
 impl<'l> Builder<'l> {
-    pub(super) fn new(bytes: Bytes, features: Features, limits: &'l Limits) -> Self {
-        Self { module: ModuleInner::empty(bytes, features), limits, referred: Vec::new() }
+    pub(super) fn new(module: &'l mut ModuleInner, limits: &'l Limits) -> Self {
+        Self { module, limits, referred: Vec::new() }
     }
 
     /// What is known so far.
     pub(super) fn module(&self) -> &ModuleInner {
-        &self.module
+        self.module
     }
 
     /// Compares the counts of a section with the limits.
@@ -88,17 +88,32 @@ impl<'l> Builder<'l> {
         }
     }
 
-    /// The finished module.
-    pub(super) fn finish(mut self) -> ModuleInner {
+    /// Finishes the module.
+    pub(super) fn finish(self) {
         let imported = self.module.counts.imported_funcs;
-        let mut escaping: Vec<u32> = self.referred.iter().filter_map(|func| func.checked_sub(imported)).collect();
+        let mut escaping = self.referred;
+        escaping.retain(|func| *func >= imported);
+        escaping.iter_mut().for_each(|func| *func -= imported);
         escaping.sort_unstable();
         escaping.dedup();
         self.module.escaping = escaping;
-        self.module
+    }
+
+    /// The bytes of a section that was read, its number of items included.
+    fn bytes_of(&self, range: &Range<u64>) -> &[u8] {
+        self.module.bytes.get(range.start as usize..range.end as usize).expect("the section was read")
     }
 
     fn types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), Stop> {
+        if let Some(types) = plain::functions(self.bytes_of(&section.range()), self.limits) {
+            self.module.kinds = vec![CompositeKind::Func; types.len()];
+            self.module.groups = (0..types.len() as u32).map(|index| index..index + 1).collect();
+            self.module.types = types;
+            return Ok(());
+        }
+        let count = section.count() as usize;
+        (self.module.types, self.module.kinds) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        self.module.groups = Vec::with_capacity(count);
         for item in section.into_iter_with_offsets() {
             let (offset, group) = item?;
             for ty in group.types() {
@@ -190,10 +205,9 @@ impl<'l> Builder<'l> {
     }
 
     fn functions(&mut self, section: wasmparser::FunctionSectionReader<'_>) -> Result<(), Stop> {
-        self.module.funcs.reserve_exact(section.count() as usize);
-        for index in section {
-            self.module.funcs.push(index?);
-        }
+        let mut funcs = std::mem::take(&mut self.module.funcs);
+        numbers::indices(self.bytes_of(&section.range()), &mut funcs).expect("the section is valid");
+        self.module.funcs = funcs;
         Ok(())
     }
 
@@ -244,6 +258,7 @@ impl<'l> Builder<'l> {
     }
 
     fn exports(&mut self, section: wasmparser::ExportSectionReader<'_>) -> Result<(), Stop> {
+        self.module.exports = Vec::with_capacity(section.count() as usize);
         for item in section.into_iter_with_offsets() {
             let (offset, export) = item?;
             check("name_bytes", export.name.len() as u64, self.limits.name_bytes, offset)?;
@@ -263,9 +278,11 @@ impl<'l> Builder<'l> {
             self.module.exports.push(Export { name: export.name.to_owned(), index });
         }
         let exports = &self.module.exports;
-        let mut by_name: Vec<u32> = (0..exports.len() as u32).collect();
-        by_name.sort_unstable_by_key(|&i| exports[i as usize].name.as_str());
-        self.module.exports_by_name = by_name;
+        if exports.len() > ModuleInner::FEW_EXPORTS {
+            let mut by_name: Vec<u32> = (0..exports.len() as u32).collect();
+            by_name.sort_unstable_by_key(|&i| exports[i as usize].name.as_str());
+            self.module.exports_by_name = by_name;
+        }
         Ok(())
     }
 
@@ -313,6 +330,11 @@ impl<'l> Builder<'l> {
             self.module.data.push(DataSegment { mode, bytes: narrow(&(start..data.range.end)) });
         }
         Ok(())
+    }
+
+    /// Where the bodies are.
+    pub(super) fn add_bodies(&mut self, bodies: Vec<Range<u32>>) {
+        self.module.bodies = bodies;
     }
 
     /// The segments of a data section, which are valid.
