@@ -13,6 +13,7 @@
 //! Trusts: `Code` is what lowering made of a validated body. Gives: each cell has the operands that its
 //! handler reads, of the slots and classes that the instruction has; handlers rely on it.
 
+use std::cell::Cell;
 use std::mem;
 
 use aura_host_abi::vm::{VmCtxLayout, VmFuncEntry};
@@ -74,7 +75,8 @@ pub(crate) fn translate(
     options: FormOptions,
 ) -> FormBox {
     let is_plain = module.memories().first().is_some_and(|memory| !memory.memory64 && !memory.shared);
-    let mut is_target = vec![false; code.insts.len() + 1];
+    let Scratch { mut is_target, pending, sums, distances } = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    is_target.resize(code.insts.len() + 1, false);
     for label in code.labels.iter().filter(|label| label.pc != u32::MAX) {
         is_target[label.pc as usize] = true;
     }
@@ -92,15 +94,37 @@ pub(crate) fn translate(
         cells: FormBox::head_room(3 * code.insts.len()),
         starts: Vec::with_capacity(code.insts.len()),
         accumulators: [None; 3],
-        pending: Vec::with_capacity(PENDING_MAX),
-        sums: Vec::new(),
+        pending,
+        sums,
         copied: None,
-        distances: Vec::new(),
+        distances,
         top: form.frame_bytes - form.base_bytes,
         head: form.base_bytes,
     };
     translation.all();
-    FormBox::new(form, mem::take(&mut translation.starts), mem::take(&mut translation.cells))
+    let form = FormBox::new(form, mem::take(&mut translation.starts), mem::take(&mut translation.cells));
+    translation.end();
+    form
+}
+
+/// What a translation fills and empties: kept for the next function on the thread, since to get all of it takes as long as to
+/// translate a short one.
+#[derive(Default)]
+struct Scratch {
+    is_target: Vec<bool>,
+    pending: Vec<(Slot, u64)>,
+    sums: Vec<AddressSum>,
+    distances: Vec<Distance>,
+}
+
+impl Scratch {
+    const EMPTY: Self = Self { is_target: Vec::new(), pending: Vec::new(), sums: Vec::new(), distances: Vec::new() };
+    /// Instructions of the longest function whose scratch is kept.
+    const INSTS_MAX: usize = 16 << 10;
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::EMPTY) };
 }
 
 struct Translation<'a> {
@@ -161,6 +185,20 @@ fn class_of(ty: SlotType) -> Option<Class> {
 }
 
 impl Translation<'_> {
+    /// Keeps what was filled, empty.
+    fn end(self) {
+        if self.code.insts.len() > Scratch::INSTS_MAX {
+            return;
+        }
+        let Self { mut is_target, mut pending, mut sums, mut distances, .. } = self;
+        is_target.clear();
+        pending.clear();
+        sums.clear();
+        distances.clear();
+        // A thread that ends keeps nothing.
+        let _ = SCRATCH.try_with(|place| place.set(Scratch { is_target, pending, sums, distances }));
+    }
+
     fn all(&mut self) {
         self.zeros();
         while let Some(inst) = self.code.insts.get(self.at) {
@@ -172,7 +210,8 @@ impl Translation<'_> {
             self.one(inst);
             self.at += 1;
         }
-        for Distance { cell, operand, target } in mem::take(&mut self.distances) {
+        let mut distances = mem::take(&mut self.distances);
+        for Distance { cell, operand, target } in distances.drain(..) {
             let to = self.starts[self.code.label(target).pc as usize];
             let distance = (i64::from(to) - i64::from(cell)) * size_of::<Word>() as i64;
             let distance = i32::try_from(distance).expect("limits keep a function's form below 2 GiB");
@@ -182,6 +221,7 @@ impl Translation<'_> {
             let (low, high) = (before as i32, (before >> 32) as i32);
             self.cells[word].bits = if operand % 2 == 0 { pair(distance, high) } else { pair(low, distance) };
         }
+        self.distances = distances;
     }
 
     /// Cells before the first instruction's: locals that are to be zero.
@@ -209,9 +249,11 @@ impl Translation<'_> {
 
     /// Writes the constants that wait to their slots.
     fn settle(&mut self) {
-        for (slot, bits) in mem::take(&mut self.pending) {
+        let mut pending = mem::take(&mut self.pending);
+        for (slot, bits) in pending.drain(..) {
             self.write_constant(slot, bits);
         }
+        self.pending = pending;
     }
 
     fn settle_one(&mut self, slot: Slot) {

@@ -4,6 +4,9 @@
 //! writes the local, still in the local it was read from (an *alias*). At most [`MAX_ALIASES`]
 //! aliases are pending, so that writing a local looks at few operands however deep the stack is.
 
+use std::cell::Cell;
+use std::mem;
+
 use aura_host_abi::SlotType;
 
 use crate::code::{Operand, Slot};
@@ -62,6 +65,26 @@ impl Entry {
     }
 }
 
+thread_local! {
+    /// What a stack is made of, empty: kept for the next function on the thread.
+    static SPARE: Cell<(Vec<Entry>, Vec<u32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+}
+
+/// Operands of the highest stack that is kept.
+const SPARE_MAX: usize = 1 << 12;
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let (mut entries, mut aliases) = (mem::take(&mut self.entries), mem::take(&mut self.aliases));
+        entries.clear();
+        aliases.clear();
+        if entries.capacity() <= SPARE_MAX {
+            // A thread that ends keeps nothing.
+            let _ = SPARE.try_with(|spare| spare.set((entries, aliases)));
+        }
+    }
+}
+
 /// The operand stack.
 #[derive(Debug)]
 pub(super) struct Stack {
@@ -75,7 +98,8 @@ pub(super) struct Stack {
 impl Stack {
     /// An empty stack above the locals.
     pub(super) fn new(locals: Height) -> Self {
-        Self { entries: Vec::new(), aliases: Vec::new(), height: locals, highest: locals }
+        let (entries, aliases) = SPARE.try_with(Cell::take).unwrap_or_default();
+        Self { entries, aliases, height: locals, highest: locals }
     }
 
     /// Number of operands.
