@@ -480,3 +480,35 @@ pub struct GlobalType {
     pub content: ValType,
     pub mutable: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn function_types_are_told_apart_and_hashed_alike() {
+        let concrete = |id| {
+            let index = TypeIndex::Engine { engine: 1, id };
+            let heap = HeapType::Concrete(ConcreteType { kind: CompositeKind::Func, index });
+            ValType::Ref(RefType { nullable: true, heap })
+        };
+        let values = [ValType::I32, ValType::F64, ValType::FUNCREF, ValType::EXTERNREF, concrete(1), concrete(2)];
+        let list = |len: usize, from: usize| (0..len).map(move |n| values[(from + n) % values.len()]);
+        let all: Vec<_> = (0..20)
+            .flat_map(|params| (0..20).flat_map(move |results| (0..6).map(move |from| (params, results, from))))
+            .map(|(params, results, from)| FuncType::new(list(params, from), list(results, from + 1)))
+            .collect();
+        let (state, mut hashes) = (RandomState::new(), std::collections::HashSet::new());
+        for ty in &all {
+            let again = FuncType::new(ty.params().to_vec(), ty.results().to_vec());
+            assert_eq!((&again, state.hash_one(&again)), (ty, state.hash_one(ty)));
+            assert_eq!(again.map_index(|index| index), *ty);
+            hashes.insert(state.hash_one(ty));
+        }
+        let different: std::collections::HashSet<_> = all.iter().map(ToString::to_string).collect();
+        // What names no defined type is its text; hashes tell even more apart.
+        assert!(hashes.len() >= different.len(), "{} {}", hashes.len(), different.len());
+    }
+}
