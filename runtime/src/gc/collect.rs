@@ -49,7 +49,7 @@ pub(super) fn minor(store: &mut StoreData) -> Option<()> {
     }
     let old = half.start..half.top;
     let moving = Moving { all: false, young_end: parts.young.end, to: old.clone() };
-    let shapes = store.heap.shapes.clone();
+    let shapes = store.heap.shapes().clone();
     let mut copier = Copier { space: &parts.space, shapes: &shapes, moving, top: half.top, hosts: None };
     roots::each(store, &mut |reference| copier.moved(reference));
     parts.space.take_dirty(old.clone(), |card| copier.trace_card(card, &old));
@@ -73,7 +73,7 @@ pub(super) fn full(store: &mut StoreData) -> Option<()> {
         return None;
     }
     let moving = Moving { all: true, young_end: parts.young.end, to: to.start..to.end };
-    let shapes = store.heap.shapes.clone();
+    let shapes = store.heap.shapes().clone();
     let mut hosts = store.externs.begin_marking();
     let mut copier = Copier { space: &parts.space, shapes: &shapes, moving, top: to.start, hosts: Some(&mut hosts) };
     roots::each(store, &mut |reference| copier.moved(reference));

@@ -33,6 +33,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,7 +69,9 @@ const _: () = assert!(YOUNG_MIN >= 8 * YOUNG_SIZE_MAX as u64);
 #[derive(Debug)]
 pub(crate) struct Heap {
     shared: Arc<StoreShared>,
-    shapes: Rc<Shapes>,
+    engine: Engine,
+    /// Made with the first object: most stores have none.
+    shapes: OnceCell<Rc<Shapes>>,
     limit: u64,
     /// Collect before every object that is made.
     stress: bool,
@@ -149,10 +152,10 @@ pub(crate) fn collect(store: &mut StoreData) -> Result<(), TrapCode> {
 
 impl Heap {
     pub(crate) fn new(shared: &Arc<StoreShared>, engine: &Engine, limit: u64) -> Self {
-        let types = engine.clone();
         let mut heap = Self {
             shared: shared.clone(),
-            shapes: Rc::new(Shapes::new(move |tag| describe(&types, tag))),
+            engine: engine.clone(),
+            shapes: OnceCell::new(),
             limit: 0,
             stress: engine.config().gc_stress,
             parts: None,
@@ -161,6 +164,14 @@ impl Heap {
         };
         heap.set_limit(limit);
         heap
+    }
+
+    /// What is known of the types of objects.
+    fn shapes(&self) -> &Rc<Shapes> {
+        self.shapes.get_or_init(|| {
+            let types = self.engine.clone();
+            Rc::new(Shapes::new(move |tag| describe(&types, tag)))
+        })
     }
 
     pub(crate) fn set_limit(&mut self, bytes: u64) {
@@ -207,7 +218,7 @@ impl Heap {
     /// Makes an object where there is room; `after` says that a collection was just made.
     fn make(&mut self, tag: u32, length: u32, size: u64, after: bool) -> Option<u32> {
         assert!(size >= 8 && size.is_multiple_of(8), "sizes of objects are multiples of 8");
-        debug_assert_eq!(size, self.shapes.of(tag).size(length), "the size is that of the type");
+        debug_assert_eq!(size, self.shapes().of(tag).size(length), "the size is that of the type");
         self.reserve();
         let object = if size <= self.parts.as_ref()?.young_size_max() {
             self.take_young(size)?

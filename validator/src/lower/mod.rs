@@ -80,6 +80,8 @@ struct Lowering<'m> {
 }
 
 impl<'m> Lowering<'m> {
+    /// Inlined: a lowering is long to move.
+    #[inline]
     fn start(module: &'m ModuleInner, own_func: u32, options: LowerOptions) -> (Self, OperatorsReader<'m>) {
         let func = module.counts.imported_funcs + own_func;
         let ty = module.func_type_at(module.func_type_index(func));
@@ -111,6 +113,7 @@ impl<'m> Lowering<'m> {
         (lowering, OperatorsReader::new(reader))
     }
 
+    #[inline]
     fn finish(mut self) -> Code {
         assert!(self.controls.is_empty(), "a validated body closes its blocks");
         let highest = self.stack.highest();
