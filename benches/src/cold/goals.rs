@@ -52,7 +52,7 @@ const GOALS: &[Goal] = &[
         ours: "aura auto",
         theirs: "wasmparser alone",
         at_most: 1.25,
-        cause: "a module of some hundred bytes is read twice, by the validator and into our own form",
+        cause: "most sections of a module are read twice, by the validator and into our own form",
     },
     Goal {
         table: "bytes to ready",
@@ -69,8 +69,7 @@ const GOALS: &[Goal] = &[
         ours: "aura auto lazy",
         theirs: "wasmi lazy",
         at_most: 0.25,
-        cause: "all but bodies is validated before, and each function gets its entry words and a place for its code, some 50 ns for \
-                each: small functions weigh more",
+        cause: "all but bodies is validated before: the type of each function is looked up, and small functions weigh more",
     },
     Goal {
         table: "real programs, total time",
