@@ -23,8 +23,9 @@ use region::Protection;
 
 use crate::compiler::Compiler;
 use crate::finish::CompiledFunction;
+use crate::kept::KeptTables;
 use crate::nearby::Reservation;
-use crate::registry::{CodeInfo, CodeKind, CodeTable, Registration};
+use crate::registry::{CodeInfo, CodeKind, CodeTable, Decoded, Registration, Tables};
 
 /// Code could not be made executable.
 #[derive(Debug, thiserror::Error)]
@@ -92,10 +93,12 @@ impl ModuleCode {
             self.registration.table().push(CodeInfo {
                 kind,
                 range: start..start + function.bytes.len(),
-                traps: function.traps.clone(),
-                srclocs: function.srclocs.clone(),
-                stack_maps: function.stack_maps.clone(),
-                handlers: function.handlers.clone(),
+                tables: Tables::Made(Decoded {
+                    traps: function.traps.clone(),
+                    srclocs: function.srclocs.clone(),
+                    stack_maps: function.stack_maps.clone(),
+                    handlers: function.handlers.clone(),
+                }),
             });
             addresses.push(NonNull::new(address.cast_mut().cast()).expect("code has an address"));
         }
@@ -181,6 +184,93 @@ impl JITMemoryProvider for CodeMemory {
         self.batch_start = batch.end;
         self.next = batch.end;
         Ok(())
+    }
+}
+
+/// A function in pages of code that was compiled before.
+#[derive(Debug)]
+pub struct KeptFunction {
+    pub kind: CodeKind,
+    /// Where it is in the pages. Functions follow one another.
+    pub range: Range<usize>,
+    pub tables: KeptTables,
+}
+
+/// The executable code of one module that was compiled before: pages at a time, each filled once. Dropping it frees the memory,
+/// with the same promise as [`ModuleCode`].
+pub struct KeptCode {
+    /// Dropped first: addresses are forgotten before another mapping can have them.
+    registration: Registration,
+    pages: Mutex<KeptPages>,
+}
+
+/// Pages that were never executable from `next` on.
+struct KeptPages {
+    memory: Reservation,
+    next: usize,
+}
+
+impl std::fmt::Debug for KeptCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeptCode").finish_non_exhaustive()
+    }
+}
+
+impl KeptCode {
+    /// Reserves address space for so many bytes of code, pages rounded up. `token` is what [`crate::registry::lookup`] will say of its functions.
+    ///
+    /// # Errors
+    /// If there is no such address space.
+    pub fn new(token: u64, bytes: usize) -> Result<Self, ModuleCodeError> {
+        let memory = Reservation::new(bytes.max(1)).map_err(|source| ModuleCodeError::Reserve { bytes, source })?;
+        let registration = Registration::new(memory.range(), CodeTable::new(token));
+        Ok(Self { registration, pages: Mutex::new(KeptPages { memory, next: 0 }) })
+    }
+
+    /// Has `fill` write code into so many fresh bytes, makes them executable and registers the functions in them. Returns their
+    /// addresses in order; nothing if there is no room or the system refuses.
+    ///
+    /// # Errors
+    /// Those of `fill`: what it wrote is never executable.
+    ///
+    /// # Panics
+    /// If a function lies outside, or they do not follow one another.
+    pub fn publish<E>(
+        &self,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<Vec<KeptFunction>, E>,
+    ) -> Result<Option<Vec<NonNull<()>>>, E> {
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = pages.next;
+        let end = start.saturating_add(bytes.next_multiple_of(region::page::size()));
+        if end > pages.memory.len() {
+            return Ok(None);
+        }
+        let base = pages.memory.start().wrapping_add(start);
+        // SAFETY: the range lies in our own reservation and was never executable; the lock is held, and nobody else refers to it.
+        if unsafe { region::protect(base, end - start, Protection::READ_WRITE) }.is_err() {
+            return Ok(None);
+        }
+        // SAFETY: as above; it is writable now.
+        let functions = fill(unsafe { std::slice::from_raw_parts_mut(base, bytes) })?;
+        let mut next = 0;
+        for function in &functions {
+            assert!(next <= function.range.start && function.range.end <= bytes, "functions follow one another");
+            next = function.range.end;
+        }
+        synchronize_instructions(base, bytes);
+        // SAFETY: as above; from here on nobody writes the pages.
+        if unsafe { region::protect(base, end - start, Protection::READ_EXECUTE) }.is_err() {
+            return Ok(None);
+        }
+        pages.next = end;
+        let register = |KeptFunction { kind, range, tables }: KeptFunction| {
+            let code = base.wrapping_add(range.start);
+            let range = code.addr()..code.addr() + range.len();
+            self.registration.table().push(CodeInfo { kind, range, tables: Tables::Kept(tables) });
+            NonNull::new(code.cast()).expect("code has an address")
+        };
+        Ok(Some(functions.into_iter().map(register).collect()))
     }
 }
 

@@ -4,10 +4,64 @@
 //! before. Invariant: what [`CompiledFunction::put_tables`] wrote comes back as it was; bytes that no such call wrote come back
 //! as nothing, or as tables whose offsets lie wherever they lie: whoever keeps them sees to it that nobody changes them.
 
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
 use aura_host_abi::TrapCode;
 use aura_validator::codec::Coded;
 
 use crate::finish::{CallHandler, CompiledFunction, StackMaps};
+use crate::registry::Decoded;
+
+/// The tables of a function as [`CompiledFunction::put_tables`] wrote them: a part of bytes that others share.
+#[derive(Debug)]
+pub struct KeptTables {
+    bytes: Arc<[u8]>,
+    part: Range<usize>,
+    decoded: OnceLock<Decoded>,
+}
+
+impl KeptTables {
+    /// The tables in a part of the bytes; without any if there is no such part.
+    #[must_use]
+    pub fn new(bytes: Arc<[u8]>, part: Range<usize>) -> Self {
+        Self { bytes, part, decoded: OnceLock::new() }
+    }
+
+    fn form(&self) -> &[u8] {
+        self.bytes.get(self.part.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn get(&self) -> &Decoded {
+        self.decoded.get_or_init(|| {
+            let function = CompiledFunction::take_tables(&mut self.form(), Box::default());
+            function.map_or_else(
+                Decoded::default,
+                |CompiledFunction { traps, srclocs, stack_maps, handlers, .. }| Decoded {
+                    traps,
+                    srclocs,
+                    stack_maps,
+                    handlers,
+                },
+            )
+        })
+    }
+
+    /// What a fault at an offset means: read where it stands, so that a signal handler may ask.
+    pub(crate) fn trap(&self, offset: u32) -> Option<TrapCode> {
+        let form = &mut self.form();
+        <(u32, u32)>::take(form)?;
+        let mut at = 0_u32;
+        for _ in 0..u64::take(form)? {
+            at = at.checked_add(u32::take(form)?)?;
+            let code = TrapCode::take(form)?;
+            if at >= offset {
+                return (at == offset).then_some(code);
+            }
+        }
+        None
+    }
+}
 
 impl CompiledFunction {
     /// Appends all but the code.
@@ -100,6 +154,23 @@ mod tests {
         let mut rest = &bytes[..];
         assert_eq!(CompiledFunction::take_tables(&mut rest, function.bytes.clone()), Some(function));
         assert_eq!(rest, [9]);
+    }
+
+    #[test]
+    fn tables_are_looked_up_where_they_stand() {
+        let function = function();
+        let mut bytes = vec![77; 5];
+        function.put_tables(&mut bytes);
+        let end = bytes.len();
+        bytes.push(1);
+        let kept = KeptTables::new(bytes.into(), 5..end);
+        for offset in 0..400 {
+            let made = function.traps.iter().find(|trap| trap.0 == offset).map(|trap| trap.1);
+            assert_eq!(kept.trap(offset), made, "{offset}");
+        }
+        assert_eq!((&kept.get().srclocs, &kept.get().handlers), (&function.srclocs, &function.handlers));
+        let none = KeptTables::new(Arc::from([]), 3..9);
+        assert!(none.trap(0).is_none() && none.get().traps.is_empty());
     }
 
     #[test]

@@ -43,8 +43,9 @@ mod rows;
 mod signature;
 mod stubs;
 
-pub use code_memory::{ModuleCode, ModuleCodeError};
+pub use code_memory::{KeptCode, KeptFunction, ModuleCode, ModuleCodeError};
 pub use compiler::{Bounds, CompileError, Compiler, CompilerConfig, Cpu, MAX_FRAME, OptLevel};
 pub use disassemble::disassemble;
 pub use finish::{CallHandler, CompiledFunction, StackMaps};
+pub use kept::KeptTables;
 pub use registry::{CodeKind, CodeLocation};

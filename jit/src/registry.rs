@@ -1,7 +1,7 @@
 //! The registry: from a program counter to what is known of the code there.
 //!
-//! Process-wide, and made for signal handlers: [`lookup`] and [`trap_at`] take no lock, allocate
-//! nothing and answer for any address whatever. Each code memory has one record here; records are
+//! Process-wide, and made for signal handlers: [`trap_at`] takes no lock, allocates nothing and answers for any address
+//! whatever; the others may decode what an artifact kept of the code. Each code memory has one record here; records are
 //! never freed, but used again, and say in a version word when they change.
 //!
 //! Invariant: a table is freed only after its record stopped naming it and every reader that had
@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use aura_host_abi::TrapCode;
 
 use crate::finish::{CallHandler, StackMaps};
+use crate::kept::KeptTables;
 
 /// What a piece of code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,10 +47,43 @@ pub struct CodeLocation {
 pub(crate) struct CodeInfo {
     pub(crate) kind: CodeKind,
     pub(crate) range: Range<usize>,
+    pub(crate) tables: Tables,
+}
+
+/// The tables of a piece of code.
+#[derive(Debug)]
+pub(crate) enum Tables {
+    Made(Decoded),
+    /// In bytes, as an artifact has them; decoded when they are needed.
+    Kept(KeptTables),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
     pub(crate) traps: Box<[(u32, TrapCode)]>,
     pub(crate) srclocs: Box<[(u32, u32)]>,
     pub(crate) stack_maps: StackMaps,
     pub(crate) handlers: Box<[CallHandler]>,
+}
+
+impl Tables {
+    /// The tables, which may have to be decoded first: not for signal handlers.
+    fn get(&self) -> &Decoded {
+        match self {
+            Self::Made(tables) => tables,
+            Self::Kept(tables) => tables.get(),
+        }
+    }
+
+    /// What a fault at an offset means. For signal handlers too.
+    fn trap(&self, offset: u32) -> Option<TrapCode> {
+        match self {
+            Self::Made(Decoded { traps, .. }) => {
+                traps.binary_search_by_key(&offset, |trap| trap.0).ok().map(|at| traps[at].1)
+            }
+            Self::Kept(tables) => tables.trap(offset),
+        }
+    }
 }
 
 /// Finds the code at a program counter. For a return address, ask for the byte before it.
@@ -57,8 +91,9 @@ pub(crate) struct CodeInfo {
 pub fn lookup(pc: usize) -> Option<CodeLocation> {
     find(pc, |table, info| {
         let offset = (pc - info.range.start) as u32;
-        let next = info.srclocs.partition_point(|entry| entry.0 <= offset);
-        let module_offset = next.checked_sub(1).map(|i| info.srclocs[i].1);
+        let srclocs = &info.tables.get().srclocs;
+        let next = srclocs.partition_point(|entry| entry.0 <= offset);
+        let module_offset = next.checked_sub(1).map(|i| srclocs[i].1);
         Some(CodeLocation { module: table.module, kind: info.kind, start: info.range.start, module_offset })
     })
 }
@@ -77,8 +112,9 @@ pub fn landing_of(return_pc: usize) -> Option<Landing> {
     // A return address may be the first byte after a call that ends its function.
     find(return_pc - 1, |_, info| {
         let offset = (return_pc - info.range.start) as u32;
-        let at = info.handlers.binary_search_by_key(&offset, |handler| handler.return_at).ok()?;
-        let CallHandler { land_at, frame_size, .. } = info.handlers[at];
+        let handlers = &info.tables.get().handlers;
+        let at = handlers.binary_search_by_key(&offset, |handler| handler.return_at).ok()?;
+        let CallHandler { land_at, frame_size, .. } = handlers[at];
         Some(Landing { pc: info.range.start + land_at as usize, frame_size: frame_size as usize })
     })
 }
@@ -88,7 +124,7 @@ pub fn landing_of(return_pc: usize) -> Option<Landing> {
 pub fn trap_at(pc: usize) -> Option<TrapCode> {
     find(pc, |_, info| {
         let offset = (pc - info.range.start) as u32;
-        info.traps.binary_search_by_key(&offset, |trap| trap.0).ok().map(|i| info.traps[i].1)
+        info.tables.trap(offset)
     })
 }
 
@@ -98,7 +134,7 @@ pub fn stack_map(return_pc: usize, visit: impl FnMut(u32)) {
     let visit = std::cell::RefCell::new(visit);
     find(return_pc - 1, |_, info| {
         let offset = (return_pc - info.range.start) as u32;
-        info.stack_maps.at(offset).iter().for_each(|&below| visit.borrow_mut()(below));
+        info.tables.get().stack_maps.at(offset).iter().for_each(|&below| visit.borrow_mut()(below));
         Some(())
     });
 }
