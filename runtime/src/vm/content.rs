@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -18,6 +19,9 @@ use crate::error::{Error, Result};
 pub(crate) const PAGE: usize = 4096;
 /// Bytes of content from which on an image is a file that memories map, and not a copy.
 const FILE_FROM: usize = 256 << 10;
+
+/// Pages that a thread reads at a time; fewer are not worth a second thread.
+const PART_PAGES: usize = 256;
 
 /// Bytes of the longest memory that an image may be of.
 const IMAGE_MAX: usize = 1 << 40;
@@ -83,15 +87,15 @@ impl MemoryImage {
         Ok(Self { length, content, has_bytes })
     }
 
-    /// The image of a memory of `length` bytes whose pages are zero but for these, ascending, which `read` gives in
-    /// order, a run of neighbours at a time. `None` if there are no such pages.
+    /// The image of a memory of `length` bytes whose pages are zero but for these, ascending. `read` gives runs of neighbours
+    /// by their place among these, on several threads if there are many. `None` if there are no such pages.
     ///
     /// # Errors
     /// Those of `read`; if the system has no room.
     pub(crate) fn from_pages(
         length: u64,
         kept: &[u32],
-        mut read: impl FnMut(&mut [u8]) -> Result<()>,
+        read: impl Fn(usize, &mut [u8]) -> Result<()> + Sync,
     ) -> Result<Option<Self>> {
         let pages = usize::try_from(length).ok().filter(|length| *length <= IMAGE_MAX).map(|it| it.div_ceil(PAGE));
         let Some(pages) = pages
@@ -103,16 +107,8 @@ impl MemoryImage {
         let mut has_bytes = vec![false; pages].into_boxed_slice();
         let bytes = kept.last().map_or(0, |&last| (last as usize + 1) * PAGE);
         let content = Content::new(bytes).map_err(no_room)?;
-        for run in kept.chunk_by(|a, b| a + 1 == *b) {
-            let (first, bytes) = (run[0] as usize, run.len() * PAGE);
-            has_bytes[first..first + run.len()].fill(true);
-            let to = content.base.cast_mut().wrapping_add(first * PAGE);
-            // All pages of the run at once, instead of a fault for each; where the system does not know how, they fault.
-            // SAFETY: the run lies in the mapping, which is new and nobody else's.
-            let _ = unsafe { rustix::mm::madvise(to.cast(), bytes, Advice::LinuxPopulateWrite) };
-            // SAFETY: as above.
-            read(unsafe { std::slice::from_raw_parts_mut(to, bytes) })?;
-        }
+        kept.iter().for_each(|&page| has_bytes[page as usize] = true);
+        content.read(kept, read)?;
         content.seal().map_err(no_room)?;
         Ok(Some(Self { length, content, has_bytes }))
     }
@@ -184,6 +180,43 @@ impl Content {
         }
         let file = if bytes >= FILE_FROM { Some(new_file(bytes)?) } else { None };
         Ok(Self { base: map_new(bytes, file.as_ref())?.cast(), bytes, file })
+    }
+
+    fn place(&self, page: u32) -> *mut u8 {
+        self.base.cast_mut().wrapping_add(page as usize * PAGE)
+    }
+
+    /// Reads pages, ascending ones, before anybody else has the content.
+    fn read(&self, pages: &[u32], read: impl Fn(usize, &mut [u8]) -> Result<()> + Sync) -> Result<()> {
+        let runs = pages.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(PART_PAGES));
+        let parts: Vec<(usize, &[u32])> = runs
+            .scan(0, |next, part| {
+                let at = *next;
+                *next += part.len();
+                Some((at, part))
+            })
+            .collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((at, part)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (to, bytes) = (self.place(part[0]), part.len() * PAGE);
+                // All pages of the part at once, instead of a fault for each; where the system does not know how, they fault.
+                // SAFETY: the part lies in the mapping, which nobody else has.
+                let _ = unsafe { rustix::mm::madvise(to.cast(), bytes, Advice::LinuxPopulateWrite) };
+                // SAFETY: as above; no two parts have a page in common, and each has one number.
+                read(*at, unsafe { std::slice::from_raw_parts_mut(to, bytes) })?;
+            }
+            Ok(())
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = cores.min(pages.len() / PART_PAGES);
+        std::thread::scope(|scope| {
+            let others: Vec<_> =
+                (1..threads).filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+            let own = work();
+            let panicked = |_| Err(Error::resource("reading a memory's content: a thread panicked"));
+            others.into_iter().fold(own, |all, other| all.and(other.join().unwrap_or_else(panicked)))
+        })
     }
 
     /// Nobody changes the pages any more.
