@@ -106,7 +106,7 @@ pub(crate) enum Command {
     /// Start a program, and write down what it has become: runs of that begin there
     #[command(after_help = SNAPSHOT_EXAMPLES, mut_arg("program", |program| program.trailing_var_arg(false)))]
     Snapshot(Box<SnapshotArgs>),
-    /// Show or empty the cache of what `run` validated
+    /// Show or empty the cache of what `run` validated and compiled
     #[command(subcommand)]
     Cache(CacheCommand),
     /// Run modules that are made to cost, and show what they cost; exit code 1 if one passes the limits
@@ -305,7 +305,7 @@ pub(crate) struct RunArgs {
     /// What becomes of imports that nothing provides
     #[arg(long, value_enum, default_value = "refuse")]
     pub(crate) unknown_imports: UnknownImports,
-    /// Neither look for the module in the cache nor put it there
+    /// Neither look for the module and its machine code in the cache nor put them there
     #[arg(long)]
     pub(crate) no_cache: bool,
     /// Validate each function when it is first called, not all before the program starts

@@ -1,6 +1,7 @@
-//! The user's key, and the cache of artifacts: `aura run` keeps what it validated, so that the next run need not.
+//! The user's key, and the cache of artifacts: `aura run` keeps what it validated, so that the next run need not, and the machine
+//! code that it made of what was hot, so that the next run begins with it.
 //!
-//! An entry is an artifact, named after the digest of the module's bytes, the options and the version. It appears whole by
+//! An entry is an artifact, and one of machine code alone, which is small and is written anew when a run made much more of it; each named after the digest of the module's bytes, the options and the version. It appears whole by
 //! renaming, so that several processes may use one cache; it is believed only with the user's key, as every artifact.
 //! The cache is a convenience: where it cannot be used, the command does without.
 
@@ -47,9 +48,16 @@ fn entries_folder() -> Option<PathBuf> {
     Some(folder("XDG_CACHE_HOME", ".cache")?.join("artifacts"))
 }
 
+/// Machine code is written anew if a run made at least one part in so many of what there was.
+const NEW_CODE: u64 = 8;
+
 /// What is kept of one module under one engine's options.
 pub(crate) struct Entry {
     path: PathBuf,
+    /// Where its machine code is.
+    code: PathBuf,
+    /// Whether the module is there.
+    is_known: bool,
     key: ArtifactKey,
     content: [u8; 32],
 }
@@ -60,38 +68,57 @@ impl Entry {
         if wasm.len() < MODULE_MIN {
             return None;
         }
-        let name = digest(format!("{content} {} {}", env!("CARGO_PKG_VERSION"), engine.validity()).as_bytes());
-        let path = entries_folder()?.join(format!("{name}.aura"));
-        Some(Self { path, key: key(None).ok()?, content: content.0 })
+        let place = |what: &str| {
+            let name = format!("{content} {} {} {what}", env!("CARGO_PKG_VERSION"), engine.validity());
+            Some(entries_folder()?.join(format!("{}.aura", digest(name.as_bytes()))))
+        };
+        let code = place(&engine.code_target().unwrap_or_default())?;
+        Some(Self { path: place("")?, code, is_known: false, key: key(None).ok()?, content: content.0 })
     }
 
     /// The module, if it was kept before.
-    pub(crate) fn load(&self, engine: &Engine) -> Option<Module> {
-        let artifact = Artifact::open(&self.path, &self.key).ok()?;
-        if artifact.label() != self.content {
-            return None;
-        }
-        let module = artifact.load(engine).ok()?;
+    pub(crate) fn load(&mut self, engine: &Engine) -> Option<Module> {
+        let open = |path| Artifact::open(path, &self.key).ok().filter(|artifact| artifact.label() == self.content);
+        let artifact = open(&self.path)?;
+        let module = match open(&self.code) {
+            Some(code) => artifact.load_with_code(engine, code),
+            None => artifact.load(engine),
+        };
+        let module = module.ok()?;
+        self.is_known = true;
         // When it was used last decides what is dropped; a cache that cannot be written still serves.
-        let _ = fs::File::open(&self.path).and_then(|file| file.set_modified(SystemTime::now()));
+        for path in [&self.path, &self.code] {
+            let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
         Some(module)
     }
 
-    /// Keeps a module that was validated, with what was lowered of it.
+    /// Keeps a module that was validated, with what was lowered of it, and what was compiled.
     pub(crate) fn keep(&self, module: &Module) {
-        let Ok(artifact) = module.to_artifact_as_used(&self.key, self.content) else { return };
-        if artifact.len() as u64 > BYTES_MAX / 4 {
-            return;
+        if !self.is_known
+            && let Ok(artifact) = module.to_artifact_as_used(&self.key, self.content)
+        {
+            write(&self.path, &artifact);
         }
-        let Some(folder) = self.path.parent() else { return };
-        let begun = self.path.with_extension(format!("{}", std::process::id()));
-        let made = fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&begun, &artifact))
-            .and_then(|()| fs::rename(&begun, &self.path));
-        match made {
-            Ok(()) => shrink(folder, BYTES_MAX),
-            Err(_) => drop(fs::remove_file(&begun)),
+        let (new, known) = module.native_bytes();
+        if new > 0
+            && new >= known / NEW_CODE
+            && let Ok(Some(native)) = module.native_so_far()
+        {
+            write(&self.code, &native.to_artifact(&self.key, self.content));
         }
+    }
+}
+
+/// Writes a file of the cache, which appears whole, or not at all if it cannot.
+fn write(path: &Path, artifact: &[u8]) {
+    let Some(folder) = path.parent().filter(|_| artifact.len() as u64 <= BYTES_MAX / 4) else { return };
+    let begun = path.with_extension(format!("{}", std::process::id()));
+    let made =
+        fs::create_dir_all(folder).and_then(|()| fs::write(&begun, artifact)).and_then(|()| fs::rename(&begun, path));
+    match made {
+        Ok(()) => shrink(folder, BYTES_MAX),
+        Err(_) => drop(fs::remove_file(&begun)),
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut program = Program::new(args, path, &module, &arguments, plan)?;
     program.snapshot = snapshot;
     let ended = program.run(args, &arguments);
-    // Once it is known which functions a run calls.
+    // Once it is known which functions a run calls, and which are hot.
     if let Some(entry) = entry {
         entry.keep(&module);
     }
@@ -94,7 +94,7 @@ struct Loaded {
     module: Module,
     /// Where it begins, if not as the module says.
     snapshot: Option<Snapshot>,
-    /// Its place in the cache, if it is not there yet.
+    /// Its place in the cache.
     entry: Option<Entry>,
 }
 
@@ -116,9 +116,10 @@ fn from_module(args: &RunArgs, path: &Path) -> Result<(Plan, Loaded), Failure> {
     let source = Source::read(path)?;
     let plan = Plan::new(args, path, digest(&source.wasm))?;
     let engine = engine(args, &plan.limits)?;
-    let entry = if args.no_cache || args.lazy { None } else { Entry::of(&engine, &source.wasm, plan.content) };
-    if let Some(module) = entry.as_ref().and_then(|entry| entry.load(&engine)) {
-        return Ok((plan, Loaded::module(module, None)));
+    let is_cached = !args.no_cache && !args.lazy;
+    let mut entry = if is_cached { Entry::of(&engine, &source.wasm, plan.content) } else { None };
+    if let Some(module) = entry.as_mut().and_then(|entry| entry.load(&engine)) {
+        return Ok((plan, Loaded::module(module, entry)));
     }
     Ok((plan, Loaded::module(source.into_module(&engine)?, entry)))
 }
@@ -187,6 +188,7 @@ fn engine(args: &RunArgs, limits: &Limits) -> Result<Engine, Failure> {
     let mut config = args.machine.config();
     config.deterministic(args.deterministic);
     config.validation(if args.lazy { Validation::Lazy } else { Validation::Eager });
+    config.keep_compiled(!args.no_cache && !args.lazy);
     limits.configure(&mut config);
     Engine::new(&config).map_err(|e| Failure::new(format!("no engine: {e}")))
 }

@@ -73,6 +73,30 @@ fn an_artifact_with_machine_code_runs_everywhere_and_says_where_the_code_is_left
     run(&["--fuel", "1000", "--bounds", "explicit"]).fails(134, &["artifact was changed"]);
 }
 
+#[test]
+fn a_second_run_begins_with_what_was_hot() {
+    let folder = Folder::new();
+    let filler = "(drop (i64.mul (i64.const 123456789012345) (i64.const 3)))".repeat(6000);
+    let program = format!(
+        r#"(module (func $unused {filler})
+            (func $step (param i32) (result i32) (i32.add (i32.mul (local.get 0) (i32.const 3)) (i32.const 1)))
+            (func (export "run") (param i32) (result i32) (local i32)
+                (loop (local.set 1 (call $step (local.get 1)))
+                    (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 1)))"#
+    );
+    folder.write("p.wat", program);
+    let entries = || folder.aura(&["cache", "list"]).stdout.lines().filter(|line| line.contains(".aura ")).count();
+    let run = || folder.aura(&["--invoke", "run", "p.wat", "30000000"]);
+    let first = run();
+    assert_eq!((first.code, entries()), (0, 2), "the module, and its machine code: {first:?}");
+    (0..2).for_each(|_| run().prints(&first.stdout));
+    folder.aura(&["--engine", "interpreter", "--invoke", "run", "p.wat", "30000000"]).prints(&first.stdout);
+    assert_eq!(entries(), 2);
+    folder.aura(&["--bounds", "explicit", "--invoke", "run", "p.wat", "30000000"]).prints(&first.stdout);
+    assert_eq!(entries(), 3, "machine code with other bounds");
+}
+
 /// A program large enough to be kept.
 fn large() -> String {
     let filler = "(drop (i64.mul (i64.const 123456789012345) (i64.const 3)))".repeat(6000);

@@ -104,6 +104,8 @@ pub(crate) struct ModuleTiers {
     loops: Mutex<Loops>,
     /// What was asked for and is not being compiled yet.
     waiting: Mutex<Vec<Waiting>>,
+    /// Functions that were compiled, in this order, if the engine keeps them.
+    made: Mutex<Vec<(u32, CompiledFunction)>>,
 }
 
 /// A unit that was asked for.
@@ -148,6 +150,11 @@ impl ModuleTiers {
         is_first
     }
 
+    /// Functions that were compiled, in this order, if the engine keeps them.
+    pub(crate) fn made(&self) -> MutexGuard<'_, Vec<(u32, CompiledFunction)>> {
+        locked(&self.made)
+    }
+
     /// Held by who compiles what it wants to call at once.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         locked(&self.turn)
@@ -174,11 +181,6 @@ pub(crate) fn compile_all(module: &module::Inner, units: &[Unit]) {
     batch.publish(module);
 }
 
-/// Publishes units that were compiled before; their callees' entries are made. Says whether there was room.
-pub(crate) fn publish_made(module: &module::Inner, done: Vec<Compiled>) -> bool {
-    Batch { done, bytes: 0 }.publish(module)
-}
-
 /// Units that were compiled and are not published.
 #[derive(Default)]
 struct Batch {
@@ -186,12 +188,11 @@ struct Batch {
     bytes: usize,
 }
 
-/// A unit with its code.
-pub(crate) struct Compiled {
-    pub(crate) unit: Unit,
-    pub(crate) function: CompiledFunction,
+struct Compiled {
+    unit: Unit,
+    function: CompiledFunction,
     /// The slot entry for such code of its type.
-    pub(crate) stub: NonNull<()>,
+    stub: NonNull<()>,
 }
 
 impl Batch {
@@ -208,20 +209,22 @@ impl Batch {
         }
     }
 
-    /// Makes what was compiled executable, and known to callers. Says whether there was room.
-    fn publish(self, module: &module::Inner) -> bool {
-        let Some(addresses) = make_executable(module, &self.done) else { return false };
-        for (Compiled { unit, stub, .. }, code) in self.done.into_iter().zip(addresses) {
+    /// Makes what was compiled executable, and known to callers.
+    fn publish(self, module: &module::Inner) {
+        let Some(addresses) = make_executable(module, &self.done) else { return };
+        for (Compiled { unit, stub, function }, code) in self.done.into_iter().zip(addresses) {
             let Some(header) = unit.header else {
                 let entry = &module.entries()[unit.func as usize];
                 entry.publish(code.as_ptr(), stub.as_ptr());
+                if module.engine().config().keep_compiled {
+                    module.tiers.made().push((unit.func, function));
+                }
                 continue;
             };
             if let Some(known) = module.tiers.loops().get_mut(&(unit.func, header)) {
                 known.state = LoopState::Ready(LoopCode { stub, code });
             }
         }
-        true
     }
 }
 
@@ -246,10 +249,9 @@ fn make_executable(module: &module::Inner, done: &[Compiled]) -> Option<Vec<NonN
     }
     let mut memory = locked(&module.tiers.code);
     if memory.is_none() {
-        let token = std::ptr::from_ref(module).addr() as u64;
         let bytes = usize::try_from(module.validated().code_size()).unwrap_or(usize::MAX).saturating_mul(CODE_PER_BYTE);
         let room = CODE_RESERVATION.start().saturating_add(bytes).min(*CODE_RESERVATION.end());
-        *memory = Some(ModuleCode::new(module.engine().compiler()?, token, room).ok()?);
+        *memory = Some(ModuleCode::new(module.engine().compiler()?, module.token(), room).ok()?);
     }
     let batch: Vec<_> = done.iter().map(|one| (CodeKind::Function(one.unit.func), &one.function)).collect();
     memory.as_ref()?.publish(&batch).ok()

@@ -50,6 +50,7 @@ pub struct Config {
     pub(crate) tier_up_threshold: Option<u32>,
     pub(crate) compile_threads: Option<usize>,
     pub(crate) odd_functions_interpreted: bool,
+    pub(crate) keep_compiled: bool,
     pub(crate) interpreter_jumps: bool,
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
@@ -75,6 +76,7 @@ impl Default for Config {
             tier_up_threshold: None,
             compile_threads: None,
             odd_functions_interpreted: false,
+            keep_compiled: false,
             interpreter_jumps: false,
             segments_checked_first: false,
             gc_stress: false,
@@ -237,6 +239,13 @@ impl Config {
         self
     }
 
+    /// Whether modules remember the machine code that was made for them, for [`crate::Module::native_so_far`]. It takes as much
+    /// memory again as the code.
+    pub fn keep_compiled(&mut self, on: bool) -> &mut Self {
+        self.keep_compiled = on;
+        self
+    }
+
     /// Whether the interpreter's handlers jump to each other where it was built with both ways: optimised and with debug
     /// assertions. Other builds have one way, and this changes nothing. For tests of the interpreter.
     pub fn interpreter_jumps(&mut self, on: bool) -> &mut Self {
@@ -299,6 +308,8 @@ struct Jit {
     stubs: ModuleCode,
     /// Those that are there, by kind and type.
     known: Mutex<HashMap<(StubKind, u32), NonNull<()>>>,
+    /// Their code, if the engine keeps it.
+    made: Option<Mutex<HashMap<(StubKind, u32), CompiledFunction>>>,
 }
 
 /// What leads from one convention to another; see `jit/src/stubs.rs`.
@@ -397,6 +408,13 @@ impl Engine {
         format!("{features:?} {limits:?}")
     }
 
+    /// What decides whether machine code that one engine made serves another, as text: equal for those whose code is the same.
+    /// `None` for an engine that makes none.
+    #[must_use]
+    pub fn code_target(&self) -> Option<String> {
+        artifact::target_text(self)
+    }
+
     /// The digest of [`Engine::validity`].
     pub(crate) fn validity_digest(&self) -> [u8; 32] {
         *self.inner.validity.get_or_init(|| *blake3::hash(self.validity().as_bytes()).as_bytes())
@@ -480,6 +498,12 @@ impl Engine {
         kept: impl FnOnce() -> Option<CompiledFunction>,
     ) -> Result<NonNull<()>> {
         self.inner.stub(kind, type_id, kept)
+    }
+
+    /// The code of a stub that was made before, if the engine keeps it.
+    pub(crate) fn kept_stub(&self, kind: StubKind, type_id: u32) -> Option<CompiledFunction> {
+        let made = self.inner.jit().made.as_ref()?;
+        made.lock().expect("holders of this lock do not panic").get(&(kind, type_id)).cloned()
     }
 
     /// The stub that compiled code tail-calls for a tail call that left the interpreter.
@@ -566,7 +590,8 @@ impl Jit {
         })
         .map_err(|error| Error::resource(error.to_string()))?;
         let stubs = ModuleCode::new(&compiler, 0, STUBS_RESERVATION).map_err(|e| Error::resource(e.to_string()))?;
-        Ok(Self { compiler, stubs, known: Mutex::default() })
+        let made = config.keep_compiled.then(Mutex::default);
+        Ok(Self { compiler, stubs, known: Mutex::default(), made })
     }
 
     fn stub(
@@ -582,6 +607,9 @@ impl Jit {
         let published = self.stubs.publish(&[(CodeKind::Stub, &compiled)]);
         let code = published.map_err(|error| Error::resource(error.to_string()))?[0];
         known.insert(name, code);
+        if let Some(made) = &self.made {
+            made.lock().expect("holders of this lock do not panic").insert(name, compiled);
+        }
         Ok(code)
     }
 }

@@ -299,7 +299,7 @@ impl Module {
 
     /// What stands for the module where machine code is registered.
     pub(crate) fn token(&self) -> u64 {
-        Arc::as_ptr(&self.inner).addr() as u64
+        self.inner.token()
     }
 }
 
@@ -324,6 +324,11 @@ impl Inner {
 
     pub(crate) fn validated(&self) -> &aura_validator::Module {
         &self.validated
+    }
+
+    /// What stands for the module where machine code is registered.
+    pub(crate) fn token(&self) -> u64 {
+        std::ptr::from_ref(self).addr() as u64
     }
 
     /// The engine's number of a type of the module.
@@ -414,6 +419,11 @@ impl Inner {
         }
         self.validated.validate_body(own_func)?;
         Ok(self.validated.lower(own_func, &self.engine.lowering()))
+    }
+
+    /// Machine code that an artifact has of the module.
+    pub(crate) fn native(&self) -> Option<&KeptNative> {
+        self.native.as_ref()
     }
 
     /// Whether an artifact has machine code of the module.

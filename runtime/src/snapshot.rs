@@ -220,17 +220,14 @@ impl Snapshot {
     pub(crate) fn decode(
         module: &Module,
         mut state: &[u8],
-        mut read: impl FnMut(u64, &mut [u8]) -> Result<()>,
+        read: impl Fn(u64, &mut [u8]) -> Result<()> + Sync,
     ) -> Result<Option<Self>> {
         let counts = module.validated().counts();
         let Some(parts) = Parts::take(&mut state, counts).filter(|_| state.is_empty()) else { return Ok(None) };
         let (mut memories, mut next) = (Vec::new(), 0);
         for (length, kept) in parts.memories {
-            let image = MemoryImage::from_pages(length, &kept, |run| {
-                let first = next;
-                next += (run.len() / PAGE) as u64;
-                read(first, run)
-            })?;
+            let image = MemoryImage::from_pages(length, &kept, |at, run| read(next + at as u64, run))?;
+            next += kept.len() as u64;
             let Some(image) = image else { return Ok(None) };
             memories.push(Arc::new(image));
         }

@@ -107,7 +107,7 @@ fn expected() -> Vec<i32> {
 }
 
 fn code(error: &Error) -> Option<TrapCode> {
-    error.trap().map(|trap| trap.code())
+    error.trap().map(aura_runtime::Trap::code)
 }
 
 /// Whether the frames of an error are compiled ones.
@@ -164,7 +164,7 @@ fn it_is_left_aside_where_it_means_something_else() {
         |config| _ = config.strategy(Strategy::Interpreter),
     ];
     for set in others {
-        let engine = engine(|config| set(config));
+        let engine = engine(set);
         let module = load(&engine, &artifact).expect("the module is good for all");
         assert!(!module.has_native(), "{engine:?}");
         let mut program = Program::new(&module).expect("an instance");
@@ -252,7 +252,7 @@ fn threads_take_it_together() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    assert_eq!(results(&mut Program::new(&module).expect("an instance")).expect("results"), expected)
+                    assert_eq!(results(&mut Program::new(&module).expect("an instance")).expect("results"), expected);
                 });
             }
         });
@@ -264,6 +264,39 @@ fn artifacts_depend_on_module_options_and_key_alone() {
     let (one, two) = (engine(|_| {}), engine(|_| {}));
     Module::new(&two, "(module (type (struct)))").expect("another module");
     assert_eq!(artifact(&one), artifact(&two));
+}
+
+/// What was hot in a run is kept, and added to in the next.
+#[test]
+fn what_was_compiled_so_far_is_kept() {
+    let engine = engine(|config| {
+        config.keep_compiled(true).tier_up_threshold(0).compile_threads(0);
+    });
+    let module = Module::new(&engine, text()).expect("a module");
+    assert!(module.native_so_far().expect("no artifact").is_none(), "nothing ran");
+    let mut program = Program::new(&module).expect("an instance");
+    program.call("tail", 9).expect("a result");
+    let native = module.native_so_far().expect("no artifact").expect("it was hot");
+    assert!((1..5).contains(&native.compiled()) && module.native_bytes().1 == 0, "{native:?}");
+    let (plain, code) =
+        (module.to_artifact_as_used(&KEY, LABEL).expect("an artifact"), native.to_artifact(&KEY, LABEL));
+    let open = |bytes: &[u8]| Artifact::from_bytes(bytes, &KEY).expect("open");
+    let again = || open(&plain).load_with_code(&engine, open(&code)).expect("load");
+    let module = again();
+    assert!(module.native_bytes().0 == 0 && module.native_bytes().1 > 0);
+    let mut program = Program::new(&module).expect("an instance");
+    program.call("tail", 9).expect("a result");
+    assert!(module.native_so_far().expect("as made").is_none(), "all that ran was there");
+    assert_eq!(results(&mut program).expect("results"), expected());
+    let more = module.native_so_far().expect("as made").expect("more was hot");
+    assert!(more.compiled() > native.compiled() + 5, "{more:?} of {native:?}");
+    let module = open(&plain).load_with_code(&engine, open(&more.to_artifact(&KEY, LABEL))).expect("load");
+    assert_eq!(results(&mut Program::new(&module).expect("an instance")).expect("results"), expected());
+    assert_eq!(module.native_bytes().0, 0, "nothing is compiled any more");
+    let other = native.to_artifact(&KEY, [1; 32]);
+    let refused = open(&plain).load_with_code(&engine, open(&other)).expect_err("of another module");
+    assert!(refused.to_string().contains("another module"), "{refused}");
+    assert!(open(&code).load(&engine).is_err(), "there is no module in it");
 }
 
 #[test]

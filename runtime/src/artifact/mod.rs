@@ -40,7 +40,7 @@ use crate::snapshot::Snapshot;
 pub use key::ArtifactKey;
 pub use native::Native;
 
-pub(crate) use native::{KeptNative, target_digest};
+pub(crate) use native::{KeptNative, target_digest, target_text};
 
 pub(crate) use format::PIECE as PAGE;
 use format::{Contents, Header, Section};
@@ -124,6 +124,22 @@ impl Artifact {
     /// If the artifact was made under other proposals or limits than the engine's, or was changed. A change of what is not
     /// needed yet is found when it is: calling a function whose bytes were changed fails with [`ErrorKind::Artifact`].
     pub fn load(self, engine: &Engine) -> Result<Module> {
+        let code = self.content.clone();
+        self.load_code(engine, code)
+    }
+
+    /// As [`Artifact::load`], with machine code from another artifact ([`Native::to_artifact`]) instead of its own.
+    ///
+    /// # Errors
+    /// As there; if the labels differ.
+    pub fn load_with_code(self, engine: &Engine, code: Self) -> Result<Module> {
+        if code.label() != self.label() {
+            return Err(refused(&code.path, "its machine code is of another module"));
+        }
+        self.load_code(engine, code.content)
+    }
+
+    fn load_code(self, engine: &Engine, code: Arc<Content>) -> Result<Module> {
         let content = self.content.clone();
         let header = content.header();
         if header.options != engine.validity_digest() {
@@ -135,8 +151,8 @@ impl Artifact {
         let validated = aura_validator::Module::from_head(bytes, &head, content.clone(), features)
             .ok_or_else(|| refused(&self.path, "its head does not decode"))?;
         let kept = (header.flags == flags(engine.lowering())).then(|| KeptCode(content.clone()));
-        let is_for = native::is_for(&content, engine).map_err(|why| refused(&self.path, &why))?;
-        let native = is_for.then(|| KeptNative::new(content));
+        let is_for = native::is_for(&code, engine).map_err(|why| refused(&self.path, &why))?;
+        let native = is_for.then(|| KeptNative::new(code));
         Module::from_validated(engine, validated, kept, native)
     }
 

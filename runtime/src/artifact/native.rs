@@ -11,22 +11,24 @@
 //! stubs    between the conventions, for types of functions with code and of imported ones
 //! ```
 //!
-//! A group is read when a function of it is first called: into private memory, compared there, copied to fresh pages, which become
-//! executable and never writable again (`aura_jit::ModuleCode`). Code is used only by engines whose compiler would make code of the
+//! A group is read when a function of it is first called: into fresh pages, which are compared there, become
+//! executable and never writable again (`aura_jit::KeptCode`). Code is used only by engines whose compiler would make code of the
 //! same meaning ([`Target`]): a processor that lacks what it uses refuses the artifact; with other options the code is left aside.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aura_jit::{CompiledFunction, Compiler};
+use aura_jit::{CodeKind, CompiledFunction, Compiler, KeptCode, KeptFunction, KeptTables};
 use aura_validator::Code;
 use aura_validator::code::Inst;
 use aura_validator::codec::Coded;
 
-use super::format::{Native as Sections, PIECE, Section, digest};
+use super::format::{Contents, Native as Sections, PIECE, Section, digest};
+use super::key::ArtifactKey;
 use super::pieces::Content;
-use crate::compile::{self, Compiled as Made, Unit};
 use crate::engine::{Engine, StubKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{self, Module};
@@ -79,6 +81,11 @@ impl Target {
             )),
         }
     }
+}
+
+/// What an engine's machine code is for, in words; `None` if it makes none.
+pub(crate) fn target_text(engine: &Engine) -> Option<String> {
+    Target::of(engine).map(|target| target.to_text())
 }
 
 /// The digest of what an engine's machine code is for; zeros if it makes none.
@@ -145,6 +152,7 @@ impl Native {
 /// A function that was compiled, with the functions of the module that it calls directly and their types.
 struct Compiled {
     own: u32,
+    ty: u32,
     function: CompiledFunction,
     callees: Vec<(u32, u32)>,
 }
@@ -186,19 +194,62 @@ impl Module {
         let mut done: Vec<Compiled> = done.into_iter().flatten().collect();
         let first = super::called_first(validated);
         done.sort_by_key(|one| (first.iter().position(|own| *own == one.own).unwrap_or(usize::MAX), one.own));
-        let compiled = done.len() as u32;
-        let stubs = stubs(self, compiler, &done);
-        let mut sections = lay_out(all, &done);
-        sections.stubs = stubs;
+        Ok(Native::of(self, compiler, &target, &done))
+    }
+
+    /// The machine code that was made for the module so far, with what it came with from an artifact: `None` if nothing was
+    /// made in this process. The engine keeps it if [`crate::Config::keep_compiled`] says so.
+    ///
+    /// # Errors
+    /// If the artifact was changed.
+    pub fn native_so_far(&self) -> Result<Option<Native>> {
+        let inner = self.inner();
+        let made = inner.tiers.made().clone();
+        let (Some(target), Some(compiler)) = (Target::of(self.engine()), self.engine().compiler()) else {
+            return Ok(None);
+        };
+        if made.is_empty() {
+            return Ok(None);
+        }
+        let mut done = inner.native().map_or(Ok(Vec::new()), KeptNative::all)?;
+        for (own, function) in made {
+            let code = inner.code(own)?;
+            let ty = self.validated().row(own)?.ty;
+            done.push(Compiled { own, ty, function, callees: callees(self.validated(), code) });
+        }
+        Ok(Some(Native::of(self, compiler, &target, &done)))
+    }
+
+    /// How many bytes of machine code were made for the module in this process, and how many an artifact has, if the engine
+    /// keeps code.
+    #[must_use]
+    pub fn native_bytes(&self) -> (u64, u64) {
+        let made = self.inner().tiers.made().iter().map(|(_, function)| function.bytes.len() as u64).sum();
+        (made, self.inner().native().map_or(0, KeptNative::bytes))
+    }
+}
+
+impl Native {
+    fn of(module: &Module, compiler: &Compiler, target: &Target, done: &[Compiled]) -> Self {
+        let all = module.validated().num_own_funcs();
+        let mut sections = lay_out(all, done);
+        sections.stubs = stubs(module, compiler, done);
         sections.target = target.to_text();
         sections.digest = digest(sections.target.as_bytes());
-        Ok(Native { sections, compiled, left: all - compiled })
+        let compiled = done.len() as u32;
+        Self { sections, compiled, left: all - compiled }
+    }
+
+    /// An artifact of the code alone, for [`Artifact::load_with_code`](super::Artifact::load_with_code): `label` is that of the
+    /// module's artifact.
+    #[must_use]
+    pub fn to_artifact(&self, key: &ArtifactKey, label: [u8; 32]) -> Vec<u8> {
+        Contents { label, native: self.sections.clone(), ..Contents::default() }.write(key)
     }
 }
 
 fn compile_one(module: &Module, compiler: &Compiler, own: u32) -> Option<Compiled> {
-    let config = module.engine().config();
-    if own % 2 == 1 && config.odd_functions_interpreted {
+    if is_skipped(module.inner(), own) {
         return None;
     }
     let made;
@@ -210,7 +261,8 @@ fn compile_one(module: &Module, compiler: &Compiler, own: u32) -> Option<Compile
         }
     };
     let function = compiler.compile(module.validated(), own, code).ok()?;
-    Some(Compiled { own, function, callees: callees(module.validated(), code) })
+    let ty = module.validated().row(own).ok()?.ty;
+    Some(Compiled { own, ty, function, callees: callees(module.validated(), code) })
 }
 
 /// The functions of the module that code calls directly, with their types.
@@ -229,17 +281,18 @@ fn callees(module: &aura_validator::Module, code: &Code) -> Vec<(u32, u32)> {
 /// Stubs for the types of functions with code, and of imported ones, which the code calls: by kind and type index.
 fn stubs(module: &Module, compiler: &Compiler, done: &[Compiled]) -> Vec<u8> {
     let validated = module.validated();
-    let imported = validated.num_imported_funcs();
     let mut wanted: Vec<_> = done
         .iter()
-        .map(|one| (StubKind::SlotsToRegs, validated.func_type_index(imported + one.own)))
+        .map(|one| (StubKind::SlotsToRegs, one.ty))
         .chain(imported_types(validated).map(|ty| (StubKind::RegsToSlots, ty)))
         .collect();
     wanted.sort_unstable();
     wanted.dedup();
     let mut out = Vec::new();
     for (kind, ty) in wanted {
-        let Ok(stub) = kind.compile(compiler, validated.func_type_at(ty)) else { continue };
+        let kept = module.engine().kept_stub(kind, module.type_id(ty));
+        let made = || kind.compile(compiler, validated.func_type_at(ty)).ok();
+        let Some(stub) = kept.or_else(made) else { continue };
         (kind as u8, ty).put(&mut out);
         put_function(&mut out, &stub);
     }
@@ -277,9 +330,12 @@ fn lay_out(all: u32, done: &[Compiled]) -> Sections {
             let start: usize = code.len().next_multiple_of(one.function.alignment as usize);
             code.resize(start, 0);
             code.extend_from_slice(&one.function.bytes);
-            (one.own, (start as u64, one.function.bytes.len() as u64)).put(&mut tables);
+            ((one.own, one.ty), (start as u32, one.function.bytes.len() as u32)).put(&mut tables);
             one.callees.put(&mut tables);
-            one.function.put_tables(&mut tables);
+            let mut own = Vec::new();
+            one.function.put_tables(&mut own);
+            (own.len() as u32).put(&mut tables);
+            tables.extend_from_slice(&own);
             count += 1;
         }
         rest = &rest[count..];
@@ -302,13 +358,31 @@ pub(crate) struct KeptNative {
     /// What became of groups that were needed: the reason, if one was refused.
     groups: Mutex<HashMap<u32, std::result::Result<bool, String>>>,
     stubs: OnceLock<std::result::Result<Stubs, String>>,
+    /// Where the code runs; none if the system had no room.
+    memory: OnceLock<Option<KeptCode>>,
 }
 
 type Stubs = HashMap<(StubKind, u32), CompiledFunction>;
 
+/// Where a group is: the first of its pieces, bytes of code, bytes of tables in the pieces behind.
+struct Group {
+    first: u64,
+    code: usize,
+    tables: usize,
+}
+
+/// What stands in front of a function's tables.
+struct Head {
+    own: u32,
+    ty: u32,
+    code: Range<usize>,
+    callees: Vec<(u32, u32)>,
+    tables: Range<usize>,
+}
+
 impl KeptNative {
     pub(super) fn new(content: Arc<Content>) -> Self {
-        Self { content, groups: Mutex::default(), stubs: OnceLock::new() }
+        Self { content, groups: Mutex::default(), stubs: OnceLock::new(), memory: OnceLock::new() }
     }
 
     /// Puts the code of a function, and of those in its group, into their entry words. Says whether there is some.
@@ -316,10 +390,9 @@ impl KeptNative {
     /// # Errors
     /// If the artifact was changed.
     pub(crate) fn publish(&self, module: &module::Inner, own: u32) -> Result<bool> {
-        if own % 2 == 1 && module.engine().config().odd_functions_interpreted {
+        if is_skipped(module, own) {
             return Ok(false);
         }
-        let changed = |why: String| Error::new(ErrorKind::Artifact, why);
         let row = self.content.part(Section::NativeRows, ROW * u64::from(own)..ROW * (u64::from(own) + 1));
         let row = row.map_err(changed)?;
         let group = u32::from_le_bytes(*row.first_chunk().expect("a row's length"));
@@ -333,46 +406,130 @@ impl KeptNative {
     }
 
     fn publish_group(&self, module: &module::Inner, group: u32) -> std::result::Result<bool, String> {
-        let functions = self.group(group)?;
+        let group = self.group(group)?;
+        let Some(memory) = self.memory(module) else { return Ok(false) };
+        let tables: Arc<[u8]> = self.tables(&group)?.into();
+        let heads = take_heads(&tables, group.code)?;
+        let made = memory.publish(group.code.next_multiple_of(PIECE), |pages| {
+            self.content.read_pieces(group.first, pages)?;
+            let kept = |head: &Head| KeptFunction {
+                kind: CodeKind::Function(head.own),
+                range: head.code.clone(),
+                tables: KeptTables::new(tables.clone(), head.tables.clone()),
+            };
+            Ok::<_, String>(heads.iter().map(kept).collect())
+        })?;
+        let Some(made) = made else { return Ok(false) };
+        let stub = self.stubs(module)?;
+        for (Head { own, ty, callees, .. }, code) in heads.into_iter().zip(made) {
+            if is_skipped(module, own) {
+                continue;
+            }
+            // What code calls exists before it runs.
+            for (callee, ty) in callees {
+                module.entry_of_type(callee, ty);
+            }
+            let entry = module.entry_of_type(own, ty);
+            if let Some(stub) = stub(StubKind::SlotsToRegs, ty) {
+                entry.publish(code.as_ptr(), stub.as_ptr());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Where the module's code runs.
+    fn memory(&self, module: &module::Inner) -> Option<&KeptCode> {
+        let make = || {
+            let code = self.content.header().section(Section::NativeCode);
+            // Tables stand there too, so this is more than enough for all groups.
+            KeptCode::new(module.token(), (code.end - code.start) as usize).ok()
+        };
+        self.memory.get_or_init(make).as_ref()
+    }
+
+    /// Who gives stubs for types of the module; those for imported functions, which code may call at any time, are there
+    /// from then on.
+    fn stubs<'a>(
+        &'a self,
+        module: &'a module::Inner,
+    ) -> std::result::Result<impl Fn(StubKind, u32) -> Option<NonNull<()>> + 'a, String> {
+        let is_first = self.stubs.get().is_none();
         let stubs = self.stubs.get_or_init(|| {
             let bytes = self.content.section(Section::NativeStubs)?;
             take_stubs(&bytes).ok_or_else(undecoded)
         });
         let stubs = stubs.as_ref().map_err(String::clone)?;
-        let (engine, validated) = (module.engine(), module.validated());
-        let stub = |kind: StubKind, ty: u32, id: u32| engine.stub(kind, id, || stubs.get(&(kind, ty)).cloned());
-        for ty in imported_types(validated) {
+        let stub = move |kind, ty| {
+            let kept = || stubs.get(&(kind, ty)).cloned();
             // What fails here fails again where the stub is called for, and is an error there.
-            let _ = stub(StubKind::RegsToSlots, ty, module.type_id_of(ty));
-        }
-        let mut made = Vec::with_capacity(functions.len());
-        for Compiled { own, function, callees } in functions {
-            if own % 2 == 1 && engine.config().odd_functions_interpreted {
-                continue;
-            }
-            for (callee, ty) in callees {
-                module.entry_of_type(callee, ty);
-            }
-            let ty = validated.row(own).map_err(|error| error.to_string())?.ty;
-            let entry = module.entry_of_type(own, ty);
-            if let Ok(stub) = stub(StubKind::SlotsToRegs, ty, entry.type_id()) {
-                made.push(Made { unit: Unit { func: own, header: None }, function, stub });
+            module.engine().stub(kind, module.type_id_of(ty), kept).ok()
+        };
+        if is_first {
+            for ty in imported_types(module.validated()) {
+                stub(StubKind::RegsToSlots, ty);
             }
         }
-        Ok(compile::publish_made(module, made))
+        Ok(stub)
     }
 
-    /// The functions of a group.
-    fn group(&self, group: u32) -> std::result::Result<Vec<Compiled>, String> {
+    fn group(&self, group: u32) -> std::result::Result<Group, String> {
         let at = GROUP_ROW * u64::from(group);
         let row = self.content.part(Section::NativeGroups, at..at + GROUP_ROW)?;
         let word = |at: usize| u32::from_le_bytes(row[at..at + 4].try_into().expect("four bytes"));
         let start = u64::from(word(0)) | u64::from(word(4)) << 32;
-        let (code_len, tables_len) = (word(8) as usize, word(12) as usize);
-        let tables = code_len.next_multiple_of(PIECE);
-        let bytes = self.content.whole_pieces(Section::NativeCode, start..start + (tables + tables_len) as u64)?;
-        take_group(&bytes[..code_len], &bytes[tables..]).ok_or_else(undecoded)
+        let (code, tables) = (word(8) as usize, word(12) as usize);
+        let section = self.content.header().section(Section::NativeCode);
+        let bytes = (code.next_multiple_of(PIECE) + tables.next_multiple_of(PIECE)) as u64;
+        let first = section.start.checked_add(start).filter(|first| first.is_multiple_of(PIECE as u64));
+        match first.filter(|first| first.checked_add(bytes).is_some_and(|end| end <= section.end)) {
+            Some(first) => Ok(Group { first: first / PIECE as u64, code, tables }),
+            None => Err("a part of an artifact lies outside it".to_owned()),
+        }
     }
+
+    fn tables(&self, group: &Group) -> std::result::Result<Vec<u8>, String> {
+        let mut tables = vec![0; group.tables.next_multiple_of(PIECE)];
+        self.content.read_pieces(group.first + group.code.div_ceil(PIECE) as u64, &mut tables)?;
+        tables.truncate(group.tables);
+        Ok(tables)
+    }
+
+    /// The functions of all groups.
+    fn all(&self) -> Result<Vec<Compiled>> {
+        let rows = self.content.header().section(Section::NativeGroups);
+        let mut all = Vec::new();
+        for group in 0..((rows.end - rows.start) / GROUP_ROW) as u32 {
+            self.compiled(group, &mut all).map_err(changed)?;
+        }
+        Ok(all)
+    }
+
+    fn compiled(&self, group: u32, all: &mut Vec<Compiled>) -> std::result::Result<(), String> {
+        let group = self.group(group)?;
+        let mut code = vec![0; group.code.next_multiple_of(PIECE)];
+        self.content.read_pieces(group.first, &mut code)?;
+        let tables = self.tables(&group)?;
+        for Head { own, ty, code: range, callees, tables: part } in take_heads(&tables, group.code)? {
+            let function = CompiledFunction::take_tables(&mut &tables[part], code[range].into());
+            all.push(Compiled { own, ty, function: function.ok_or_else(undecoded)?, callees });
+        }
+        Ok(())
+    }
+
+    /// Bytes of code, and of what is known of it.
+    fn bytes(&self) -> u64 {
+        let code = self.content.header().section(Section::NativeCode);
+        code.end - code.start
+    }
+}
+
+/// Whether a function is not to be compiled, for a test.
+fn is_skipped(module: &module::Inner, own: u32) -> bool {
+    own % 2 == 1 && module.engine().config().odd_functions_interpreted
+}
+
+fn changed(why: String) -> Error {
+    Error::new(ErrorKind::Artifact, why)
 }
 
 fn undecoded() -> String {
@@ -389,14 +546,28 @@ fn take_stubs(mut bytes: &[u8]) -> Option<Stubs> {
     Some(stubs)
 }
 
-fn take_group(code: &[u8], mut tables: &[u8]) -> Option<Vec<Compiled>> {
-    let mut functions = Vec::new();
-    while !tables.is_empty() {
-        let (own, (start, len)) = <(u32, (u64, u64))>::take(&mut tables)?;
-        let (start, len) = (usize::try_from(start).ok()?, usize::try_from(len).ok()?);
-        let code = code.get(start..start.checked_add(len)?)?;
-        let callees = Coded::take(&mut tables)?;
-        functions.push(Compiled { own, function: CompiledFunction::take_tables(&mut tables, code.into())?, callees });
+/// The functions of a group with so much code, which follow one another in it.
+fn take_heads(tables: &[u8], code_len: usize) -> std::result::Result<Vec<Head>, String> {
+    let (mut heads, mut rest, mut next) = (Vec::new(), tables, 0);
+    while !rest.is_empty() {
+        let head = take_head(&mut rest, tables.len()).ok_or_else(undecoded)?;
+        if head.code.start < next || head.code.end > code_len {
+            return Err(undecoded());
+        }
+        next = head.code.end;
+        heads.push(head);
     }
-    Some(functions)
+    Ok(heads)
+}
+
+/// A head and the tables behind it, from the rest of so many bytes.
+fn take_head(rest: &mut &[u8], all: usize) -> Option<Head> {
+    let ((own, ty), (start, len)) = Coded::take(rest)?;
+    let (start, len): (u32, u32) = (start, len);
+    let callees = Coded::take(rest)?;
+    let tables_len = u32::take(rest)? as usize;
+    let begin = all - rest.len();
+    *rest = rest.get(tables_len..)?;
+    let code = start as usize..(start as usize).checked_add(len as usize).filter(|_| len > 0)?;
+    Some(Head { own, ty, code, callees, tables: begin..begin + tables_len })
 }

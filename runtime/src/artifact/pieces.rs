@@ -106,23 +106,6 @@ impl Content {
         self.part(Section::Code, row.code.clone())
     }
 
-    /// A part of a section that begins with a piece and has pieces of its own, in memory of its own.
-    ///
-    /// # Errors
-    /// As [`Content::read`].
-    pub(super) fn whole_pieces(&self, section: Section, part: Range<u64>) -> Result<Vec<u8>, String> {
-        let section = self.header.section(section);
-        let len = part.end.saturating_sub(part.start).next_multiple_of(PIECE as u64);
-        let start = section.start.saturating_add(part.start);
-        if !start.is_multiple_of(PIECE as u64) || start.saturating_add(len) > section.end {
-            return Err("a part of an artifact lies outside it".to_owned());
-        }
-        let mut bytes = vec![0; len as usize];
-        self.read_pieces(start / PIECE as u64, &mut bytes)?;
-        bytes.truncate((part.end - part.start) as usize);
-        Ok(bytes)
-    }
-
     /// A part of a section.
     ///
     /// # Errors
