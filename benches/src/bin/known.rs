@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The modules differ in how many functions they define, of which the same two are called. Beside each load stand, in the
-//! same round, what cannot be saved: opening and mapping the file, and making a memory where the module has one. Dropping is
-//! outside the clock. Figures are medians; Markdown.
+//! same round, what cannot be saved: opening and mapping the file, and making a memory where the module has one; and, for modules
+//! that are not too long to compile for a bench, the same from an artifact with machine code and from what Wasmtime compiled before.
+//! Dropping is outside the clock. Figures are medians; Markdown.
 //!
 //! # Safety
 //! What is mapped is never read.
@@ -25,6 +26,9 @@ const KEY: ArtifactKey = ArtifactKey::new([0x5a; ArtifactKey::LEN]);
 
 /// Bytes of the modules.
 const SIZES: [usize; 6] = [0, 10 << 10, 100 << 10, 1 << 20, 10 << 20, 25 << 20];
+
+/// Larger modules are not compiled to machine code here: Wasmtime and Aura take a quarter of a minute for each 10 MiB.
+const NATIVE_MAX: usize = 10 << 20;
 
 /// Runs of one way in one round, of which the median counts.
 const REPEATS: usize = 9;
@@ -107,23 +111,35 @@ struct Case {
     bytes: usize,
     artifact_bytes: usize,
     artifact: PathBuf,
+    /// With machine code, and what Wasmtime made.
+    compiled: Option<[PathBuf; 2]>,
     memory: bool,
 }
 
 impl Case {
-    fn new(engine: &Engine, bytes: usize, memory: bool, work: &Path) -> Outcome<Self> {
+    fn new(engines: &Engines, bytes: usize, memory: bool, work: &Path) -> Outcome<Self> {
         let wasm = made(bytes, memory);
         let artifact = work.join(format!("{bytes}-{memory}.aura"));
-        let made = Module::from_binary(engine, &wasm)?.to_artifact(&KEY, [0; 32])?;
+        let module = Module::from_binary(&engines.aura, &wasm)?;
+        let made = module.to_artifact(&KEY, [0; 32])?;
         std::fs::write(&artifact, &made)?;
+        let compiled = if bytes > NATIVE_MAX || (memory && bytes == NATIVE_MAX) {
+            None
+        } else {
+            let files = ["native", "cwasm"].map(|ending| work.join(format!("{bytes}-{memory}.{ending}")));
+            let native = module.compile_native(2, &|_| {})?;
+            std::fs::write(&files[0], module.to_native_artifact(&KEY, [0; 32], &native)?)?;
+            std::fs::write(&files[1], engines.wasmtime.precompile_module(&wasm)?)?;
+            Some(files)
+        };
         let size = if bytes == 0 { "two functions".to_owned() } else { format!("{} KiB", bytes >> 10) };
         let name = if memory { format!("{size}, one page") } else { size };
-        Ok(Self { name, bytes: wasm.len(), artifact_bytes: made.len(), artifact, memory })
+        Ok(Self { name, bytes: wasm.len(), artifact_bytes: made.len(), artifact, compiled, memory })
     }
 
     /// From the file to the result.
-    fn load(&self, engine: &Engine) -> Outcome<(Store<()>, i32)> {
-        let module = Artifact::open(&self.artifact, &KEY)?.load(engine)?;
+    fn load(engine: &Engine, artifact: &Path) -> Outcome<(Store<()>, i32)> {
+        let module = Artifact::open(artifact, &KEY)?.load(engine)?;
         let mut store = Store::new(engine, ());
         let instance = Instance::new(&mut store, &module, &[])?;
         let run = instance.get_typed_func::<i32, i32>(&store, "run")?;
@@ -131,12 +147,23 @@ impl Case {
         Ok((store, result))
     }
 
-    /// Nanoseconds of a load, of opening and mapping alone, and of a memory alone.
-    fn round(&self, engine: &Engine) -> Outcome<[f64; 3]> {
-        let mut taken = [Vec::new(), Vec::new(), Vec::new()];
+    /// As [`Case::load`], by Wasmtime.
+    fn load_precompiled(engine: &wasmtime::Engine, file: &Path) -> Outcome<(wasmtime::Store<()>, i32)> {
+        // SAFETY: the engine wrote the file into a folder of this process's own.
+        let module = unsafe { wasmtime::Module::deserialize_file(engine, file) }?;
+        let mut store = wasmtime::Store::new(engine, ());
+        let instance = wasmtime::Instance::new(&mut store, &module, &[])?;
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run")?;
+        let result = run.call(&mut store, black_box(41))?;
+        Ok((store, result))
+    }
+
+    /// Nanoseconds of a load, of opening and mapping alone, of a memory alone, of a load with machine code, and of Wasmtime's.
+    fn round(&self, Engines { aura: engine, wasmtime }: &Engines) -> Outcome<[f64; 5]> {
+        let mut taken = [Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..REPEATS {
             let begin = Instant::now();
-            let loaded = self.load(engine)?;
+            let loaded = Self::load(engine, &self.artifact)?;
             taken[0].push(begin.elapsed().as_nanos() as f64);
             if loaded.1 != 42 {
                 return Err(format!("the result is {}", loaded.1).into());
@@ -155,9 +182,25 @@ impl Case {
                 black_box(Memory::new(&mut store, ty)?);
             }
             taken[2].push(begin.elapsed().as_nanos() as f64);
+            drop(store);
+            let Some([native, precompiled]) = &self.compiled else { continue };
+            let begin = Instant::now();
+            let loaded = black_box(Self::load(engine, native)?);
+            taken[3].push(begin.elapsed().as_nanos() as f64);
+            drop(loaded);
+            let begin = Instant::now();
+            let loaded = black_box(Self::load_precompiled(wasmtime, precompiled)?);
+            taken[4].push(begin.elapsed().as_nanos() as f64);
+            drop(loaded);
         }
-        Ok(taken.map(|mut samples| median(&mut samples)))
+        Ok(taken.map(|mut samples| if samples.is_empty() { f64::NAN } else { median(&mut samples) }))
     }
+}
+
+/// Aura, and what it is compared with.
+struct Engines {
+    aura: Engine,
+    wasmtime: wasmtime::Engine,
 }
 
 fn main() -> Outcome<()> {
@@ -171,17 +214,18 @@ fn main() -> Outcome<()> {
     }
     let mut config = Config::new();
     let engine = Engine::new(config.strategy(Strategy::Auto))?;
+    let engines = Engines { aura: engine, wasmtime: wasmtime::Engine::default() };
     let work = tempfile::tempdir()?;
     let mut cases = Vec::new();
     for memory in [false, true] {
         for bytes in SIZES {
-            cases.push(Case::new(&engine, bytes, memory, work.path())?);
+            cases.push(Case::new(&engines, bytes, memory, work.path())?);
         }
     }
-    let mut taken: Vec<[Vec<f64>; 3]> = cases.iter().map(|_| Default::default()).collect();
+    let mut taken: Vec<[Vec<f64>; 5]> = cases.iter().map(|_| Default::default()).collect();
     for _ in 0..rounds {
         for (case, taken) in cases.iter().zip(&mut taken) {
-            for (samples, sample) in taken.iter_mut().zip(case.round(&engine)?) {
+            for (samples, sample) in taken.iter_mut().zip(case.round(&engines)?) {
                 samples.push(sample);
             }
         }
@@ -190,12 +234,13 @@ fn main() -> Outcome<()> {
     machine::describe(&mut out)?;
     println!("{out}\nMedians of {rounds} interleaved rounds.\n");
     println!(
-        "| module | bytes | artifact to first result | open, map | a memory | above both |\n|---|--:|--:|--:|--:|--:|"
+        "| module | bytes | artifact to first result | open, map | a memory | above both | with machine code | above both | Wasmtime, precompiled |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     );
     for (case, mut taken) in cases.iter().zip(taken) {
-        let [load, map, memory] = [0, 1, 2].map(|way| median(&mut taken[way]));
+        let [load, map, memory, native, precompiled] = [0, 1, 2, 3, 4].map(|way| median(&mut taken[way]));
         let above = load - map - memory;
-        let shown = [load, map, memory, above].map(machine::time);
+        let shown = [load, map, memory, above, native, native - map - memory, precompiled];
+        let shown = shown.map(|ns| if ns.is_nan() { String::from("-") } else { machine::time(ns) });
         println!("| {} | {} | {} |", case.name, case.bytes, shown.join(" | "));
     }
     Ok(())
