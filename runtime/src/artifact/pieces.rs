@@ -244,16 +244,23 @@ impl ModuleMemory {
     /// Reads and compares those of the module's pieces that are not ready; `first` is the number of its first one.
     fn load(&self, content: &Content, first: u64, pieces: Range<usize>) -> Result<(), String> {
         let _loading = locked(&self.loading);
-        for piece in pieces {
-            if self.is_ready(piece) {
+        let mut piece = pieces.start;
+        while piece < pieces.end {
+            // Neighbours are read together.
+            let end = (piece..pieces.end).find(|&piece| self.is_ready(piece)).unwrap_or(pieces.end);
+            if end == piece {
+                piece += 1;
                 continue;
             }
-            let number = first + piece as u64;
+            let numbers = first + piece as u64..first + end as u64;
+            let bytes = numbers.clone().map(|number| content.len_of(number)).sum();
             let place = self.memory.as_ptr::<u8>().cast_mut().wrapping_add(piece * PIECE);
-            // SAFETY: the piece lies in the memory; it is not ready, so that no other slice of it exists, and the lock is held.
-            let buffer = unsafe { std::slice::from_raw_parts_mut(place, content.len_of(number)) };
-            content.read_pieces(number, buffer)?;
-            self.ready[piece / BITS].fetch_or(1 << (piece % BITS), Ordering::Release);
+            // SAFETY: the pieces lie in the memory; none is ready, so that no other slice of them exists, and the lock is held.
+            let buffer = unsafe { std::slice::from_raw_parts_mut(place, bytes) };
+            content.read_pieces(numbers.start, buffer)?;
+            (piece..end)
+                .for_each(|piece| drop(self.ready[piece / BITS].fetch_or(1 << (piece % BITS), Ordering::Release)));
+            piece = end;
         }
         Ok(())
     }
