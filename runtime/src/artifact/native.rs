@@ -192,9 +192,12 @@ impl Module {
             done
         });
         let mut done: Vec<Compiled> = done.into_iter().flatten().collect();
-        let first = super::called_first(validated);
-        done.sort_by_key(|one| (first.iter().position(|own| *own == one.own).unwrap_or(usize::MAX), one.own));
-        Ok(Native::of(self, compiler, &target, &done))
+        done.sort_by_key(|one| one.own);
+        let first = called_first(validated, &done);
+        let place = |own: u32| first.iter().position(|known| *known == own).unwrap_or(usize::MAX);
+        done.sort_by_key(|one| (place(one.own), one.own));
+        let first = done.iter().take_while(|one| place(one.own) != usize::MAX).count();
+        Ok(Native::of(self, compiler, &target, (&done, first)))
     }
 
     /// The machine code that was made for the module so far, with what it came with from an artifact: `None` if nothing was
@@ -217,7 +220,7 @@ impl Module {
             let ty = self.validated().row(own)?.ty;
             done.push(Compiled { own, ty, function, callees: callees(self.validated(), code) });
         }
-        Ok(Some(Native::of(self, compiler, &target, &done)))
+        Ok(Some(Native::of(self, compiler, &target, (&done, 0))))
     }
 
     /// How many bytes of machine code were made for the module in this process, and how many an artifact has, if the engine
@@ -230,9 +233,10 @@ impl Module {
 }
 
 impl Native {
-    fn of(module: &Module, compiler: &Compiler, target: &Target, done: &[Compiled]) -> Self {
+    /// `first` of the functions are called before others: they stand in a group of their own.
+    fn of(module: &Module, compiler: &Compiler, target: &Target, (done, first): (&[Compiled], usize)) -> Self {
         let all = module.validated().num_own_funcs();
-        let mut sections = lay_out(all, done);
+        let mut sections = lay_out(all, done, first);
         sections.stubs = stubs(module, compiler, done);
         sections.target = target.to_text();
         sections.digest = digest(sections.target.as_bytes());
@@ -317,15 +321,30 @@ fn take_function(bytes: &mut &[u8]) -> Option<CompiledFunction> {
     CompiledFunction::take_tables(bytes, code.into())
 }
 
-/// Functions in groups, with the rows that name them.
-fn lay_out(all: u32, done: &[Compiled]) -> Sections {
+/// Functions that are called before others, and those that they call directly; `done` is sorted by function.
+fn called_first(module: &aura_validator::Module, done: &[Compiled]) -> Vec<u32> {
+    let mut first = super::called_first(module);
+    let mut next = 0;
+    while let Some(&own) = first.get(next) {
+        if let Ok(at) = done.binary_search_by_key(&own, |one| one.own) {
+            done[at].callees.iter().for_each(|&(callee, _)| super::add(&mut first, Some(callee)));
+        }
+        next += 1;
+    }
+    first
+}
+
+/// Functions in groups, with the rows that name them. No group has both some of the `first` and others.
+fn lay_out(all: u32, done: &[Compiled], first: usize) -> Sections {
     let mut rows = vec![0_u32; all as usize];
     let mut sections = Sections::default();
     let (mut rest, mut group) = (done, 0_u32);
     while !rest.is_empty() {
+        let hot = first.saturating_sub(done.len() - rest.len());
+        let most = if hot > 0 { hot.min(GROUP_FUNCTIONS) } else { GROUP_FUNCTIONS };
         let (mut code, mut tables, mut count) = (Vec::new(), Vec::new(), 0);
         group += 1;
-        while let Some(one) = rest.get(count).filter(|_| count < GROUP_FUNCTIONS && code.len() < GROUP_BYTES) {
+        while let Some(one) = rest.get(count).filter(|_| count < most && code.len() < GROUP_BYTES) {
             rows[one.own as usize] = group;
             let start: usize = code.len().next_multiple_of(one.function.alignment as usize);
             code.resize(start, 0);

@@ -258,8 +258,9 @@ impl ModuleMemory {
             // SAFETY: the pieces lie in the memory; none is ready, so that no other slice of them exists, and the lock is held.
             let buffer = unsafe { std::slice::from_raw_parts_mut(place, bytes) };
             content.read_pieces(numbers.start, buffer)?;
-            (piece..end)
-                .for_each(|piece| drop(self.ready[piece / BITS].fetch_or(1 << (piece % BITS), Ordering::Release)));
+            for piece in piece..end {
+                self.ready[piece / BITS].fetch_or(1 << (piece % BITS), Ordering::Release);
+            }
             piece = end;
         }
         Ok(())
