@@ -79,8 +79,9 @@ pub(crate) enum LoopState {
     Behind {
         heat: u32,
     },
-    /// Hot, but a loop around it was asked for; how often it may still be passed before it is asked for itself.
+    /// Hot, but a loop around it was asked for; how often it may still be passed before one further in is.
     Waiting {
+        outer: u32,
         patience: u32,
     },
     Asked,

@@ -40,9 +40,9 @@ const COSTS_TWICE: u64 = 2000;
 /// After so many entries a function is taken to be entered again.
 const ENTERED_OFTEN: u64 = 4;
 
-/// How many looks at a hot loop may find it still interpreted while code for a loop around it is asked for or there. Each is a
-/// period of passes: together about a millisecond.
-const PATIENCE: u32 = 500;
+/// How many passes a hot loop may make in the interpreter while code for a loop around it is asked for, or there and that loop's
+/// header does not come: each about a millisecond or two.
+const PATIENCE: u32 = 32_000;
 
 /// Passes of loop headers between two looks at whether there is compiled code.
 const LOOP_PERIOD: u32 = 64;
@@ -261,81 +261,126 @@ pub(crate) fn loop_period(config: &Config) -> u32 {
     }
 }
 
-/// Counts passes of a loop header, an instruction of a function's code, and returns compiled code to go on in, if there is some.
+/// What the interpreter does at a loop header where it looked.
+#[derive(Debug)]
+pub(crate) enum AtLoop {
+    Stay,
+    /// Looks at the next header that it passes, too: code for a loop around this one is there.
+    Watch,
+    Enter(LoopCode),
+}
+
+/// Counts passes of a loop header, an instruction of a function's code, and says where to go on.
 ///
 /// # Safety
 /// As [`heat`]; `code` is the function's.
-pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32, passes: u32) -> Option<LoopCode> {
+pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32, passes: u32) -> AtLoop {
     // SAFETY: as for this function.
     let module = unsafe { module_of(entry) };
     // SAFETY: the entry lives as long as its module.
     let entry = unsafe { &*entry };
     let config = module.engine().config();
     if config.strategy != Strategy::Auto {
-        return None;
+        return AtLoop::Stay;
     }
     let place = (entry.index(), header);
     let wanted = {
         let mut loops = module.tiers.loops();
         let known = loops.entry(place).or_insert_with(|| Loop::new(loop_weight(config, code, header, passes)));
         if let LoopState::Ready(code) = known.state {
-            return Some(code);
+            return AtLoop::Enter(code);
         }
         known.heat = known.heat.saturating_add(known.weight);
-        if entry.heat_by(known.weight) < limit(config, code) {
-            return None;
+        let is_hot = entry.heat_by(known.weight) >= limit(config, code);
+        match config.tier_up_threshold {
+            _ if !is_hot => return AtLoop::Stay,
+            Some(_) => Wanted::From(header),
+            None => wanted(&mut loops, entry, code, header),
         }
-        if config.tier_up_threshold.is_some() { header } else { wanted_header(&mut loops, entry, code, header)? }
     };
-    if wanted == WHOLE {
-        if entry.limit.swap(ASKED, Ordering::Relaxed) != ASKED {
-            compile::ask(module, Unit { func: entry.index(), header: None });
+    match wanted {
+        Wanted::Nothing => return AtLoop::Stay,
+        Wanted::Watch => return AtLoop::Watch,
+        Wanted::Whole => {
+            if entry.limit.swap(ASKED, Ordering::Relaxed) != ASKED {
+                compile::ask(module, Unit { func: entry.index(), header: None });
+            }
         }
-        return None;
+        Wanted::From(header) => {
+            if module.tiers.is_first_to_ask((entry.index(), header)) {
+                compile::ask(module, Unit { func: entry.index(), header: Some(header) });
+            }
+        }
     }
-    if module.tiers.is_first_to_ask((entry.index(), wanted)) {
-        compile::ask(module, Unit { func: entry.index(), header: Some(wanted) });
-    }
-    match module.tiers.loops().get(&place)?.state {
-        LoopState::Ready(code) => Some(code),
-        _ => None,
+    match module.tiers.loops().get(&place) {
+        Some(&Loop { state: LoopState::Ready(code), .. }) => AtLoop::Enter(code),
+        _ => AtLoop::Stay,
     }
 }
 
-/// Instead of a header: the function as a whole.
-const WHOLE: u32 = u32::MAX;
+/// What is to be done for a loop that is hot.
+#[derive(Debug)]
+enum Wanted {
+    Nothing,
+    /// Code for a loop around it is there, whose header may come next.
+    Watch,
+    /// To compile the function as a whole.
+    Whole,
+    /// To compile it from this header on.
+    From(u32),
+}
 
-/// What to compile for a loop that is hot, if anything.
+/// What to do for a loop that is hot.
 ///
 /// A function that was entered a few times is compiled as a whole first, so that whoever enters it next is in compiled code. If
 /// it is and the loop still passes as often as makes a function hot, there is somebody in it who stays.
 ///
-/// Then, or in a function that is hardly ever entered, code is to begin at the outermost header around that is passed now and
-/// then, since code for an inner one tests in each round of the outer ones whether it resumes.
-fn wanted_header(loops: &mut Loops, entry: &VmFuncEntry, code: &Code, header: u32) -> Option<u32> {
-    let func = entry.index();
-    let passes = loops.range((func, 0)..=(func, u32::MAX)).map(|(_, known)| u64::from(known.heat)).sum::<u64>();
-    let entered = u64::from(entry.heat.load(Ordering::Relaxed)).saturating_sub(passes);
-    let around = code.loops_around(header);
-    let outer = around.into_iter().find(|&outer| loops.contains_key(&(func, outer)));
-    let known = loops.get_mut(&(func, header)).expect("the loop is known");
-    match known.state {
-        LoopState::Counted if entered >= ENTERED_OFTEN => {
-            known.state = LoopState::Behind { heat: known.heat };
-            Some(WHOLE)
+/// Then, or in a function that is hardly ever entered, code is to begin at the outermost header around, since code for an inner
+/// one tests in each round of the outer ones whether it resumes. Where that header does not come soon it is the next one further in.
+fn wanted(loops: &mut Loops, entry: &VmFuncEntry, code: &Code, header: u32) -> Wanted {
+    let place = (entry.index(), header);
+    match loops[&place].state {
+        LoopState::Asked | LoopState::Ready(_) => Wanted::Nothing,
+        LoopState::Counted if entered(loops, entry) >= ENTERED_OFTEN => {
+            let heat = loops[&place].heat;
+            set(loops, place, LoopState::Behind { heat });
+            Wanted::Whole
         }
-        LoopState::Behind { heat } if !is_compiled(entry) || known.heat - heat < hot(code) => None,
-        LoopState::Counted | LoopState::Behind { .. } if outer.is_some() => {
-            known.state = LoopState::Waiting { patience: PATIENCE };
-            outer
+        LoopState::Behind { heat } if !is_compiled(entry) || loops[&place].heat - heat < hot(code) => Wanted::Nothing,
+        LoopState::Counted | LoopState::Behind { .. } => further_in(loops, place, code, None),
+        LoopState::Waiting { outer, patience: 0 } => further_in(loops, place, code, Some(outer)),
+        LoopState::Waiting { outer, patience } => {
+            let is_there = loops.get(&(place.0, outer)).is_some_and(|outer| matches!(outer.state, LoopState::Ready(_)));
+            let passes = if is_there { 1 } else { LOOP_PERIOD };
+            set(loops, place, LoopState::Waiting { outer, patience: patience.saturating_sub(passes) });
+            if is_there { Wanted::Watch } else { Wanted::Nothing }
         }
-        LoopState::Waiting { patience } if patience > 0 => {
-            known.state = LoopState::Waiting { patience: patience - 1 };
-            None
-        }
-        LoopState::Counted | LoopState::Behind { .. } | LoopState::Waiting { .. } => Some(header),
-        LoopState::Asked | LoopState::Ready(_) => None,
     }
+}
+
+/// How hot entries into a function, and not passes of its loops, have made it.
+fn entered(loops: &Loops, entry: &VmFuncEntry) -> u64 {
+    let own = loops.range((entry.index(), 0)..=(entry.index(), u32::MAX));
+    let passes: u64 = own.map(|(_, known)| u64::from(known.heat)).sum();
+    u64::from(heat_of(entry)).saturating_sub(passes)
+}
+
+/// Has a hot loop wait for the outermost loop around it, or the next one further in than that for which it waited in vain; behind
+/// the last of them it is the loop itself.
+fn further_in(loops: &mut Loops, place: (u32, u32), code: &Code, in_vain: Option<u32>) -> Wanted {
+    let mut around = code.loops_around(place.1).into_iter();
+    let Some(outer) = around.find(|&outer| in_vain.is_none_or(|last| last < outer)) else {
+        return Wanted::From(place.1);
+    };
+    // One that was not passed yet is taken to be worth as much.
+    let weight = loops[&place].weight;
+    loops.entry((place.0, outer)).or_insert_with(|| Loop::new(weight));
+    set(loops, place, LoopState::Waiting { outer, patience: PATIENCE });
+    Wanted::From(outer)
+}
+
+fn set(loops: &mut Loops, place: (u32, u32), state: LoopState) {
+    loops.get_mut(&place).expect("the loop is known").state = state;
 }
 
 /// How many entries make a function hot. The more it takes to compile, the more; an entry is worth what it may run.
