@@ -15,6 +15,7 @@
 //! [`LinearMemory::write_any`] and, where the operator is atomic, in [`super::atomic`]. Plain accesses compare with
 //! `plain_length` alone, so that what is not plain costs them nothing.
 
+use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 
 use aura_host_abi::TrapCode;
@@ -24,6 +25,7 @@ use aura_validator::ops::sem::{Raw, extract, replace};
 use aura_validator::ops::{Op, v128};
 
 use super::dispatch::{At, Handler, handler};
+use super::fuse::{Part, alone};
 use super::machine::Machine;
 use super::numeric::{
     Class, From, FromAccumulator, FromCell, FromSlot, Scalar, Sink, Source, To, ToAccumulator, ToSlot,
@@ -337,7 +339,7 @@ pub(super) trait Address {
 }
 
 /// An address that is an operand: word 2 is the offset, and has a constant address added to it.
-pub(super) struct Operand<S>(std::marker::PhantomData<S>);
+pub(super) struct Operand<S>(PhantomData<S>);
 
 impl<S: Source> Address for Operand<S> {
     #[inline(always)]
@@ -348,7 +350,7 @@ impl<S: Source> Address for Operand<S> {
 }
 
 /// An address that is a sum: word 2 is the offset and the slot of the second summand.
-pub(super) struct Sum<S>(std::marker::PhantomData<S>);
+pub(super) struct Sum<S>(PhantomData<S>);
 
 impl<S: Source> Address for Sum<S> {
     #[inline(always)]
@@ -358,38 +360,53 @@ impl<S: Source> Address for Sum<S> {
     }
 }
 
-handler! {
-    /// dst, address │ offset, second summand
-    fn load_row[R: LoadRow, A: Address, O: Sink](at) {
-        let start = A::start(&at, 1);
-        if start + R::Raw::SIZE as u64 > at.length {
+/// Whether an access that begins at `start`, never above 2^33, ends behind `length`, never above 2^33 either. A difference takes one
+/// register less than a sum.
+#[inline(always)]
+fn is_beyond(start: u64, size: usize, length: u64) -> bool {
+    length.wrapping_sub(start).cast_signed() < size as i64
+}
+
+/// A load: dst, address │ offset, second summand
+pub(super) struct LoadPart<R, A, O>(PhantomData<(R, A, O)>);
+
+impl<R: LoadRow, A: Address, O: Sink> Part for LoadPart<R, A, O> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
+        let start = A::start(at, 1);
+        if is_beyond(start, R::Raw::SIZE, at.length) {
             at.length = start;
-            return at.hand_over(load_beyond::<R, O>);
+            return Err(load_beyond::<R, O>);
         }
         let place = at.base.wrapping_add(start as usize).cast::<<R::Raw as Raw>::Bytes>();
         // SAFETY: the bytes are inside the plain length; `Bytes` is an array of bytes of that size.
         let bytes = unsafe { place.read() };
-        O::put(&mut at, 0, R::eval(R::Raw::from_memory(bytes)));
-        at.next(3)
+        O::put(at, 0, R::eval(R::Raw::from_memory(bytes)));
+        at.pass(3);
+        Ok(())
     }
 }
 
-handler! {
-    /// address, value │ offset, second summand │ constant value
-    fn store_row[R: StoreRow, A: Address, V: Source](at) {
-        let bytes = R::eval(V::get(&at, 1, 3)).to_memory();
-        let start = A::start(&at, 0);
-        if start + R::Raw::SIZE as u64 > at.machine().writable {
+/// A store: address, value │ offset, second summand │ constant value
+pub(super) struct StorePart<R, A, V>(PhantomData<(R, A, V)>);
+
+impl<R: StoreRow, A: Address, V: Source> Part for StorePart<R, A, V> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
+        let bytes = R::eval(V::get(at, 1, 3)).to_memory();
+        let start = A::start(at, 0);
+        if is_beyond(start, R::Raw::SIZE, at.machine().writable) {
             let scratch = at.machine().scratch.as_mut_ptr().cast::<<R::Raw as Raw>::Bytes>();
             // SAFETY: 16 bytes have room for any scalar.
             unsafe { scratch.write(bytes) };
             at.length = start;
-            return at.hand_over(store_beyond::<R, V>);
+            return Err(store_beyond::<R, V>);
         }
         let place = at.base.wrapping_add(start as usize).cast::<<R::Raw as Raw>::Bytes>();
-        // SAFETY: as in `load_row`.
+        // SAFETY: as in `LoadPart`.
         unsafe { place.write(bytes) };
-        at.next(store_words(V::IS_CONSTANT))
+        at.pass(store_words(V::IS_CONSTANT));
+        Ok(())
     }
 }
 
@@ -465,8 +482,8 @@ fn pick_load<R: LoadRow>(address: AddressFrom, to: To) -> Handler {
 
 fn pick_load_at<R: LoadRow, A: Address>(to: To) -> Handler {
     match to {
-        To::Slot => load_row::<R, A, ToSlot>,
-        To::Accumulator => load_row::<R, A, ToAccumulator>,
+        To::Slot => alone::<LoadPart<R, A, ToSlot>>,
+        To::Accumulator => alone::<LoadPart<R, A, ToAccumulator>>,
     }
 }
 
@@ -483,9 +500,9 @@ fn pick_store<R: StoreRow>(address: AddressFrom, value: From) -> Handler {
 
 fn pick_store_at<R: StoreRow, A: Address>(value: From) -> Handler {
     match value {
-        From::Slot => store_row::<R, A, FromSlot>,
-        From::Accumulator => store_row::<R, A, FromAccumulator>,
-        From::Constant => store_row::<R, A, FromCell>,
+        From::Slot => alone::<StorePart<R, A, FromSlot>>,
+        From::Accumulator => alone::<StorePart<R, A, FromAccumulator>>,
+        From::Constant => alone::<StorePart<R, A, FromCell>>,
     }
 }
 
@@ -536,7 +553,7 @@ macro_rules! scalar {
 macro_rules! load_handlers {
     ($($op:ident [$raw:ident] ($x:ident) -> $r:ident $eval:block clif |$e:ident| $clif:block;)*) => {
         /// A type for each load row of scalars.
-        mod load_row_types {
+        pub(super) mod load_row_types {
             use super::LoadRow;
 
             $(load_type!($op $raw $x $r $eval);)*
@@ -563,7 +580,7 @@ macro_rules! load_handlers {
 macro_rules! store_handlers {
     ($($op:ident ($x:ident: $t:ident) [$raw:ident] $eval:block clif |$e:ident| $clif:block;)*) => {
         /// A type for each store row of scalars.
-        mod store_row_types {
+        pub(super) mod store_row_types {
             use super::StoreRow;
 
             $(store_type!($op $x $t $raw $eval);)*

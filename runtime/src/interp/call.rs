@@ -18,6 +18,7 @@ use super::dispatch::{At, Handler, Step, execute, handler};
 use super::flow::General;
 use super::form::{Form, Word};
 use super::frame::{Frame, Mark};
+use super::fuse::{End, last};
 use super::machine::{Cursor, Machine, address_mask};
 use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Source};
 use super::slots::Regs;
@@ -505,7 +506,7 @@ pub(super) trait Called {
 
 /// A function of the module.
 #[derive(Debug)]
-struct Own;
+pub(super) struct Own;
 
 /// An element of a table.
 #[derive(Debug)]
@@ -593,9 +594,12 @@ fn words<C: Called, const N: usize>(at: &At) -> usize {
     1 + (first + count).div_ceil(2) + 1
 }
 
-handler! {
-    /// As [`CallCell`] says, with `N` arguments, or any number of them.
-    fn call_row[C: Called, const COUNTED: bool, const N: usize](at) {
+/// A call: as [`CallCell`] says, with `N` arguments, or any number of them.
+pub(super) struct CallEnd<C, const COUNTED: bool, const N: usize>(PhantomData<C>);
+
+impl<C: Called, const COUNTED: bool, const N: usize> End for CallEnd<C, COUNTED, N> {
+    #[inline(always)]
+    fn run(at: At) -> u32 {
         let Some(form) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
             return at.outside::<SlowCall<C, N>>();
         };
@@ -609,13 +613,15 @@ handler! {
 }
 
 handler! {
-    /// As [`call_row`], for functions with references.
+    /// As [`CallEnd`], for functions with references.
+    #[cold]
+    #[inline(never)]
     fn call_large[C: Called, const N: usize](at) {
         let Some(form) = C::entry(&at).and_then(|entry| enterable::<false>(&at, entry)) else {
             return at.outside::<SlowCall<C, N>>();
         };
         let regs = open::<C, N>(&at, form);
-        // SAFETY: as in `call_row`.
+        // SAFETY: as in `CallEnd`.
         let form_ref = unsafe { &*form };
         // SAFETY: the frame was opened just now.
         unsafe { form_ref.clear_refs(regs) };
@@ -669,7 +675,7 @@ fn enterable<const COUNTED: bool>(at: &At, entry: *const VmFuncEntry) -> Option<
 fn open<C: Called, const N: usize>(at: &At, form: *const Form) -> Regs {
     let m = at.machine();
     let place: *mut Frame = at.regs.at_byte(at.operand(TOP)).cast();
-    // SAFETY: as in `call_row`.
+    // SAFETY: as in `CallEnd`.
     let base_bytes = unsafe { (*form).base_bytes };
     let regs = Regs::new(place.wrapping_byte_add(base_bytes as usize).cast());
     // SAFETY: the state of the store is live; handlers hold no other reference to it.
@@ -703,16 +709,16 @@ impl<C: Called, const N: usize> Step for SlowCall<C, N> {
 /// The handler of calls of functions whose parameters are so many scalars, and up to how many there are handlers for.
 fn calling<C: Called>(counted: bool, args: usize) -> (Handler, usize) {
     let handler = match (counted, args) {
-        (true, 0) => call_row::<C, true, 0>,
-        (true, 1) => call_row::<C, true, 1>,
-        (true, 2) => call_row::<C, true, 2>,
-        (true, _) => call_row::<C, true, MANY>,
-        (_, 0) => call_row::<C, false, 0>,
-        (_, 1) => call_row::<C, false, 1>,
-        (_, 2) => call_row::<C, false, 2>,
-        (_, 3) => call_row::<C, false, 3>,
-        (_, 4) => call_row::<C, false, 4>,
-        _ => call_row::<C, false, MANY>,
+        (true, 0) => last::<CallEnd<C, true, 0>>,
+        (true, 1) => last::<CallEnd<C, true, 1>>,
+        (true, 2) => last::<CallEnd<C, true, 2>>,
+        (true, _) => last::<CallEnd<C, true, MANY>>,
+        (_, 0) => last::<CallEnd<C, false, 0>>,
+        (_, 1) => last::<CallEnd<C, false, 1>>,
+        (_, 2) => last::<CallEnd<C, false, 2>>,
+        (_, 3) => last::<CallEnd<C, false, 3>>,
+        (_, 4) => last::<CallEnd<C, false, 4>>,
+        _ => last::<CallEnd<C, false, MANY>>,
     };
     (handler, ARGS_MAX[usize::from(!counted)])
 }
@@ -724,9 +730,12 @@ handler! {
     }
 }
 
-handler! {
-    /// from the frame's base back to its head, src │ the instruction
-    fn return_row[T: Scalar, A: Source](at) {
+/// A return of a scalar: from the frame's base back to its head, src │ the instruction
+pub(super) struct ReturnOne<T, A>(PhantomData<(T, A)>);
+
+impl<T: Scalar, A: Source> End for ReturnOne<T, A> {
+    #[inline(always)]
+    fn run(mut at: At) -> u32 {
         let frame = head(&at);
         if frame.special != 0 {
             return at.outside::<SlowReturn>();
@@ -742,9 +751,12 @@ handler! {
     }
 }
 
-handler! {
-    /// from the frame's base back to its head, - │ the instruction
-    fn return_nothing[](at) {
+/// A return of nothing: from the frame's base back to its head, - │ the instruction
+pub(super) struct ReturnNothing;
+
+impl End for ReturnNothing {
+    #[inline(always)]
+    fn run(mut at: At) -> u32 {
         let frame = head(&at);
         if frame.special != 0 {
             return at.outside::<SlowReturn>();
@@ -796,13 +808,13 @@ impl Step for SlowReturn {
 /// The handler of a return of nothing, of one scalar, or of anything else.
 pub(super) fn returning(values: &[Operand], class: Option<(Class, From)>) -> Handler {
     match (values, class) {
-        ([], _) => return_nothing,
-        ([_], Some((Class::Int, From::Accumulator))) => return_row::<u64, FromAccumulator>,
-        ([_], Some((Class::Single, From::Accumulator))) => return_row::<f32, FromAccumulator>,
-        ([_], Some((Class::Double, From::Accumulator))) => return_row::<f64, FromAccumulator>,
-        ([_], Some((Class::Int, _))) => return_row::<u64, FromSlot>,
-        ([_], Some((Class::Single, _))) => return_row::<f32, FromSlot>,
-        ([_], Some((Class::Double, _))) => return_row::<f64, FromSlot>,
+        ([], _) => last::<ReturnNothing>,
+        ([_], Some((Class::Int, From::Accumulator))) => last::<ReturnOne<u64, FromAccumulator>>,
+        ([_], Some((Class::Single, From::Accumulator))) => last::<ReturnOne<f32, FromAccumulator>>,
+        ([_], Some((Class::Double, From::Accumulator))) => last::<ReturnOne<f64, FromAccumulator>>,
+        ([_], Some((Class::Int, _))) => last::<ReturnOne<u64, FromSlot>>,
+        ([_], Some((Class::Single, _))) => last::<ReturnOne<f32, FromSlot>>,
+        ([_], Some((Class::Double, _))) => last::<ReturnOne<f64, FromSlot>>,
         _ => slow_return,
     }
 }

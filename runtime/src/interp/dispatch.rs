@@ -154,10 +154,16 @@ impl At {
         unsafe { &mut *self.machine }
     }
 
+    /// Moves `words` behind.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, words: usize) {
+        self.ip = self.ip.wrapping_add(words);
+    }
+
     /// Goes on `words` behind.
     #[inline(always)]
     pub(super) fn next(mut self, words: usize) -> u32 {
-        self.ip = self.ip.wrapping_add(words);
+        self.pass(words);
         self.go()
     }
 
@@ -198,6 +204,13 @@ impl At {
     pub(super) fn trap(mut self, code: TrapCode) -> u32 {
         self.int = code as u64;
         self.trap_of_number()
+    }
+
+    /// As [`At::trap`], for a part of a handler: the handler to go on in.
+    #[inline(always)]
+    pub(super) fn trapping(&mut self, code: TrapCode) -> Handler {
+        self.int = code as u64;
+        trap_here
     }
 
     /// As [`At::trap`], with the code's number in the accumulator.

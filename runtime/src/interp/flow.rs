@@ -4,13 +4,18 @@
 //! # Safety
 //! As [`super::dispatch`].
 
+use std::marker::PhantomData;
+
 use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
 use aura_validator::code::Inst;
 
 use super::dispatch::{At, Handler, Place, Step, handler};
+use super::fuse::{End, Part, alone, last};
 use super::machine::{Cursor, Machine};
-use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Sink, Source, To, ToAccumulator, ToSlot};
+use super::numeric::{
+    Class, From, FromAccumulator, FromCell, FromSlot, Scalar, Sink, Source, To, ToAccumulator, ToSlot,
+};
 
 /// Words of a loop header's cell.
 pub(super) const HEADER_WORDS: usize = 2;
@@ -51,16 +56,27 @@ pub(super) fn branch_if<D: Direction>(at: At, taken: bool, words: usize) -> u32 
     if taken { D::take(at, at.operand(0)) } else { at.next(words) }
 }
 
-handler! {
-    /// distance
-    fn branch[D: Direction](at) {
+/// A branch: distance
+pub(super) struct Branch<D>(PhantomData<D>);
+
+impl<D: Direction> End for Branch<D> {
+    #[inline(always)]
+    fn run(at: At) -> u32 {
         D::take(at, at.operand(0))
     }
 }
 
-handler! {
-    /// distance, condition
-    fn branch_on[A: Source, D: Direction, const IF: bool](at) {
+/// The handler of a branch.
+pub(super) fn branch<D: Direction>() -> Handler {
+    last::<Branch<D>>
+}
+
+/// A branch on a value: distance, condition
+pub(super) struct BranchOn<A, D, const IF: bool>(PhantomData<(A, D)>);
+
+impl<A: Source, D: Direction, const IF: bool> End for BranchOn<A, D, IF> {
+    #[inline(always)]
+    fn run(at: At) -> u32 {
         let condition: u32 = A::get(&at, 1, 2);
         branch_if::<D>(at, (condition != 0) == IF, 2)
     }
@@ -69,10 +85,10 @@ handler! {
 /// A branch on a value.
 pub(super) fn conditional<D: Direction>(condition: From, if_not_zero: bool) -> Handler {
     match (condition, if_not_zero) {
-        (From::Accumulator, true) => branch_on::<FromAccumulator, D, true>,
-        (From::Accumulator, false) => branch_on::<FromAccumulator, D, false>,
-        (_, true) => branch_on::<FromSlot, D, true>,
-        (_, false) => branch_on::<FromSlot, D, false>,
+        (From::Accumulator, true) => last::<BranchOn<FromAccumulator, D, true>>,
+        (From::Accumulator, false) => last::<BranchOn<FromAccumulator, D, false>>,
+        (_, true) => last::<BranchOn<FromSlot, D, true>>,
+        (_, false) => last::<BranchOn<FromSlot, D, false>>,
     }
 }
 
@@ -126,36 +142,39 @@ handler! {
     }
 }
 
-handler! {
-    /// dst, src
-    fn copy[](at) {
+/// A copy: dst, src
+pub(super) struct Copy;
+
+impl Part for Copy {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
         at.set(at.place(0), at.get::<u64>(at.place(1)));
-        at.next(2)
+        at.pass(2);
+        Ok(())
     }
 }
 
-handler! {
-    /// dst, src │ dst, src: one copy after the other
-    fn copy_twice[](at) {
-        at.set(at.place(0), at.get::<u64>(at.place(1)));
-        at.set(at.place(2), at.get::<u64>(at.place(3)));
-        at.next(3)
+/// An accumulator's value: dst
+pub(super) struct Keep<T>(PhantomData<T>);
+
+impl<T: Scalar> Part for Keep<T> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
+        at.set(at.place(0), T::from_accumulator(at));
+        at.pass(2);
+        Ok(())
     }
 }
 
-handler! {
-    /// dst
-    fn keep[T: Scalar](at) {
-        at.set(at.place(0), T::from_accumulator(&at));
-        at.next(2)
-    }
-}
+/// A constant: dst │ bits
+pub(super) struct Constant;
 
-handler! {
-    /// dst │ bits
-    fn constant[](at) {
+impl Part for Constant {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
         at.set(at.place(0), at.word(2));
-        at.next(3)
+        at.pass(3);
+        Ok(())
     }
 }
 
@@ -187,36 +206,62 @@ pub(super) fn zeroing(count: u32) -> Handler {
 /// Writes an accumulator to a slot. Of a float of 32 bits, the upper half of the slot is zero.
 pub(super) fn keeping(class: Class) -> Handler {
     match class {
-        Class::Int => keep::<u64>,
-        Class::Single => keep::<f32>,
-        Class::Double => keep::<f64>,
+        Class::Int => alone::<Keep<u64>>,
+        Class::Single => alone::<Keep<f32>>,
+        Class::Double => alone::<Keep<f64>>,
     }
 }
 
-handler! {
-    /// dst, condition │ a, b
-    fn select[T: Scalar, C: Source, O: Sink](at) {
-        let condition: u32 = C::get(&at, 1, 2);
-        let (a, b): (T, T) = (at.get(at.place(2)), at.get(at.place(3)));
-        O::put(&mut at, 0, if condition != 0 { a } else { b });
-        at.next(3)
+/// A choice: dst, condition │ a, b
+pub(super) struct Select<T, C, A, B, O>(PhantomData<(T, C, A, B, O)>);
+
+impl<T: Scalar, C: Source, A: Choice, B: Choice, O: Sink> Part for Select<T, C, A, B, O> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
+        let condition: u32 = C::get(at, 1, 2);
+        let (a, b): (T, T) = (A::get(at, 2), B::get(at, 3));
+        O::put(at, 0, if condition != 0 { a } else { b });
+        at.pass(3);
+        Ok(())
     }
 }
 
-/// A choice between two scalars in slots.
-pub(super) fn selecting(class: Class, condition: From, to: To) -> Handler {
-    fn of<T: Scalar>(condition: From, to: To) -> Handler {
+/// One of two values to choose from: an operand's slot, or its bits where they fit 32.
+pub(super) trait Choice {
+    fn get<T: Scalar>(at: &At, n: usize) -> T;
+}
+
+impl Choice for FromSlot {
+    #[inline(always)]
+    fn get<T: Scalar>(at: &At, n: usize) -> T {
+        at.get(at.place(n))
+    }
+}
+
+impl Choice for FromCell {
+    #[inline(always)]
+    fn get<T: Scalar>(at: &At, n: usize) -> T {
+        T::from_bits(at.operand(n).cast_unsigned().into())
+    }
+}
+
+/// A choice between two scalars, by where the condition is and where they are.
+pub(super) fn selecting(class: Class, condition: From, from: [From; 2], to: To) -> Handler {
+    fn of<T: Scalar, A: Choice, B: Choice>(condition: From, to: To) -> Handler {
         match (condition, to) {
-            (From::Accumulator, To::Slot) => select::<T, FromAccumulator, ToSlot>,
-            (From::Accumulator, To::Accumulator) => select::<T, FromAccumulator, ToAccumulator>,
-            (_, To::Slot) => select::<T, FromSlot, ToSlot>,
-            (_, To::Accumulator) => select::<T, FromSlot, ToAccumulator>,
+            (From::Accumulator, To::Slot) => alone::<Select<T, FromAccumulator, A, B, ToSlot>>,
+            (From::Accumulator, To::Accumulator) => alone::<Select<T, FromAccumulator, A, B, ToAccumulator>>,
+            (_, To::Slot) => alone::<Select<T, FromSlot, A, B, ToSlot>>,
+            (_, To::Accumulator) => alone::<Select<T, FromSlot, A, B, ToAccumulator>>,
         }
     }
-    match class {
-        Class::Int => of::<u64>(condition, to),
-        Class::Single => of::<f32>(condition, to),
-        Class::Double => of::<f64>(condition, to),
+    match (class, from) {
+        (Class::Int, [From::Constant, From::Constant]) => of::<u64, FromCell, FromCell>(condition, to),
+        (Class::Int, [From::Constant, _]) => of::<u64, FromCell, FromSlot>(condition, to),
+        (Class::Int, [_, From::Constant]) => of::<u64, FromSlot, FromCell>(condition, to),
+        (Class::Int, _) => of::<u64, FromSlot, FromSlot>(condition, to),
+        (Class::Single, _) => of::<f32, FromSlot, FromSlot>(condition, to),
+        (Class::Double, _) => of::<f64, FromSlot, FromSlot>(condition, to),
     }
 }
 
@@ -238,25 +283,33 @@ impl Whose for Imported {
     const IS_OWN: bool = false;
 }
 
-handler! {
-    /// dst, place in the instance
-    fn global_get[T: Scalar, W: Whose, O: Sink](at) {
+/// `global.get`: dst, place in the instance
+pub(super) struct GlobalGet<T, W, O>(PhantomData<(T, W, O)>);
+
+impl<T: Scalar, W: Whose, O: Sink> Part for GlobalGet<T, W, O> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
         let place = at.machine().global_at(at.operand(1), W::IS_OWN);
         // SAFETY: a global holds a value of its class in the form of a slot.
         let value = unsafe { T::read(place) };
-        O::put(&mut at, 0, value);
-        at.next(2)
+        O::put(at, 0, value);
+        at.pass(2);
+        Ok(())
     }
 }
 
-handler! {
-    /// place in the instance, src
-    fn global_set[T: Scalar, W: Whose, A: Source](at) {
-        let value: T = A::get(&at, 1, 2);
+/// `global.set`: place in the instance, src
+pub(super) struct GlobalSet<T, W, A>(PhantomData<(T, W, A)>);
+
+impl<T: Scalar, W: Whose, A: Source> Part for GlobalSet<T, W, A> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
+        let value: T = A::get(at, 1, 2);
         let place = at.machine().global_at(at.operand(0), W::IS_OWN);
         // SAFETY: a global has room for a value of its class.
         unsafe { value.write(place) };
-        at.next(2)
+        at.pass(2);
+        Ok(())
     }
 }
 
@@ -264,10 +317,10 @@ handler! {
 pub(super) fn getting(class: Class, is_own: bool, to: To) -> Handler {
     fn of<T: Scalar>(is_own: bool, to: To) -> Handler {
         match (is_own, to) {
-            (true, To::Slot) => global_get::<T, Own, ToSlot>,
-            (true, To::Accumulator) => global_get::<T, Own, ToAccumulator>,
-            (false, To::Slot) => global_get::<T, Imported, ToSlot>,
-            (false, To::Accumulator) => global_get::<T, Imported, ToAccumulator>,
+            (true, To::Slot) => alone::<GlobalGet<T, Own, ToSlot>>,
+            (true, To::Accumulator) => alone::<GlobalGet<T, Own, ToAccumulator>>,
+            (false, To::Slot) => alone::<GlobalGet<T, Imported, ToSlot>>,
+            (false, To::Accumulator) => alone::<GlobalGet<T, Imported, ToAccumulator>>,
         }
     }
     match class {
@@ -281,10 +334,10 @@ pub(super) fn getting(class: Class, is_own: bool, to: To) -> Handler {
 pub(super) fn setting(class: Class, is_own: bool, from: From) -> Handler {
     fn of<T: Scalar>(is_own: bool, from: From) -> Handler {
         match (is_own, from) {
-            (true, From::Accumulator) => global_set::<T, Own, FromAccumulator>,
-            (true, _) => global_set::<T, Own, FromSlot>,
-            (false, From::Accumulator) => global_set::<T, Imported, FromAccumulator>,
-            (false, _) => global_set::<T, Imported, FromSlot>,
+            (true, From::Accumulator) => alone::<GlobalSet<T, Own, FromAccumulator>>,
+            (true, _) => alone::<GlobalSet<T, Own, FromSlot>>,
+            (false, From::Accumulator) => alone::<GlobalSet<T, Imported, FromAccumulator>>,
+            (false, _) => alone::<GlobalSet<T, Imported, FromSlot>>,
         }
     }
     match class {

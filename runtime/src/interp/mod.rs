@@ -15,6 +15,7 @@
 //! | [`address`] | loads and stores: a guest address becomes a host address |
 //! | [`flow`] | handlers of branches, copies, constants, globals |
 //! | [`call`] | calls and returns |
+//! | [`fuse`] | cells that one handler carries out, one after the other |
 //! | [`frame`] | the stack of frames, backtraces |
 //! | [`stacks`] | stacks that are kept for the next interpreter |
 //! | [`slots`] | reads and writes of frame slots |
@@ -38,6 +39,7 @@ mod dispatch;
 mod flow;
 mod form;
 mod frame;
+mod fuse;
 mod general;
 mod in_loop;
 mod machine;

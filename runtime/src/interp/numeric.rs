@@ -12,12 +12,15 @@
 //! # Safety
 //! As [`super::dispatch`]; everything computed here is safe code of the table.
 
+use std::marker::PhantomData;
+
 use aura_host_abi::TrapCode;
 use aura_validator::ops::Op;
 use aura_validator::ops::sem::canonical;
 
-use super::dispatch::{At, Handler, handler};
+use super::dispatch::{At, Handler};
 use super::flow::{Direction, branch_if};
+use super::fuse::{End, Part, alone, last};
 use super::scalars::for_each_scalar_row;
 use super::slots::SlotValue;
 
@@ -179,36 +182,50 @@ pub(super) struct Shape {
 
 /// A row of scalars that computes NaNs, as the deterministic profile has it.
 #[derive(Debug)]
-struct Canonical<R>(std::marker::PhantomData<R>);
+struct Canonical<R>(PhantomData<R>);
 
-handler! {
-    fn one[R: Row1, A: Source, O: Sink](at) {
-        match R::eval(A::get(&at, 1, 2)) {
+/// A row of one operand: dst, a
+pub(super) struct OnePart<R, A, O>(PhantomData<(R, A, O)>);
+
+impl<R: Row1, A: Source, O: Sink> Part for OnePart<R, A, O> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
+        match R::eval(A::get(at, 1, 2)) {
             Ok(value) => {
-                O::put(&mut at, 0, value);
-                at.next(2)
+                O::put(at, 0, value);
+                at.pass(2);
+                Ok(())
             }
-            Err(code) => at.trap(code),
+            Err(code) => Err(at.trapping(code)),
         }
     }
 }
 
-handler! {
-    fn two[R: Row2, A: Source, B: Source, O: Sink](at) {
-        let a = A::get(&at, 1, 2);
-        let b = B::get(&at, if A::IS_CONSTANT { 1 } else { 2 }, 2);
+/// A row of two operands: dst, a │ b or constant
+pub(super) struct TwoPart<R, A, B, O>(PhantomData<(R, A, B, O)>);
+
+impl<R: Row2, A: Source, B: Source, O: Sink> Part for TwoPart<R, A, B, O> {
+    #[inline(always)]
+    fn run(at: &mut At) -> Result<(), Handler> {
+        let a = A::get(at, 1, 2);
+        let b = B::get(at, if A::IS_CONSTANT { 1 } else { 2 }, 2);
         match R::eval(a, b) {
             Ok(value) => {
-                O::put(&mut at, 0, value);
-                at.next(3)
+                O::put(at, 0, value);
+                at.pass(3);
+                Ok(())
             }
-            Err(code) => at.trap(code),
+            Err(code) => Err(at.trapping(code)),
         }
     }
 }
 
-handler! {
-    fn one_branch[R: Row1<R = i32>, A: Source, D: Direction, const IF: bool](at) {
+/// A branch on a row of one operand: distance, a
+pub(super) struct OneBranch<R, A, D, const IF: bool>(PhantomData<(R, A, D)>);
+
+impl<R: Row1<R = i32>, A: Source, D: Direction, const IF: bool> End for OneBranch<R, A, D, IF> {
+    #[inline(always)]
+    fn run(at: At) -> u32 {
         match R::eval(A::get(&at, 1, 2)) {
             Ok(value) => branch_if::<D>(at, (value != 0) == IF, 2),
             Err(code) => at.trap(code),
@@ -216,8 +233,12 @@ handler! {
     }
 }
 
-handler! {
-    fn two_branch[R: Row2<R = i32>, A: Source, B: Source, D: Direction, const IF: bool](at) {
+/// A branch on a row of two operands: distance, a │ b or constant
+pub(super) struct TwoBranch<R, A, B, D, const IF: bool>(PhantomData<(R, A, B, D)>);
+
+impl<R: Row2<R = i32>, A: Source, B: Source, D: Direction, const IF: bool> End for TwoBranch<R, A, B, D, IF> {
+    #[inline(always)]
+    fn run(at: At) -> u32 {
         match R::eval(A::get(&at, 1, 2), B::get(&at, 2, 2)) {
             Ok(value) => branch_if::<D>(at, (value != 0) == IF, 3),
             Err(code) => at.trap(code),
@@ -227,10 +248,10 @@ handler! {
 
 fn pick_one<R: Row1>(a: From, to: To) -> Handler {
     match (a, to) {
-        (From::Slot, To::Slot) => one::<R, FromSlot, ToSlot>,
-        (From::Slot, To::Accumulator) => one::<R, FromSlot, ToAccumulator>,
-        (_, To::Slot) => one::<R, FromAccumulator, ToSlot>,
-        (_, To::Accumulator) => one::<R, FromAccumulator, ToAccumulator>,
+        (From::Slot, To::Slot) => alone::<OnePart<R, FromSlot, ToSlot>>,
+        (From::Slot, To::Accumulator) => alone::<OnePart<R, FromSlot, ToAccumulator>>,
+        (_, To::Slot) => alone::<OnePart<R, FromAccumulator, ToSlot>>,
+        (_, To::Accumulator) => alone::<OnePart<R, FromAccumulator, ToAccumulator>>,
     }
 }
 
@@ -243,22 +264,22 @@ fn pick_two<R: Row2>(a: From, b: From, to: To) -> Handler {
 
 fn pick_two_to<R: Row2, O: Sink>(a: From, b: From) -> Handler {
     match (a, b) {
-        (From::Slot, From::Slot) => two::<R, FromSlot, FromSlot, O>,
-        (From::Slot, From::Accumulator) => two::<R, FromSlot, FromAccumulator, O>,
-        (From::Slot, From::Constant) => two::<R, FromSlot, FromCell, O>,
-        (From::Accumulator, From::Constant) => two::<R, FromAccumulator, FromCell, O>,
-        (From::Accumulator, _) => two::<R, FromAccumulator, FromSlot, O>,
-        (From::Constant, From::Accumulator) => two::<R, FromCell, FromAccumulator, O>,
-        (From::Constant, _) => two::<R, FromCell, FromSlot, O>,
+        (From::Slot, From::Slot) => alone::<TwoPart<R, FromSlot, FromSlot, O>>,
+        (From::Slot, From::Accumulator) => alone::<TwoPart<R, FromSlot, FromAccumulator, O>>,
+        (From::Slot, From::Constant) => alone::<TwoPart<R, FromSlot, FromCell, O>>,
+        (From::Accumulator, From::Constant) => alone::<TwoPart<R, FromAccumulator, FromCell, O>>,
+        (From::Accumulator, _) => alone::<TwoPart<R, FromAccumulator, FromSlot, O>>,
+        (From::Constant, From::Accumulator) => alone::<TwoPart<R, FromCell, FromAccumulator, O>>,
+        (From::Constant, _) => alone::<TwoPart<R, FromCell, FromSlot, O>>,
     }
 }
 
 fn pick_one_branch<R: Row1<R = i32>, D: Direction>(a: From, if_not_zero: bool) -> Handler {
     match (a, if_not_zero) {
-        (From::Accumulator, true) => one_branch::<R, FromAccumulator, D, true>,
-        (From::Accumulator, false) => one_branch::<R, FromAccumulator, D, false>,
-        (_, true) => one_branch::<R, FromSlot, D, true>,
-        (_, false) => one_branch::<R, FromSlot, D, false>,
+        (From::Accumulator, true) => last::<OneBranch<R, FromAccumulator, D, true>>,
+        (From::Accumulator, false) => last::<OneBranch<R, FromAccumulator, D, false>>,
+        (_, true) => last::<OneBranch<R, FromSlot, D, true>>,
+        (_, false) => last::<OneBranch<R, FromSlot, D, false>>,
     }
 }
 
@@ -268,11 +289,11 @@ fn pick_two_branch<R: Row2<R = i32>, D: Direction>(a: From, b: From, if_not_zero
 
 fn pick_two_branch_if<R: Row2<R = i32>, D: Direction, const IF: bool>(a: From, b: From) -> Handler {
     match (a, b) {
-        (From::Accumulator, From::Constant) => two_branch::<R, FromAccumulator, FromCell, D, IF>,
-        (From::Accumulator, _) => two_branch::<R, FromAccumulator, FromSlot, D, IF>,
-        (_, From::Accumulator) => two_branch::<R, FromSlot, FromAccumulator, D, IF>,
-        (_, From::Constant) => two_branch::<R, FromSlot, FromCell, D, IF>,
-        _ => two_branch::<R, FromSlot, FromSlot, D, IF>,
+        (From::Accumulator, From::Constant) => last::<TwoBranch<R, FromAccumulator, FromCell, D, IF>>,
+        (From::Accumulator, _) => last::<TwoBranch<R, FromAccumulator, FromSlot, D, IF>>,
+        (_, From::Accumulator) => last::<TwoBranch<R, FromSlot, FromAccumulator, D, IF>>,
+        (_, From::Constant) => last::<TwoBranch<R, FromSlot, FromCell, D, IF>>,
+        _ => last::<TwoBranch<R, FromSlot, FromSlot, D, IF>>,
     }
 }
 
@@ -389,7 +410,7 @@ macro_rules! functions {
         $($top:ident $tparams:tt -> $tr:ident $teval:block clif |$te:ident| $tclif:block;)*
     ) => {
         /// A type for each scalar row.
-        mod row {
+        pub(super) mod row {
             use super::{Canonical, Row1, Row2, TrapCode, canonical};
 
             $(row_type!(numeric $nop $nparams $nr $neval);)*

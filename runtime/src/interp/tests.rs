@@ -367,3 +367,49 @@ fn an_access_adds_up_its_own_address() {
     assert_eq!(narrow(one(wat, "kept", &[90, 8])), Ok(3 + 4 + 98));
     assert_eq!(narrow(one(wat, "same", &[50])), Ok(5));
 }
+
+#[test]
+fn cells_that_share_a_handler_trap_and_are_reached_each_alone() {
+    let wat = r#"(module (memory 1) (global $sp (mut i32) (i32.const 64))
+        (func $f (export "f") (param $a i32) (param $b i32) (param $c i32) (param $d i32) (result i32) (local $fp i32)
+            (global.set $sp (local.tee $fp (i32.sub (global.get $sp) (i32.const 16))))
+            (i32.store (local.get $a) (local.get $d))
+            (i32.store (local.get $b) (i32.load (local.get $c)))
+            (i32.store (local.get $fp) (i32.add (i32.load (local.get $a)) (i32.const 1)))
+            (global.set $sp (i32.add (local.get $fp) (i32.const 16)))
+            (i32.load (local.get $fp)))
+        ;; A branch leads to the second of two stores.
+        (func (export "twice") (param $a i32) (param $d i32) (result i32) (local $n i32)
+            (i32.store (local.get $a) (local.get $d))
+            (loop $again
+                (i32.store offset=4 (local.get $a) (local.get $n))
+                (local.set $n (i32.add (local.get $n) (i32.const 3)))
+                (br_if $again (i32.lt_u (local.get $n) (local.get $d))))
+            (i32.add (i32.mul (i32.load (local.get $a)) (i32.const 1000)) (i32.load offset=4 (local.get $a))))
+        (func (export "pick") (param i32) (result i32)
+            (select (i32.const -7) (i32.const 9) (i32.eqz (local.get 0))))
+        (func (export "many") (param i32) (result i32) (local i32 i32 i32 i32 i32 i32)
+            (local.set 3 (call $f (i32.const 8) (i32.const 16) (i32.const 8) (local.get 0)))
+            (i32.add (i32.add (local.get 1) (local.get 3)) (i32.add (local.get 5) (local.get 6))))
+        (func (export "at") (param i32) (result i32) (i32.load (local.get 0))))"#;
+    let outside = 65533;
+    for mut world in World::each() {
+        let i = world.instantiate(wat, &[]);
+        let at = |world: &mut World, address| world.one(i, "at", &[address]).expect("inside");
+        assert_eq!(world.one(i, "f", &[0, 4, 0, 11]), Ok(12));
+        assert_eq!([at(&mut world, 0), at(&mut world, 4), at(&mut world, 48)], [11, 11, 12]);
+        assert_eq!(world.one(i, "f", &[outside, 4, 0, 22]), Err(TrapCode::MemoryOutOfBounds));
+        assert_eq!([at(&mut world, 0), at(&mut world, 4)], [11, 11], "the first store failed");
+        // What failed did not put the stack pointer back.
+        assert_eq!(world.one(i, "f", &[0, 4, outside, 33]), Err(TrapCode::MemoryOutOfBounds));
+        assert_eq!([at(&mut world, 0), at(&mut world, 4)], [33, 11], "the load failed");
+        assert_eq!(world.one(i, "f", &[0, outside, 0, 44]), Err(TrapCode::MemoryOutOfBounds));
+        assert_eq!([at(&mut world, 0), at(&mut world, 4)], [44, 11], "the second store failed");
+        assert_eq!(world.one(i, "f", &[0, 4, 0, 55]), Ok(56));
+        assert_eq!([at(&mut world, 0), at(&mut world, 4)], [56, 55], "its frame is at 0 by now");
+        assert_eq!(world.one(i, "twice", &[8, 7]), Ok(7006));
+        assert_eq!([world.one(i, "pick", &[0]), world.one(i, "pick", &[5])], [Ok(u64::from(-7_i32 as u32)), Ok(9)]);
+        // Frames of the calls before lie where its locals are.
+        assert_eq!(world.one(i, "many", &[70]), Ok(71));
+    }
+}

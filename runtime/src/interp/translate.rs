@@ -6,8 +6,8 @@
 //! gives: an operand's slot (one that is no local's) is read once, by what takes it off the stack, but for
 //! copies; and at a label everything is in its slot.
 //!
-//! Comparisons and the branches on them are one cell, and so are two copies, and a sum and the access whose address it is.
-//! Nothing else is fused.
+//! Comparisons and the branches on them are one cell, and so are a sum and the access whose address it is. What else is fused
+//! stays cells of its own: see [`super::fuse`].
 //!
 //! # Safety
 //! Trusts: `Code` is what lowering made of a validated body. Gives: each cell has the operands that its
@@ -27,6 +27,7 @@ use super::call::{CallCell, CalleeCell, returning};
 use super::dispatch::Handler;
 use super::flow::{self, Back, Plain};
 use super::form::{Form, FormBox, Word};
+use super::fuse::{Chain, Kind, What, alone};
 use super::numeric::{self, Class, From, To};
 
 /// What forms of a module depend on besides its code.
@@ -96,7 +97,8 @@ pub(crate) fn translate(
         accumulators: [None; 3],
         pending,
         sums,
-        copied: None,
+        last_cell: 0,
+        chain: Chain::default(),
         distances,
         top: form.frame_bytes - form.base_bytes,
         head: form.base_bytes,
@@ -148,8 +150,9 @@ struct Translation<'a> {
     pending: Vec<(Slot, u64)>,
     /// Operands that are sums left to whoever reads them.
     sums: Vec<AddressSum>,
-    /// Where the cells end if the last one is a copy alone.
-    copied: Option<usize>,
+    /// Where the last cell begins, and what it may be fused with.
+    last_cell: usize,
+    chain: Chain,
     /// Distances to labels, to be written at the end.
     distances: Vec<Distance>,
     /// Bytes from a frame's base to its end, and from its beginning to its base.
@@ -238,8 +241,14 @@ impl Translation<'_> {
     }
 
     fn cell(&mut self, handler: Handler, words: &[u64]) {
+        self.last_cell = self.cells.len();
         self.cells.push(Word { handler });
         self.cells.extend(words.iter().map(|&bits| Word { bits }));
+    }
+
+    /// Says what the last cell is, which is then perhaps fused with those before it.
+    fn fuse(&mut self, kind: Kind) {
+        self.chain.add(&mut self.cells, self.last_cell, kind);
     }
 
     /// Notes that an operand of the cell that comes next is the distance to a label.
@@ -264,7 +273,7 @@ impl Translation<'_> {
     }
 
     fn write_constant(&mut self, slot: Slot, bits: u64) {
-        self.cell(flow::constant, &[pair(bytes(slot), 0), bits]);
+        self.cell(alone::<flow::Constant>, &[pair(bytes(slot), 0), bits]);
         self.forget(slot);
     }
 
@@ -322,10 +331,22 @@ impl Translation<'_> {
         if self.is_target[self.at + 1] { None } else { self.code.insts.get(self.at + 1) }
     }
 
-    /// Whether a result need not be written, because what comes next takes it off the stack and its accumulator.
+    /// Whether a result need not be written, because what comes next, constants aside, takes it off the stack and its accumulator.
     fn sink(&self, slot: Slot) -> To {
-        let taken = !self.is_local(slot) && self.next().is_some_and(|next| self.takes(next, slot));
+        let taken = !self.is_local(slot) && self.after_constants().is_some_and(|next| self.takes(next, slot));
         if taken { To::Accumulator } else { To::Slot }
+    }
+
+    /// The next instruction that is no constant, if no label stands before it. Constants change no accumulator.
+    fn after_constants(&self) -> Option<&Inst> {
+        let mut at = self.at + 1;
+        loop {
+            let inst = self.code.insts.get(at).filter(|_| !self.is_target[at])?;
+            if !matches!(inst, Inst::Const32 { .. } | Inst::Const64 { .. }) {
+                return Some(inst);
+            }
+            at += 1;
+        }
     }
 
     /// Whether an instruction has a cell that reads this operand from an accumulator.
@@ -398,7 +419,8 @@ impl Translation<'_> {
                 numeric::branch1::<Plain>(op, from, if_not_zero)
             };
             self.fused_branch(handler.expect("a row that decides"), target, &[pair(0, bytes(a))]);
-            return;
+            let what = What::RowBranch(op, if_not_zero, self.goes_back(target));
+            return self.fuse(Kind(what, from, From::Slot, To::Slot));
         }
         let to = self.sink(dst);
         let handler = numeric::unary(op, from, to, self.options.canonical_nans).expect("a scalar row of one operand");
@@ -496,7 +518,9 @@ impl Translation<'_> {
                 numeric::branch2::<Plain>(op, from_a, from_b, if_not_zero)
             };
             let last = if from_b == From::Constant { bits_b } else { pair(bytes(b), 0) };
-            return self.fused_branch(handler.expect("a row that decides"), target, &[pair(0, bytes(a)), last]);
+            self.fused_branch(handler.expect("a row that decides"), target, &[pair(0, bytes(a)), last]);
+            let what = What::RowBranch(op, if_not_zero, self.goes_back(target));
+            return self.fuse(Kind(what, from_a, from_b, To::Slot));
         }
         let to = self.sink(dst);
         let handler = numeric::binary(op, from_a, from_b, to, self.options.canonical_nans);
@@ -506,6 +530,7 @@ impl Translation<'_> {
             _ => (a, pair(bytes(b), 0)),
         };
         self.cell(handler.expect("a scalar row of two operands"), &[pair(bytes(dst), bytes(first)), last]);
+        self.fuse(Kind(What::Row(op), from_a, from_b, to));
         self.made(dst, shape.result);
     }
 
@@ -547,6 +572,9 @@ impl Translation<'_> {
         let to = self.sink(dst);
         let handler = address::loading(op, from, to).expect("a load of a scalar");
         self.cell(handler, &[pair(bytes(dst), bytes(addr)), rest]);
+        if let address::AddressFrom::Operand(from) = from {
+            self.fuse(Kind(What::Row(op), from, From::Slot, to));
+        }
         self.made(dst, class);
     }
 
@@ -561,6 +589,9 @@ impl Translation<'_> {
         let count = address::store_words(from_value == From::Constant) - 1;
         let handler = address::storing(op, from, from_value).expect("a store of a scalar");
         self.cell(handler, &words[..count]);
+        if let address::AddressFrom::Operand(from) = from {
+            self.fuse(Kind(What::Row(op), from, from_value, To::Slot));
+        }
     }
 
     fn constant(&mut self, dst: Slot, bits: u64) {
@@ -589,35 +620,35 @@ impl Translation<'_> {
                 self.made(dst, class);
             }
             _ => {
-                self.copy_slot(dst, src);
+                self.cell(alone::<flow::Copy>, &[pair(bytes(dst), bytes(src))]);
+                self.fuse(Kind::of(What::Copy));
                 self.written(dst);
             }
         }
     }
 
-    /// Copies a slot, in one cell with the copy that came just before.
-    fn copy_slot(&mut self, dst: Slot, src: Slot) {
-        let operands = pair(bytes(dst), bytes(src));
-        let end = self.cells.len();
-        if self.copied == Some(end) && !self.is_target[self.at] {
-            self.cells[end - 2] = Word { handler: flow::copy_twice };
-            self.cells.push(Word { bits: operands });
-            // Both begin where the first does.
-            *self.starts.last_mut().expect("the copy has begun") = FormBox::number(end - 2);
-        } else {
-            self.cell(flow::copy, &[operands]);
-            self.copied = Some(self.cells.len());
-        }
-    }
-
     fn select(&mut self, inst: &Inst, ty: SlotType, dst: Slot, cond: Slot, [a, b]: [Slot; 2]) {
         let Some(class) = class_of(ty) else { return self.general(inst) };
-        self.settle_one(a);
-        self.settle_one(b);
+        let (from_a, a) = self.choice(class, a);
+        let (from_b, b) = self.choice(class, b);
         let from = self.variable(cond);
         let to = self.sink(dst);
-        self.cell(flow::selecting(class, from, to), &[pair(bytes(dst), bytes(cond)), pair(bytes(a), bytes(b))]);
+        let handler = flow::selecting(class, from, [from_a, from_b], to);
+        self.cell(handler, &[pair(bytes(dst), bytes(cond)), pair(a, b)]);
         self.made(dst, class);
+    }
+
+    /// Where a value to choose from is: its bits, or its slot.
+    fn choice(&mut self, class: Class, slot: Slot) -> (From, i32) {
+        let constant = self.pending.iter().find(|(pending, _)| *pending == slot);
+        if class == Class::Int
+            && let Some(bits) = constant.and_then(|&(_, bits)| u32::try_from(bits).ok())
+        {
+            self.consumed(slot);
+            return (From::Constant, bits.cast_signed());
+        }
+        self.settle_one(slot);
+        (From::Slot, bytes(slot))
     }
 
     /// Where a global is in the instance, and whether it is the module's own.
@@ -633,6 +664,9 @@ impl Translation<'_> {
         let (place, is_own) = self.global(global);
         let to = self.sink(dst);
         self.cell(flow::getting(class, is_own, to), &[pair(bytes(dst), place)]);
+        if is_own && class == Class::Int {
+            self.fuse(Kind(What::GlobalGet, From::Slot, From::Slot, to));
+        }
         self.made(dst, class);
     }
 
@@ -641,13 +675,18 @@ impl Translation<'_> {
         let (place, is_own) = self.global(global);
         let from = self.variable(src);
         self.cell(flow::setting(class, is_own, from), &[pair(place, bytes(src))]);
+        if is_own && class == Class::Int {
+            self.fuse(Kind(What::GlobalSet, from, From::Slot, To::Slot));
+        }
     }
 
     fn branch(&mut self, target: LabelId) {
         self.settle();
         self.distance(0, target);
-        let handler = if self.goes_back(target) { flow::branch::<Back> } else { flow::branch::<Plain> };
+        let back = self.goes_back(target);
+        let handler = if back { flow::branch::<Back>() } else { flow::branch::<Plain>() };
         self.cell(handler, &[0]);
+        self.fuse(Kind::of(What::Branch(back)));
     }
 
     fn branch_if(&mut self, cond: Slot, target: LabelId, if_not_zero: bool) {
@@ -660,6 +699,7 @@ impl Translation<'_> {
         };
         self.distance(0, target);
         self.cell(handler, &[pair(0, bytes(cond))]);
+        self.fuse(Kind(What::BranchOn(if_not_zero, self.goes_back(target)), from, From::Slot, To::Slot));
     }
 
     fn branch_table(&mut self, index: Slot, start: u32, len: u32) {
@@ -708,7 +748,11 @@ impl Translation<'_> {
         let result = if let [result] = results { bytes(result.slot) } else { 0 };
         let args = if matches!(callee, CalleeCell::Other(_)) { &[] } else { args };
         let cell = CallCell { callee, top: self.top.cast_signed(), args, result, call };
+        self.last_cell = self.cells.len();
         cell.put(self.options.counted, &mut self.cells);
+        if let CalleeCell::Own(_) = callee {
+            self.fuse(Kind::of(What::Call(args.len(), self.options.counted)));
+        }
         self.accumulators = [None; 3];
         if let [result] = results
             && let Some(class) = class_of(result.ty)
@@ -729,6 +773,11 @@ impl Translation<'_> {
             class = of.map(|class| (class, from));
         }
         self.cell(returning(values, class), &[pair(self.head.cast_signed(), bytes(src)), address_of(inst)]);
+        match (values, class) {
+            ([], _) => self.fuse(Kind::of(What::ReturnNothing)),
+            ([_], Some((Class::Int, from))) => self.fuse(Kind(What::Return, from, From::Slot, To::Slot)),
+            _ => {}
+        }
     }
 }
 
