@@ -568,7 +568,7 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     ///
     /// # Errors
     /// If it traps, a host function fails, or a handle belongs to another store.
-    #[inline]
+    #[inline(always)]
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
         let data = std::ptr::from_mut(&mut store.as_context_mut().0.data);
         // SAFETY: the store is borrowed by this call and used through `data` alone.
