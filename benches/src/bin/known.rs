@@ -183,15 +183,21 @@ impl Case {
             }
             taken[2].push(begin.elapsed().as_nanos() as f64);
             drop(store);
-            let Some([native, precompiled]) = &self.compiled else { continue };
-            let begin = Instant::now();
-            let loaded = black_box(Self::load(engine, native)?);
-            taken[3].push(begin.elapsed().as_nanos() as f64);
-            drop(loaded);
-            let begin = Instant::now();
-            let loaded = black_box(Self::load_precompiled(wasmtime, precompiled)?);
-            taken[4].push(begin.elapsed().as_nanos() as f64);
-            drop(loaded);
+        }
+        if let Some([native, precompiled]) = &self.compiled {
+            // One after the other, so that none finds what another left in the caches.
+            for _ in 0..REPEATS {
+                let begin = Instant::now();
+                let loaded = black_box(Self::load(engine, native)?);
+                taken[3].push(begin.elapsed().as_nanos() as f64);
+                drop(loaded);
+            }
+            for _ in 0..REPEATS {
+                let begin = Instant::now();
+                let loaded = black_box(Self::load_precompiled(wasmtime, precompiled)?);
+                taken[4].push(begin.elapsed().as_nanos() as f64);
+                drop(loaded);
+            }
         }
         Ok(taken.map(|mut samples| if samples.is_empty() { f64::NAN } else { median(&mut samples) }))
     }
