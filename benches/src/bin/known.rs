@@ -1,13 +1,13 @@
 //! `known`: from the artifact of a module to the first result of a function, for modules of very different sizes.
 //!
 //! ```text
-//! cargo run --release -p aura-benches --bin known -- [--rounds N]
+//! cargo run --release -p aura-benches --bin known -- [--rounds N] [--lowered]
 //! ```
 //!
 //! The modules differ in how many functions they define, of which the same two are called. Beside each load stand, in the
 //! same round, what cannot be saved: opening and mapping the file, and making a memory where the module has one; and, for modules
 //! that are not too long to compile for a bench, the same from an artifact with machine code and from what Wasmtime compiled before.
-//! Dropping is outside the clock. Figures are medians; Markdown.
+//! `--lowered` leaves those two out, so that nothing of them is in the process. Dropping is outside the clock. Figures are medians; Markdown.
 //!
 //! # Safety
 //! What is mapped is never read.
@@ -123,7 +123,7 @@ impl Case {
         let module = Module::from_binary(&engines.aura, &wasm)?;
         let made = module.to_artifact(&KEY, [0; 32])?;
         std::fs::write(&artifact, &made)?;
-        let compiled = if bytes > NATIVE_MAX || (memory && bytes == NATIVE_MAX) {
+        let compiled = if engines.lowered || bytes > NATIVE_MAX || (memory && bytes == NATIVE_MAX) {
             None
         } else {
             let files = ["native", "cwasm"].map(|ending| work.join(format!("{bytes}-{memory}.{ending}")));
@@ -159,7 +159,7 @@ impl Case {
     }
 
     /// Nanoseconds of a load, of opening and mapping alone, of a memory alone, of a load with machine code, and of Wasmtime's.
-    fn round(&self, Engines { aura: engine, wasmtime }: &Engines) -> Outcome<[f64; 5]> {
+    fn round(&self, Engines { aura: engine, wasmtime, .. }: &Engines) -> Outcome<[f64; 5]> {
         let mut taken = [Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..REPEATS {
             let begin = Instant::now();
@@ -207,20 +207,23 @@ impl Case {
 struct Engines {
     aura: Engine,
     wasmtime: wasmtime::Engine,
+    /// Only artifacts of lowered code are measured.
+    lowered: bool,
 }
 
 fn main() -> Outcome<()> {
-    let mut rounds = 41;
+    let (mut rounds, mut lowered) = (41, false);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--rounds" => rounds = args.next().ok_or("--rounds: a value is missing")?.parse::<usize>()?.max(1),
+            "--lowered" => lowered = true,
             other => return Err(format!("no such option: {other}").into()),
         }
     }
     let mut config = Config::new();
     let engine = Engine::new(config.strategy(Strategy::Auto))?;
-    let engines = Engines { aura: engine, wasmtime: wasmtime::Engine::default() };
+    let engines = Engines { aura: engine, wasmtime: wasmtime::Engine::default(), lowered };
     let work = tempfile::tempdir()?;
     let mut cases = Vec::new();
     for memory in [false, true] {
