@@ -33,12 +33,18 @@ impl Reservation {
     /// # Errors
     /// If the system has no such address space.
     pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+        static PLACES: OnceLock<Places> = OnceLock::new();
+        Self::among(PLACES.get_or_init(Places::new), bytes)
+    }
+
+    fn among(places: &Places, bytes: usize) -> io::Result<Self> {
         let bytes = bytes.next_multiple_of(region::page::size());
         for _ in 0..TRIES {
-            let reservation = Self::map(place_for(bytes), bytes)?;
+            let reservation = Self::map(places.next(bytes), bytes)?;
             if is_near(&reservation.range()) {
                 return Ok(reservation);
             }
+            places.next(STRIDE);
         }
         Self::map(0, bytes)
     }
@@ -74,7 +80,10 @@ impl Drop for Reservation {
 }
 
 /// How many places are tried before any will do.
-const TRIES: usize = 8;
+const TRIES: usize = 16;
+
+/// How much is passed over where something lies already: what does is mostly large.
+const STRIDE: usize = 64 << 20;
 
 /// How far from the engine's code reservations may lie: what a branch reaches, less what the engine's code may be long.
 const REACH: usize = (1 << 31) - (128 << 20);
@@ -91,26 +100,29 @@ fn is_near(range: &Range<usize>) -> bool {
     range.start.abs_diff(engine()) <= REACH && range.end.abs_diff(engine()) <= REACH
 }
 
-/// Where to ask for the next reservation: below the last one, and above all once there is no more room below.
-fn place_for(bytes: usize) -> usize {
-    let lowest = engine().saturating_sub(REACH).max(GAP.start);
-    let below = |end: usize| match end.checked_sub(bytes) {
-        Some(start) if start >= lowest => start,
-        _ => engine().saturating_add(REACH).saturating_sub(bytes),
-    };
-    let page = region::page::size();
-    let last = last_place();
-    let found = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |end| Some(below(end) / page * page));
-    below(found.expect("there is always a next place")) / page * page
+/// Where reservations are asked for, one below the other, and above all once there is no more room below.
+struct Places {
+    /// Where the last one was asked for; at first, a place in the gap that is new in each process.
+    last: AtomicUsize,
 }
 
-/// Where the last reservation was asked for; at first, a place in the gap that is new in each process.
-fn last_place() -> &'static AtomicUsize {
-    static LAST: OnceLock<AtomicUsize> = OnceLock::new();
-    LAST.get_or_init(|| {
+impl Places {
+    fn new() -> Self {
         let random = RandomState::new().hash_one(GAP.start) as usize % GAP.len();
-        AtomicUsize::new(engine().saturating_sub(GAP.start + random))
-    })
+        Self { last: AtomicUsize::new(engine().saturating_sub(GAP.start + random)) }
+    }
+
+    /// Where to ask for the next reservation.
+    fn next(&self, bytes: usize) -> usize {
+        let page = region::page::size();
+        let lowest = engine().saturating_sub(REACH).max(GAP.start);
+        let below = |last: usize| match last.checked_sub(bytes) {
+            Some(start) if start >= lowest => start / page * page,
+            _ => engine().saturating_add(REACH).saturating_sub(bytes) / page * page,
+        };
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(below(last)));
+        below(last.expect("there is always a next place"))
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +131,8 @@ mod tests {
 
     #[test]
     fn reservations_lie_near_the_engine_and_apart() {
-        let all: Vec<_> = (0..64).map(|_| Reservation::new(1 << 20).expect("address space")).collect();
+        let places = Places::new();
+        let all: Vec<_> = (0..64).map(|_| Reservation::among(&places, 1 << 20).expect("address space")).collect();
         for (index, one) in all.iter().enumerate() {
             assert!(is_near(&one.range()), "{:x?} is out of reach of {:x}", one.range(), engine());
             for other in &all[..index] {
@@ -136,7 +149,8 @@ mod tests {
 
     #[test]
     fn places_begin_again_above_when_there_is_no_room_below() {
-        let places: Vec<_> = (0..32).map(|_| place_for(256 << 20)).collect();
+        let all = Places::new();
+        let places: Vec<_> = (0..32).map(|_| all.next(256 << 20)).collect();
         assert!(places.iter().any(|&place| place > engine()), "{places:x?}");
         assert!(places.iter().any(|&place| place < engine()), "{places:x?}");
     }
