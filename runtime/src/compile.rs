@@ -24,8 +24,7 @@ use std::time::{Duration, Instant};
 use aura_jit::{CodeKind, CompiledFunction, ModuleCode};
 use aura_validator::Code;
 
-use crate::module;
-use crate::tier;
+use crate::{heat, module};
 
 /// Address space for the machine code of a module, which bounds what it may take: so many bytes, and so many for each byte of
 /// its function bodies, up to a maximum. Each function may come to lie in pages of its own; small modules leave room
@@ -119,12 +118,12 @@ struct Waiting {
 
 impl Waiting {
     fn new(unit: Unit, code: &Code) -> Self {
-        Self { unit, worth: tier::entry_worth(code), cost: tier::cost(code) }
+        Self { unit, worth: heat::entry_worth(code), cost: heat::cost(code) }
     }
 
     /// How many instructions the interpreter has run of the function for each that it takes to compile, in 1024ths.
     fn urgency(&self, module: &module::Inner) -> u64 {
-        let heat = tier::heat_of(&module.entries()[self.unit.func as usize]);
+        let heat = heat::of(&module.entries()[self.unit.func as usize]);
         u64::from(heat) * self.worth * 1024 / self.cost
     }
 }

@@ -49,6 +49,7 @@ mod files;
 #[allow(dead_code, reason = "the instructions that make objects follow")]
 mod gc;
 mod grant;
+mod heat;
 mod host;
 mod image;
 pub mod inspect;

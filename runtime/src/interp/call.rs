@@ -24,7 +24,7 @@ use super::numeric::{Class, From, FromAccumulator, FromSlot, Scalar, Source};
 use super::slots::Regs;
 use super::translate::{address_of, bytes, pair};
 use crate::vm::access;
-use crate::{services, tail, tier};
+use crate::{heat, services, tail, tier};
 
 /// Runs an interpreted function for a caller outside the interpreter.
 ///
@@ -408,7 +408,7 @@ impl Machine {
     /// Counts an entry, if tiers may change; whether the function is compiled now.
     fn heat(&mut self, callee: Callee) -> bool {
         // SAFETY: the entry of a callee is live.
-        self.state().auto_tier && unsafe { tier::heat(callee.entry) }
+        self.state().auto_tier && unsafe { heat::count_entry(callee.entry) }
     }
 
     /// What the interpreter runs of a callee. Without it, because the function turns out to be invalid, the call fails.

@@ -16,7 +16,7 @@ use aura_host_abi::trap::Status;
 use super::call::awaited;
 use super::machine::{Cursor, Machine};
 use crate::compile::LoopCode;
-use crate::tier::AtLoop;
+use crate::heat::{self, AtLoop};
 use crate::{arch, tier};
 
 /// Native stack that has to be left for a loop to move into compiled code; with less it stays interpreted.
@@ -46,7 +46,7 @@ impl Machine {
         let passes = state.passes;
         let frame = *state.current();
         // SAFETY: the running frame's entry is that of a live module's own function, and `code` is its.
-        match unsafe { tier::at_loop(frame.entry(), code, frame.inst(), passes) } {
+        match unsafe { heat::at_loop(frame.entry(), code, frame.inst(), passes) } {
             // SAFETY: the code is for this header of the running function.
             AtLoop::Enter(compiled) => unsafe { self.go_on(cursor, compiled) },
             AtLoop::Watch => {

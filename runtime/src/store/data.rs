@@ -117,7 +117,7 @@ impl StoreData {
         let stack_bytes = if config.deterministic { 2 * config.max_wasm_stack } else { config.max_wasm_stack };
         let mut interp = InterpState::new(stack_bytes);
         interp.auto_tier = config.strategy != Strategy::Interpreter;
-        interp.passes = crate::tier::loop_period(config);
+        interp.passes = crate::heat::loop_period(config);
         interp.passes_left = interp.passes;
         interp.lends_stack = config.memory_slices.is_some();
         interp.canonical_nans = config.canonical_nans();
