@@ -542,8 +542,8 @@ pub(crate) struct CompileArgs {
     /// Compile to machine code too, all functions
     #[arg(long)]
     pub(crate) native: bool,
-    /// How accesses to memory are kept in bounds in runs of it
-    #[arg(long, value_enum, default_value = "guard")]
+    /// How accesses to memory are kept in bounds in runs of it, for its machine code
+    #[arg(long, value_enum, default_value = "guard", requires = "native")]
     pub(crate) bounds: BoundsArg,
     /// Make it for runs that do the same on every engine and machine
     #[arg(long)]

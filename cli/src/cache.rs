@@ -1,8 +1,9 @@
 //! The user's key, and the cache of artifacts: `aura run` keeps what it validated, so that the next run need not, and the machine
 //! code that it made of what was hot, so that the next run begins with it.
 //!
-//! An entry is an artifact, and one of machine code alone, which is small and is written anew when a run made much more of it; each named after the digest of the module's bytes, the options and the version. It appears whole by
-//! renaming, so that several processes may use one cache; it is believed only with the user's key, as every artifact.
+//! An entry is an artifact of the module, and one of its machine code alone, which is small and is written anew when a run made
+//! much more of it. Each is named after the digest of the module's bytes, the options and the version, appears whole by
+//! renaming, so that several processes may use one cache, and is believed only with the user's key, as every artifact.
 //! The cache is a convenience: where it cannot be used, the command does without.
 
 use std::fs;

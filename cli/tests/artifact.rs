@@ -64,6 +64,7 @@ fn an_artifact_with_machine_code_runs_everywhere_and_says_where_the_code_is_left
     assert_eq!(made.code, 0, "{made:?}");
     run(&["--fuel", "1000", "--bounds", "explicit"]).prints("42\n");
     assert!(run(&["--fuel", "1", "--bounds", "explicit"]).stderr.contains("fuel"));
+    folder.aura(&["compile", "--bounds", "explicit", "p.wat"]).fails(2, &["--native"]);
     let path = folder.path().join("p.aura");
     let bytes = fs::read(&path).expect("the artifact");
     let mut changed = bytes.clone();
