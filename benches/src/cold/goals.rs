@@ -77,7 +77,8 @@ const GOALS: &[Goal] = &[
         ours: "aura auto",
         theirs: "wasmtime",
         at_most: 0.05,
-        cause: "the program computes for most of its time, in the interpreter: neither module nor memory take long",
+        cause: "the program computes for most of its time, in the interpreter until what is hot is compiled: neither module nor \
+                memory take long",
     },
     Goal {
         table: "real programs, total time",
