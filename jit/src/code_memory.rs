@@ -85,10 +85,10 @@ impl ModuleCode {
     /// batch took is not used again.
     pub fn publish(&self, batch: &[(CodeKind, &CompiledFunction)]) -> Result<Vec<NonNull<()>>, ModuleCodeError> {
         let mut module = self.module.lock().unwrap_or_else(PoisonError::into_inner);
-        let ids = define(&mut module, batch)?;
+        let placed = define(&mut module, batch)?;
         let mut addresses = Vec::with_capacity(batch.len());
-        for (&id, &(kind, function)) in ids.iter().zip(batch) {
-            let address = module.get_finalized_function(id);
+        for (&(id, lead), &(kind, function)) in placed.iter().zip(batch) {
+            let address = module.get_finalized_function(id).wrapping_add(lead);
             let start = address.addr();
             self.registration.table().push(CodeInfo {
                 kind,
@@ -112,17 +112,23 @@ impl ModuleCode {
     }
 }
 
-fn define(module: &mut JITModule, batch: &[(CodeKind, &CompiledFunction)]) -> Result<Vec<FuncId>, Box<ModuleError>> {
+/// Defines functions; returns each one's number, and how many bytes are in front of it.
+fn define(
+    module: &mut JITModule,
+    batch: &[(CodeKind, &CompiledFunction)],
+) -> Result<Vec<(FuncId, usize)>, Box<ModuleError>> {
     let native = Signature::new(module.isa().default_call_conv());
-    let mut ids = Vec::with_capacity(batch.len());
+    let mut placed = Vec::with_capacity(batch.len());
     for (_, function) in batch {
         // Nothing calls by this signature: entry words hold addresses, callers know the type.
         let id = module.declare_anonymous_function(&native)?;
-        module.define_function_bytes(id, function.alignment.into(), &function.bytes, &[])?;
-        ids.push(id);
+        let lead = function.start_behind(0);
+        let bytes = [&vec![0; lead], &*function.bytes].concat();
+        module.define_function_bytes(id, function.boundary(), &bytes, &[])?;
+        placed.push((id, lead));
     }
     module.finalize_definitions()?;
-    Ok(ids)
+    Ok(placed)
 }
 
 /// The provider of memory behind a module. Dropping it unmaps the reservation.

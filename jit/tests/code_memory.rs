@@ -136,3 +136,17 @@ fn readers_see_modules_come_and_go() {
         done.store(true, Ordering::Relaxed);
     });
 }
+
+#[test]
+fn a_loop_begins_with_a_line_of_the_cache() {
+    let text = "(module (func (param i32) (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))";
+    let function = compile(CompilerConfig::default(), text, 0);
+    let header = function.traps.iter().rev().find(|(_, code)| *code == TrapCode::Interrupted).expect("it has a loop").0;
+    let code = code(1, 1 << 20);
+    let batch =
+        [(CodeKind::Function(0), &load()), (CodeKind::Function(1), &function), (CodeKind::Function(2), &function)];
+    for address in &code.publish(&batch).expect("space")[1..] {
+        assert_eq!((address.addr().get() + header as usize) % 64, 0, "no constants, so that nothing else aligns it");
+        assert_eq!(lookup(address.addr().get()).expect("registered").start, address.addr().get());
+    }
+}

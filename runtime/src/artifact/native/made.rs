@@ -244,7 +244,7 @@ fn lay_out(all: u32, done: &[Compiled], first: usize) -> Sections {
         group += 1;
         while let Some(one) = rest.get(count).filter(|_| count < most && code.len() < GROUP_BYTES) {
             rows[one.own as usize] = group;
-            let start: usize = code.len().next_multiple_of(one.function.alignment as usize);
+            let start = one.function.start_behind(code.len());
             code.resize(start, 0);
             code.extend_from_slice(&one.function.bytes);
             ((one.own, one.ty), (start as u32, one.function.bytes.len() as u32)).put(&mut tables);
