@@ -11,6 +11,7 @@
 //! seen yet. Freeing is the owner's promise: a [`ModuleCode`] is dropped only when none of its code
 //! runs and no entry word points into it.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -123,7 +124,10 @@ fn define(
         // Nothing calls by this signature: entry words hold addresses, callers know the type.
         let id = module.declare_anonymous_function(&native)?;
         let lead = function.start_behind(0);
-        let bytes = [&vec![0; lead], &*function.bytes].concat();
+        let bytes = match lead {
+            0 => Cow::Borrowed(&*function.bytes),
+            _ => Cow::Owned([&vec![0; lead], &*function.bytes].concat()),
+        };
         module.define_function_bytes(id, function.boundary(), &bytes, &[])?;
         placed.push((id, lead));
     }

@@ -35,8 +35,8 @@ const LINE: usize = 64;
 
 impl CompiledFunction {
     /// Where the function is to begin, at `end` or behind it: aligned, and so that its last loop, which is an inner one where
-    /// loops are nested, begins with a line of the cache as far as its alignment allows. A loop that fits one line then never
-    /// takes two, which costs it up to a fetch a round.
+    /// loops are nested, begins with a line of the cache as far as its alignment allows: a loop that fits one line is not to
+    /// take two.
     ///
     /// ```text
     /// end ─▶ │ nothing │ function ... │ line: loop header ... │
