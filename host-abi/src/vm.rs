@@ -74,8 +74,8 @@ pub struct VmStore {
     pub padding2: u32,
     /// The engine's types: number `n` is in chunk `n / TYPES_PER_CHUNK`. Only numbers that the engine gave are looked up.
     pub types: *const AtomicPtr<VmTypeChunk>,
-    /// The activation of calls that the host makes the short way while nothing of the store runs: it is made once, and
-    /// between such calls it has no `exit_pc`.
+    /// The activation of calls that the host makes the short way while nothing of the store runs: it is made once. Between such
+    /// calls, and until compiled code leaves for Rust, its `exit_pc` is that of an earlier one.
     pub outermost: UnsafeCell<VmActivation>,
 }
 

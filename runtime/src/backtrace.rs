@@ -52,7 +52,7 @@ fn interpreted(store: &StoreData) -> Vec<Segment> {
 
 fn compiled(store: &StoreData) -> Vec<Segment> {
     let mut segments = Vec::new();
-    let mut current = store.shared.activation();
+    let mut current = store.activation();
     let mut left = FRAMES_MAX + 1;
     while !current.is_null() && left > 0 {
         // SAFETY: activations of the list are live: they nest, and none has returned.

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
-use aura_host_abi::vm::VmFuncRef;
+use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef};
 
 use crate::error::{Error, Result};
 use crate::externs::Func;
@@ -131,9 +131,7 @@ impl Armed {
 /// # Safety
 /// As [`invoke`].
 #[inline(always)]
-pub(crate) unsafe fn is_ready(store: *const StoreData, func: *const VmFuncRef, here: &ThisThread) -> bool {
-    // SAFETY: said by the caller.
-    let entry = unsafe { (*func).entry };
+pub(crate) unsafe fn is_ready(store: *const StoreData, entry: *const VmFuncEntry, here: &ThisThread) -> bool {
     // SAFETY: a live function has a live entry.
     let is_direct = unsafe { &(*entry).direct }.load(Ordering::Acquire);
     // SAFETY: nothing of the store is borrowed exclusively.
@@ -141,37 +139,35 @@ pub(crate) unsafe fn is_ready(store: *const StoreData, func: *const VmFuncRef, h
     is_direct && armed.turn == here.known_number() && arch::stack_pointer().wrapping_sub(armed.low) <= 2 * NEAR
 }
 
-/// Calls a compiled function with its arguments in registers, of which the first `ints` integers count; returns the bits of its
-/// result.
+/// Calls a compiled function of an instance with its arguments in registers, of which the first `ints` integers count; returns the
+/// bits of its result. `FIRST` says that the thread is idle.
 ///
 /// # Safety
 /// As [`invoke`]; [`is_ready`] said so just now, and the registers hold the arguments of the function's type, which fit
 /// with its results.
 #[inline(always)]
-pub(crate) unsafe fn enter<const FLOATS: bool, const FLOAT_RESULT: bool>(
+pub(crate) unsafe fn enter<const FLOATS: bool, const FLOAT_RESULT: bool, const FIRST: bool>(
     store: *mut StoreData,
-    func: *const VmFuncRef,
+    entry: *const VmFuncEntry,
+    vmctx: *mut VmCtx,
     here: &ThisThread,
     registers: &Registers,
     ints: usize,
 ) -> Result<u64> {
-    // SAFETY: said by the caller.
-    let VmFuncRef { entry, vmctx, .. } = *unsafe { &*func };
     // SAFETY: said by the caller; each borrow ends within its line.
     let vm = unsafe { (*store).vm() };
     // SAFETY: as above.
     unsafe { (*store).armed.begin() };
     let used = |at: usize| if at < ints { MaybeUninit::new(registers.ints[at]) } else { MaybeUninit::uninit() };
     let floats = registers.floats.map(f64::from_bits);
-    let returned = here.run(vm, || {
+    let enter = || {
         // SAFETY: instance and entry belong together; the store runs on this thread, and was armed, so that its outermost
         // activation is the innermost one; the arguments are those of the type.
         unsafe { arch::enter_registers::<FLOATS, FLOAT_RESULT>(vm, vmctx, entry, std::array::from_fn(used), floats) }
-    });
+    };
+    let returned = if FIRST { here.run_first(vm, enter) } else { here.run(vm, enter) };
     // SAFETY: as above.
     unsafe { (*store).armed.end() };
-    // SAFETY: as above.
-    unsafe { (*store).shared.leave_outermost() };
     if returned.status == Status::Ok as u64 {
         return Ok(returned.value);
     }

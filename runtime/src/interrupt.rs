@@ -205,13 +205,7 @@ impl StoreShared {
     pub(crate) fn put_outermost(&self) {
         // SAFETY: the store's thread calls this.
         unsafe { *self.vm.activation.get() = self.vm.outermost.get() };
-        self.leave_outermost();
-    }
-
-    /// Forgets where the outermost activation was left: it has ended.
-    #[inline(always)]
-    pub(crate) fn leave_outermost(&self) {
-        // SAFETY: the store's thread calls this, and no guest code runs.
+        // SAFETY: as above, and no guest code runs.
         unsafe { (*self.vm.outermost.get()).exit_pc = 0 };
     }
 

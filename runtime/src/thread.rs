@@ -89,6 +89,22 @@ impl ThisThread {
         &self.ids
     }
 
+    /// Whether no guest code runs on this thread, not even of another store.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.get().is_null()
+    }
+
+    /// As [`ThisThread::run`] where the thread is idle. What is put back afterwards is no word that was read before: calls in a
+    /// row need not wait for each other's.
+    #[inline(always)]
+    pub(crate) fn run_first<R>(&self, store: *mut VmStore, body: impl FnOnce() -> R) -> R {
+        debug_assert!(self.is_idle());
+        self.running.set(store);
+        let _running = Running { before: std::ptr::null_mut(), on: self };
+        body()
+    }
+
     /// Runs `body` as guest code of a store.
     #[inline(always)]
     pub(crate) fn run<R>(&self, store: *mut VmStore, body: impl FnOnce() -> R) -> R {

@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use aura_host_abi::trap::Status;
-use aura_host_abi::vm::{VmCtx, VmFuncEntry};
+use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef};
 use aura_host_abi::{FuncType, GuestPtr, RefType, ValType};
 
 use crate::arch::{self, HostCode, Returned};
@@ -574,38 +574,84 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         // SAFETY: the store is borrowed by this call and used through `data` alone.
         let before = unsafe { &*data };
         before.check(self.func.store, "the function")?;
-        if const { P::PLACES.fit(R::PLACES) } {
-            let here = thread::here();
+        if const { !P::PLACES.fit(R::PLACES) } {
             // SAFETY: as above.
-            if unsafe { call::is_ready(data, self.func.raw(), here) } {
-                // SAFETY: as above; the type was checked.
-                return unsafe { self.call_in_registers(data, here, params) };
-            }
-            hint::cold_path();
+            return unsafe { self.call_in_slots(data, params) };
         }
+        let here = thread::here();
+        // SAFETY: the store's check says that the function is live. Its words are read once and passed on by value: they never
+        // change, and a reference to them would keep them in memory.
+        let VmFuncRef { entry, vmctx, .. } = unsafe { self.func.raw().read() };
         // SAFETY: as above.
-        unsafe { self.call_in_slots(data, params) }
+        let bits = if unsafe { call::is_ready(data, entry, here) } {
+            if here.is_idle() {
+                // SAFETY: as above; the type was checked.
+                unsafe { Self::call_in_registers::<true>(data, entry, vmctx, here, params) }
+            } else {
+                // SAFETY: as above.
+                unsafe { Self::call_inside(data, entry, vmctx, here, params) }
+            }
+        } else {
+            hint::cold_path();
+            // SAFETY: as above.
+            unsafe { self.call_in_slots_for_bits(data, params) }
+        }?;
+        let mut result = Registers { ints: [bits; arch::INTS], floats: [bits; arch::FLOATS], ..Registers::default() };
+        // SAFETY: as above; the call has returned.
+        Ok(R::take(StoreKey(unsafe { &*data }), &mut result))
     }
 
+    /// A call by a host function that guest code of another store called.
+    ///
+    /// # Safety
+    /// As [`call::enter`]; the places of the types fit.
+    #[inline(never)]
+    unsafe fn call_inside(
+        store: *mut StoreData,
+        entry: *const VmFuncEntry,
+        vmctx: *mut VmCtx,
+        here: &ThisThread,
+        params: P,
+    ) -> Result<u64> {
+        // SAFETY: said by the caller.
+        unsafe { Self::call_in_registers::<false>(store, entry, vmctx, here, params) }
+    }
+
+    /// Returns the bits of the result, which is in a register as they are. `FIRST` says that the thread is idle.
+    ///
     /// # Safety
     /// As [`call::enter`]; the places of the types fit.
     #[inline(always)]
-    unsafe fn call_in_registers(&self, store: *mut StoreData, here: &ThisThread, params: P) -> Result<R> {
+    unsafe fn call_in_registers<const FIRST: bool>(
+        store: *mut StoreData,
+        entry: *const VmFuncEntry,
+        vmctx: *mut VmCtx,
+        here: &ThisThread,
+        params: P,
+    ) -> Result<u64> {
         let mut registers = Registers::default();
         // SAFETY: said by the caller; the borrow ends with the line.
         params.put(StoreKey(unsafe { &*store }), &mut registers)?;
-        let func = self.func.raw();
         let enter = match (P::PLACES.floats != 0, R::PLACES.floats != 0) {
-            (false, false) => call::enter::<false, false>,
-            (false, true) => call::enter::<false, true>,
-            (true, false) => call::enter::<true, false>,
-            (true, true) => call::enter::<true, true>,
+            (false, false) => call::enter::<false, false, FIRST>,
+            (false, true) => call::enter::<false, true, FIRST>,
+            (true, false) => call::enter::<true, false, FIRST>,
+            (true, true) => call::enter::<true, true, FIRST>,
         };
         // SAFETY: said by the caller.
-        let value = unsafe { enter(store, func, here, &registers, P::PLACES.ints) }?;
-        let mut result = Registers { ints: [value; arch::INTS], floats: [value; arch::FLOATS], ..Registers::default() };
-        // SAFETY: said by the caller; the call has returned.
-        Ok(R::take(StoreKey(unsafe { &*store }), &mut result))
+        unsafe { enter(store, entry, vmctx, here, &registers, P::PLACES.ints) }
+    }
+
+    /// The same through slots, for a function that is not compiled or a store that is not ready.
+    ///
+    /// # Safety
+    /// As [`invoke`]; the type was checked, and the places of its parts fit.
+    #[inline(never)]
+    unsafe fn call_in_slots_for_bits(&self, store: *mut StoreData, params: P) -> Result<u64> {
+        let mut slots = [0; TYPED_SLOTS];
+        // SAFETY: said by the caller.
+        unsafe { self.invoke(store, params, &mut slots) }?;
+        Ok(slots[0])
     }
 
     /// # Safety
@@ -613,11 +659,21 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     #[inline(never)]
     unsafe fn call_in_slots(&self, store: *mut StoreData, params: P) -> Result<R> {
         let mut slots = [0; TYPED_SLOTS];
-        // SAFETY: said by the caller; the borrow ends with the line.
-        params.write(StoreKey(unsafe { &*store }), &mut slots)?;
-        // SAFETY: said by the caller; the type was checked, so that the slots suffice.
-        unsafe { invoke(store, self.func.raw(), slots.as_mut_ptr()) }?;
+        // SAFETY: said by the caller.
+        unsafe { self.invoke(store, params, &mut slots) }?;
         // SAFETY: said by the caller; the call has returned.
         Ok(R::read(StoreKey(unsafe { &*store }), &slots))
+    }
+
+    /// Calls the function with its arguments in slots, where its results are afterwards.
+    ///
+    /// # Safety
+    /// As [`invoke`]; the type was checked.
+    #[inline(always)]
+    unsafe fn invoke(&self, store: *mut StoreData, params: P, slots: &mut [u64; TYPED_SLOTS]) -> Result<()> {
+        // SAFETY: said by the caller; the borrow ends with the line.
+        params.write(StoreKey(unsafe { &*store }), slots)?;
+        // SAFETY: said by the caller; the type was checked, so that the slots suffice.
+        unsafe { invoke(store, self.func.raw(), slots.as_mut_ptr()) }
     }
 }

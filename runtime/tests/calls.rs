@@ -388,3 +388,50 @@ fn calls_in_registers_end_by_traps_errors_and_panics_and_begin_again() {
         assert_eq!(error.trap().map(aura_runtime::Trap::code), Some(TrapCode::Poisoned), "{name}: {error}");
     });
 }
+
+/// Faults are found to be the guest's of the store that runs, on the way in and on the way back.
+#[test]
+fn host_functions_call_guests_of_other_stores() {
+    let inner = r#"(module (memory 1) (func (export "load") (param i32) (result i32) (i32.load (local.get 0))))"#;
+    let outer = r#"(module
+        (import "host" "load" (func $load (param i32) (result i32)))
+        (memory 2)
+        (func (export "load") (param i32) (result i32)
+            (i32.add (call $load (local.get 0)) (i32.load (i32.mul (local.get 0) (i32.const 2))))))"#;
+    everywhere(|name, engine| {
+        let (mut store, instance) = instantiate(engine, inner);
+        let load = instance.get_typed_func::<i32, i32>(&store, "load").expect(name);
+        // More than once before and after, so that calls are made every way.
+        let at_home =
+            |store: &mut Store<()>| (0..4).for_each(|_| assert_eq!(load.call(&mut *store, 0).expect(name), 0));
+        at_home(&mut store);
+        let store = std::sync::Arc::new(std::sync::Mutex::new(store));
+        let theirs = store.clone();
+        let mut linker = Linker::<()>::new(engine);
+        linker
+            .func_wrap("host", "load", move |at: i32| match load.call(&mut *theirs.lock().expect("no panic"), at) {
+                Ok(value) => value,
+                Err(error) => {
+                    assert_eq!(error.trap().map(aura_runtime::Trap::code), Some(TrapCode::MemoryOutOfBounds));
+                    1000
+                }
+            })
+            .expect("a fresh name");
+        let mut outer_store = Store::new(engine, ());
+        let module = Module::new(engine, outer).expect("valid");
+        let instance = linker.instantiate(&mut outer_store, &module).expect(name);
+        let outer = instance.get_typed_func::<i32, i32>(&outer_store, "load").expect(name);
+        for _ in 0..5 {
+            assert_eq!(outer.call(&mut outer_store, 8).expect(name), 0, "{name}");
+            // Theirs has one page, and ours two for twice the address: from 0xfffd on only theirs ends, from 0xffff on both do.
+            assert_eq!(outer.call(&mut outer_store, 0xfffd).expect(name), 1000, "{name}");
+            let error = outer.call(&mut outer_store, 0xffff).expect_err(name);
+            assert_eq!(
+                error.trap().map(aura_runtime::Trap::code),
+                Some(TrapCode::MemoryOutOfBounds),
+                "{name}: {error}"
+            );
+        }
+        at_home(&mut store.lock().expect("no panic"));
+    });
+}

@@ -78,7 +78,7 @@ fn segments(instance: &mut InstanceData, renew: &mut Renew<'_>) {
 }
 
 fn compiled_frames(store: &StoreData, renew: &mut Renew<'_>) {
-    let mut current = store.shared.activation();
+    let mut current = store.activation();
     while !current.is_null() {
         // SAFETY: activations of the list are live: they nest, and none has returned.
         let activation = unsafe { &*current };

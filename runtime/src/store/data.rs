@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use aura_host_abi::TrapCode;
 use aura_host_abi::flight::Flight;
-use aura_host_abi::vm::{VmCtx, VmStore, VmTag};
+use aura_host_abi::vm::{VmActivation, VmCtx, VmStore, VmTag};
 
 use crate::audit::Audit;
 use crate::call::Armed;
@@ -111,6 +111,12 @@ impl StoreId {
 }
 
 impl StoreData {
+    /// The innermost activation of compiled code; null where no guest code runs, for the outermost one says then where it was
+    /// left last, which is over.
+    pub(crate) fn activation(&self) -> *mut VmActivation {
+        if self.armed.is_in_call() { self.shared.activation() } else { std::ptr::null_mut() }
+    }
+
     pub(super) fn new(engine: &Engine) -> Self {
         let config = engine.config();
         // Where the cost of frames is the limit, the interpreter's own must not be met before: arguments lie beside frames.
