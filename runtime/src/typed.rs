@@ -61,6 +61,12 @@ pub struct Registers {
 }
 
 impl Registers {
+    /// Those of a result, whichever its class.
+    #[inline(always)]
+    fn of_result(bits: u64) -> Self {
+        Self { ints: [bits; arch::INTS], floats: [bits; arch::FLOATS], ..Self::default() }
+    }
+
     #[inline(always)]
     fn next(&mut self, is_float: bool) -> &mut u64 {
         let (list, next): (&mut [u64], _) = match is_float {
@@ -582,23 +588,20 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         // SAFETY: the store's check says that the function is live. Its words are read once and passed on by value: they never
         // change, and a reference to them would keep them in memory.
         let VmFuncRef { entry, vmctx, .. } = unsafe { self.func.raw().read() };
+        // SAFETY: as above; the call has returned.
+        let take = |bits| R::take(StoreKey(unsafe { &*data }), &mut Registers::of_result(bits));
         // SAFETY: as above.
-        let bits = if unsafe { call::is_ready(data, entry, here) } {
+        if unsafe { call::is_ready(data, entry, here) } {
             if here.is_idle() {
                 // SAFETY: as above; the type was checked.
-                unsafe { Self::call_in_registers::<true>(data, entry, vmctx, here, params) }
-            } else {
-                // SAFETY: as above.
-                unsafe { Self::call_inside(data, entry, vmctx, here, params) }
+                return unsafe { Self::call_in_registers::<true>(data, entry, vmctx, here, params) }.map(take);
             }
-        } else {
-            hint::cold_path();
             // SAFETY: as above.
-            unsafe { self.call_in_slots_for_bits(data, params) }
-        }?;
-        let mut result = Registers { ints: [bits; arch::INTS], floats: [bits; arch::FLOATS], ..Registers::default() };
-        // SAFETY: as above; the call has returned.
-        Ok(R::take(StoreKey(unsafe { &*data }), &mut result))
+            return unsafe { Self::call_inside(data, entry, vmctx, here, params) }.map(take);
+        }
+        hint::cold_path();
+        // SAFETY: as above.
+        unsafe { self.call_in_slots_for_bits(data, params) }.map(take)
     }
 
     /// A call by a host function that guest code of another store called.
