@@ -34,18 +34,18 @@ pub struct CompiledFunction {
 const LINE: usize = 64;
 
 impl CompiledFunction {
-    /// Where the function is to begin, at `end` or behind it: aligned, and so that its last loop, which is an inner one where
-    /// loops are nested, begins with a line of the cache as far as its alignment allows: a loop that fits one line is not to
-    /// take two.
+    /// Where the function is to begin, at `end` or behind it: with a line of the cache; or, where it has a single loop, so that this
+    /// loop does, as far as the function's alignment allows: a loop that fits one line is not to take two. Which of several
+    /// loops runs most is not known.
     ///
     /// ```text
     /// end ─▶ │ nothing │ function ... │ line: loop header ... │
     /// ```
     #[must_use]
     pub fn start_behind(&self, end: usize) -> usize {
+        let Some(header) = self.only_loop() else { return end.next_multiple_of(LINE.max(self.alignment as usize)) };
         let alignment = self.alignment as usize;
         let start = end.next_multiple_of(alignment);
-        let Some(header) = self.last_loop() else { return start };
         match (start + header) % LINE {
             into_line if into_line < alignment => start,
             into_line => start + (LINE - into_line).next_multiple_of(alignment),
@@ -54,14 +54,14 @@ impl CompiledFunction {
 
     /// What the address is to be a multiple of from which [`CompiledFunction::start_behind`] counts.
     pub(crate) fn boundary(&self) -> u64 {
-        let line = if self.last_loop().is_some() { LINE as u32 } else { 1 };
-        self.alignment.max(line).into()
+        self.alignment.max(LINE as u32).into()
     }
 
-    /// The offset of the last loop: of the read that may fault where an interrupt stops it.
-    fn last_loop(&self) -> Option<usize> {
-        let header = self.traps.iter().rev().find(|(_, code)| *code == TrapCode::Interrupted)?;
-        Some(header.0 as usize)
+    /// The offset of the function's loop if it has one and no more: of the read that may fault where an interrupt stops it.
+    fn only_loop(&self) -> Option<usize> {
+        let mut headers =
+            self.traps.iter().filter(|(_, code)| *code == TrapCode::Interrupted).map(|header| header.0 as usize);
+        headers.next().filter(|_| headers.next().is_none())
     }
 }
 
@@ -181,9 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_loop_begins_with_a_line() {
+    fn a_single_loop_begins_with_a_line() {
         for end in 0..200 {
-            let start = looping(1, &[10, 0x34]).start_behind(end);
+            let start = looping(1, &[0x34]).start_behind(end);
             assert!((end..end + LINE).contains(&start));
             assert_eq!((start + 0x34) % LINE, 0);
         }
@@ -199,8 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_loop_nothing_is_left_free() {
-        assert_eq!(looping(1, &[]).start_behind(13), 13);
-        assert_eq!(looping(16, &[]).start_behind(13), 16);
+    fn others_begin_with_a_line_themselves() {
+        for headers in [&[][..], &[10, 0x34]] {
+            assert_eq!(looping(1, headers).start_behind(0), 0);
+            assert_eq!(looping(1, headers).start_behind(13), LINE);
+            assert_eq!(looping(128, headers).start_behind(65), 128);
+        }
     }
 }
