@@ -69,7 +69,7 @@ fn an_artifact_with_machine_code_runs_everywhere_and_says_where_the_code_is_left
     let bytes = fs::read(&path).expect("the artifact");
     let mut changed = bytes.clone();
     // In the code of the only function, whose pieces are the last ones.
-    changed[bytes.len() - 2 * (4096 + 16) + 20] ^= 1;
+    changed[bytes.len() - 2 * (8192 + 16) + 20] ^= 1;
     fs::write(&path, changed).expect("a changed artifact");
     run(&["--fuel", "1000", "--bounds", "explicit"]).fails(134, &["artifact was changed"]);
 }

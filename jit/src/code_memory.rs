@@ -197,6 +197,9 @@ impl JITMemoryProvider for CodeMemory {
     }
 }
 
+/// Bytes that become writable ahead of their use at most.
+const AHEAD_MAX: usize = 256 << 10;
+
 /// A function in pages of code that was compiled before.
 #[derive(Debug)]
 pub struct KeptFunction {
@@ -214,10 +217,27 @@ pub struct KeptCode {
     pages: Mutex<KeptPages>,
 }
 
-/// Pages that were never executable from `next` on.
+/// Pages that were never executable from `next` on, and writable up to `writable_end`.
 struct KeptPages {
     memory: Reservation,
     next: usize,
+    writable_end: usize,
+}
+
+impl KeptPages {
+    /// Makes the pages up to `end` writable and has the system give them: as many again as are in use, so that it is asked seldom.
+    fn open(&mut self, end: usize) -> Option<()> {
+        let start = self.writable_end;
+        if end > start {
+            let ahead = (end + self.next.min(AHEAD_MAX)).min(self.memory.len());
+            let (base, bytes) = (self.memory.start().wrapping_add(start), ahead - start);
+            // SAFETY: the range lies in our own reservation and was never executable; nobody refers to it.
+            unsafe { region::protect(base, bytes, Protection::READ_WRITE) }.ok()?;
+            self.writable_end = ahead;
+            populate(base, bytes);
+        }
+        Some(())
+    }
 }
 
 impl std::fmt::Debug for KeptCode {
@@ -234,7 +254,7 @@ impl KeptCode {
     pub fn new(token: u64, bytes: usize) -> Result<Self, ModuleCodeError> {
         let memory = Reservation::new(bytes.max(1)).map_err(|source| ModuleCodeError::Reserve { bytes, source })?;
         let registration = Registration::new(memory.range(), CodeTable::new(token));
-        Ok(Self { registration, pages: Mutex::new(KeptPages { memory, next: 0 }) })
+        Ok(Self { registration, pages: Mutex::new(KeptPages { memory, next: 0, writable_end: 0 }) })
     }
 
     /// Has `fill` write code into so many fresh bytes, makes them executable and registers the functions in them. Returns their
@@ -257,11 +277,11 @@ impl KeptCode {
             return Ok(None);
         }
         let base = pages.memory.start().wrapping_add(start);
-        // SAFETY: the range lies in our own reservation and was never executable; the lock is held, and nobody else refers to it.
-        if unsafe { region::protect(base, end - start, Protection::READ_WRITE) }.is_err() {
+        if pages.open(end).is_none() {
             return Ok(None);
         }
-        // SAFETY: as above; it is writable now.
+        // SAFETY: the range is writable, lies in our own reservation and was never executable; the lock is held, and nobody else
+        // refers to it.
         let functions = fill(unsafe { std::slice::from_raw_parts_mut(base, bytes) })?;
         let mut next = 0;
         for function in &functions {
@@ -282,6 +302,12 @@ impl KeptCode {
         };
         Ok(Some(functions.into_iter().map(register).collect()))
     }
+}
+
+/// Has the system give fresh pages at once, instead of a fault for each. Where it does not know how, they fault.
+fn populate(start: *mut u8, bytes: usize) {
+    // SAFETY: the pages are the caller's, writable, and their bytes stay what they are.
+    let _ = unsafe { rustix::mm::madvise(start.cast(), bytes, rustix::mm::Advice::LinuxPopulateWrite) };
 }
 
 /// x86-64 keeps instruction fetches coherent, and nobody has fetched from a fresh page.

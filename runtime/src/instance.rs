@@ -9,13 +9,14 @@
 //! Trusts: the caller's store is live, on this thread, and not borrowed. Gives: an instance is linked, every part of its
 //! block set, before any service or guest code sees it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::VmCtx;
 use aura_host_abi::{MemoryType, TableType};
-use aura_validator::module::{ConstExpr, ElementItems, ExternType, SegmentMode};
+use aura_validator::module::{ConstExpr, DataSegment, ElementItems, ExternType, SegmentMode};
 
 use crate::call::invoke;
 use crate::constant::evaluate;
@@ -28,8 +29,14 @@ use crate::store::{AsContext, AsContextMut, StoreData, StoreId};
 use crate::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::types::TypeRegistry;
 use crate::vm::instance::InstanceData;
-use crate::vm::memory::MemoryError;
+use crate::vm::memory::{self, MemoryError};
 use crate::{grant, services};
+
+/// Bytes of data from which on its pages are asked for at once.
+const POPULATE_FROM: usize = 64 << 10;
+
+/// How far apart segments are whose pages are asked for together.
+const NEIGHBOUR: u64 = 4096;
 
 /// A linked instance of a module. A handle: the instance lives in its store.
 #[derive(Clone, Copy, Debug)]
@@ -232,12 +239,8 @@ pub(crate) unsafe fn link(
 
 /// Sees to it that the data is there that the instance begins with, or may copy later.
 fn know_data(module: &Module, beginning: Beginning) -> Result<()> {
-    for (segment, data) in (0..).zip(module.validated().data()) {
-        if beginning == Beginning::Segments || matches!(data.mode, SegmentMode::Passive) {
-            module.validated().know_data(segment)?;
-        }
-    }
-    Ok(())
+    let wanted = |data: &DataSegment| beginning == Beginning::Segments || matches!(data.mode, SegmentMode::Passive);
+    Ok(module.validated().know_data(wanted)?)
 }
 
 fn check_imports(store: &StoreData, module: &Module, imports: &[Resolved]) -> Result<()> {
@@ -518,6 +521,8 @@ unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut VmCtx
             unsafe { services::elem_drop(vmctx, index as u64) };
         }
     }
+    // SAFETY: as for this function.
+    unsafe { populate(module, vmctx) }?;
     for (index, segment) in validated.data().iter().enumerate() {
         if let SegmentMode::Active { target, offset: at } = &segment.mode {
             let (target, at, len) = ((*target).into(), offset(at)?, segment.bytes.len() as u64);
@@ -529,6 +534,39 @@ unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut VmCtx
             unsafe { services::data_drop(vmctx, index as u64) };
         }
     }
+    Ok(())
+}
+
+/// Has the system give the pages that active segments are about to be copied to at once, instead of a fault for each: neighbours
+/// together, if they are many.
+///
+/// # Safety
+/// As [`run_segments`].
+unsafe fn populate(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
+    let data = module.validated().data();
+    if data.iter().map(|segment| segment.bytes.len()).sum::<usize>() < POPULATE_FROM {
+        return Ok(());
+    }
+    let mut next: Option<(u32, Range<u64>)> = None;
+    // SAFETY: the instance is live and linked.
+    let instance = unsafe { &*InstanceData::from_vmctx(vmctx) };
+    // SAFETY: a linked instance's memories are live.
+    let give = |(memory, range)| memory::populate(unsafe { &*instance.memory(memory) }, range);
+    for segment in data {
+        let SegmentMode::Active { target, offset } = &segment.mode else { continue };
+        // SAFETY: said by the caller.
+        let start = unsafe { evaluate(vmctx, offset) }?[0];
+        let end = start.saturating_add(segment.bytes.len() as u64);
+        match &mut next {
+            Some((memory, range)) if memory == target && (range.start..range.end + NEIGHBOUR).contains(&start) => {
+                range.end = range.end.max(end);
+            }
+            _ => {
+                next.replace((*target, start..end)).map(give);
+            }
+        }
+    }
+    next.map(give);
     Ok(())
 }
 

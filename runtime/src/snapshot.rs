@@ -215,7 +215,7 @@ impl Snapshot {
         (state, pages)
     }
 
-    /// A snapshot of a module from its state; `read` gives runs of pages by the number of the first in the order
+    /// A snapshot of a module from its state; `read` gives bytes of the pages from a place on, in the order
     /// of [`Snapshot::encode`]. `None` if the state is not one of the module's.
     pub(crate) fn decode(
         module: &Module,
@@ -226,7 +226,7 @@ impl Snapshot {
         let Some(parts) = Parts::take(&mut state, counts).filter(|_| state.is_empty()) else { return Ok(None) };
         let (mut memories, mut next) = (Vec::new(), 0);
         for (length, kept) in parts.memories {
-            let image = MemoryImage::from_pages(length, &kept, |at, run| read(next + at as u64, run))?;
+            let image = MemoryImage::from_pages(length, &kept, |at, run| read((next + at as u64) * PAGE as u64, run))?;
             next += kept.len() as u64;
             let Some(image) = image else { return Ok(None) };
             memories.push(Arc::new(image));
@@ -303,5 +303,3 @@ impl Saved {
         }
     }
 }
-
-const _: () = assert!(PAGE == crate::artifact::PAGE, "a page of a memory is a piece of an artifact");

@@ -69,13 +69,13 @@ fn artifact(engine: &Engine) -> Vec<u8> {
 }
 
 /// Bytes of a piece and of its tag.
-const PIECE: usize = 4096 + 16;
+const PIECE: usize = 8192 + 16;
 
 /// How many pieces machine code takes.
 fn code_pieces(engine: &Engine) -> usize {
     let module = Module::new(engine, text()).expect("a module");
     let native = module.compile_native(2, &|_| {}).expect("machine code");
-    usize::try_from(native.len()).expect("it is short") / 4096
+    usize::try_from(native.len()).expect("it is short") / 8192
 }
 
 fn load(engine: &Engine, bytes: &[u8]) -> Result<Module, Error> {

@@ -2,14 +2,17 @@
 
 use std::ops::Range;
 
+use blake3::hazmat::HasherExt;
+
 use super::ARTIFACT_MAGIC;
 use super::key::ArtifactKey;
 
 /// Counts changes of the format. An artifact of another number is refused.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
-/// Bytes of a piece: of what has to be read and compared for one byte.
-pub(crate) const PIECE: usize = 4096;
+/// Bytes of a piece: of what has to be read and compared for one byte. Processors hash eight chunks of 1 KiB in the time of one
+/// or four.
+pub(crate) const PIECE: usize = 8192;
 /// Bytes of a piece's tag.
 pub(super) const TAG: usize = 16;
 /// Bytes of a digest.
@@ -132,15 +135,20 @@ impl Header {
 
 /// The header, and so its tag, says which content it is of: no two artifacts with different pieces have the same key for them.
 fn piece_key(tag: &[u8], key: &ArtifactKey) -> [u8; DIGEST] {
-    *key.tag(&[tag, b"pieces"].concat()).as_bytes()
+    let mut message = [0; DIGEST + 6];
+    message[..DIGEST].copy_from_slice(tag);
+    message[DIGEST..].copy_from_slice(b"pieces");
+    *key.tag(&message).as_bytes()
 }
 
-/// The tag of a piece.
+/// The tag of a piece, which is not empty: its node in the keyed tree over the whole content, where its place is part of it.
+///
+/// # Panics
+/// If the piece is empty.
 pub(super) fn piece_tag(key: &[u8; DIGEST], number: u64, bytes: &[u8]) -> [u8; TAG] {
     let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(bytes);
-    hasher.update(&number.to_le_bytes());
-    *hasher.finalize().as_bytes().first_chunk().expect("a tag is shorter than a digest")
+    hasher.set_input_offset(number * PIECE as u64).update(bytes);
+    *hasher.finalize_non_root().first_chunk().expect("a tag is shorter than a digest")
 }
 
 /// Where a piece is in the file: its tag, then its bytes.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header   magic, who made it, digests of options and content, where the sections are, tag
-//! pieces   a tag, then 4 KiB of the content, and again
+//! pieces   a tag, then 8 KiB of the content, and again
 //! content  head: what is known of the module as a whole, rows of what is called first
 //!          code: lowered bodies        rows: type and places of each function        options: in words
 //!          module: its bytes           state, pages: of a snapshot
@@ -42,7 +42,6 @@ pub use native::Native;
 
 pub(crate) use native::{KeptNative, target_digest, target_text};
 
-pub(crate) use format::PIECE as PAGE;
 use format::{Contents, Header, Section};
 use pieces::{Content, ModuleBytes};
 
@@ -179,9 +178,8 @@ impl Artifact {
         let (content, path) = (self.content.clone(), self.path.clone());
         let module = self.load(engine)?;
         let state = content.section(Section::State).map_err(|why| refused(&path, &why))?;
-        let first = content.header().section(Section::Pages).start / PAGE as u64;
-        let read =
-            |page: u64, bytes: &mut [u8]| content.read_pieces(first + page, bytes).map_err(|why| refused(&path, &why));
+        let pages = content.header().section(Section::Pages).start;
+        let read = |at: u64, bytes: &mut [u8]| content.read_into(pages + at, bytes).map_err(|why| refused(&path, &why));
         Snapshot::decode(&module, &state, read)?.ok_or_else(|| refused(&path, "its state does not decode"))
     }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aura_validator::module::{Functions, Row};
@@ -17,14 +17,11 @@ use region::{Allocation, Protection};
 
 use super::format::{HEADER_LEN, Header, PIECE, Section, TAG, piece_tag, place_of};
 
-/// Pieces that are read together with the header: all of small artifacts, and what the first call of most others needs.
-const FIRST_PIECES: usize = 2;
-
-/// What is read of a file at first.
-pub(super) const FIRST_READ: usize = HEADER_LEN + FIRST_PIECES * (TAG + PIECE);
+/// What is read of a file at first, a piece with the header: all of small artifacts, and what the first call of most others needs.
+pub(super) const FIRST_READ: usize = HEADER_LEN + TAG + PIECE;
 
 /// Pieces read later that are kept: rows and lowered bodies of neighbours lie in one.
-const RECENT: usize = 64;
+const RECENT: usize = 32;
 
 /// Pieces that are read with one call.
 const BATCH: usize = 32;
@@ -49,8 +46,8 @@ pub(super) struct Content {
     header: Header,
     /// The beginning of the file.
     first: Vec<u8>,
-    /// A bit for each piece in `first` that was compared.
-    compared: AtomicU64,
+    /// Whether the piece in `first` was compared.
+    compared: AtomicBool,
     recent: Mutex<Recent>,
     module: OnceLock<ModuleMemory>,
 }
@@ -77,13 +74,24 @@ unsafe impl Sync for ModuleMemory {}
 
 const BITS: usize = u64::BITS as usize;
 
+fn cut_off() -> String {
+    "an artifact is cut off".to_owned()
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Content {
     pub(super) fn new(file: File, header: Header, first: Vec<u8>) -> Self {
-        Self { file, header, first, compared: AtomicU64::new(0), recent: Mutex::default(), module: OnceLock::new() }
+        Self {
+            file,
+            header,
+            first,
+            compared: AtomicBool::new(false),
+            recent: Mutex::default(),
+            module: OnceLock::new(),
+        }
     }
 
     pub(super) fn header(&self) -> &Header {
@@ -124,42 +132,53 @@ impl Content {
     /// # Errors
     /// If they cannot be read, or were changed.
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, String> {
-        let mut at = range.start;
-        let mut bytes = Vec::new();
-        while at < range.end {
-            let piece = at / PIECE as u64;
-            let (begin, end) = (at % PIECE as u64, (range.end - piece * PIECE as u64).min(PIECE as u64));
-            let part = begin as usize..end as usize;
-            match self.first_piece(piece)? {
-                Some(whole) => {
-                    let part = whole.get(part).ok_or("an artifact is cut off")?;
-                    if part.len() as u64 == range.end - range.start {
-                        return Ok(Cow::Borrowed(part));
-                    }
-                    bytes.extend_from_slice(part);
-                }
-                None => {
-                    let recent = &mut *locked(&self.recent);
-                    bytes.extend_from_slice(recent.piece(self, piece)?.get(part).ok_or("an artifact is cut off")?);
-                }
-            }
-            at = piece * PIECE as u64 + end;
+        if range.end <= PIECE as u64 && range.start < range.end {
+            let part = self.first_piece()?.get(range.start as usize..range.end as usize);
+            return part.map(Cow::Borrowed).ok_or_else(cut_off);
         }
+        let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
+        self.read_into(range.start, &mut bytes)?;
         Ok(Cow::Owned(bytes))
     }
 
-    /// A piece that was read at first.
-    fn first_piece(&self, piece: u64) -> Result<Option<&[u8]>, String> {
-        if piece >= FIRST_PIECES as u64 {
-            return Ok(None);
+    /// Fills a buffer with the bytes of the content from a place on: whole pieces go there at once.
+    ///
+    /// # Errors
+    /// If they cannot be read, or were changed.
+    pub(super) fn read_into(&self, at: u64, bytes: &mut [u8]) -> Result<(), String> {
+        let (piece, begin) = (at / PIECE as u64, (at % PIECE as u64) as usize);
+        let lead = if begin > 0 || piece == 0 { bytes.len().min(PIECE - begin) } else { 0 };
+        let (lead, rest) = bytes.split_at_mut(lead);
+        self.copy_part(piece, begin, lead)?;
+        let next = piece + u64::from(!lead.is_empty());
+        let (whole, rest) = rest.split_at_mut(rest.len() / PIECE * PIECE);
+        self.read_pieces(next, whole)?;
+        self.copy_part(next + (whole.len() / PIECE) as u64, 0, rest)
+    }
+
+    /// Copies a part of a piece.
+    fn copy_part(&self, piece: u64, begin: usize, to: &mut [u8]) -> Result<(), String> {
+        if to.is_empty() {
+            return Ok(());
         }
-        let at = place_of(piece) as usize;
-        let stored = self.first.get(at..self.first.len().min(at + TAG + PIECE)).ok_or("an artifact is cut off")?;
-        if self.compared.load(Ordering::Acquire) >> piece & 1 == 0 {
-            self.compare(piece, stored)?;
-            self.compared.fetch_or(1 << piece, Ordering::Release);
+        let part = begin..begin + to.len();
+        if piece == 0 {
+            to.copy_from_slice(self.first_piece()?.get(part).ok_or_else(cut_off)?);
+        } else {
+            to.copy_from_slice(locked(&self.recent).piece(self, piece)?.get(part).ok_or_else(cut_off)?);
         }
-        Ok(Some(&stored[TAG..]))
+        Ok(())
+    }
+
+    /// The piece that was read at first.
+    fn first_piece(&self) -> Result<&[u8], String> {
+        let stored = self.first.get(HEADER_LEN..).ok_or_else(cut_off)?;
+        if !self.compared.load(Ordering::Acquire) {
+            let (tag, bytes) = stored.split_first_chunk::<TAG>().ok_or_else(cut_off)?;
+            self.compare(0, *tag, bytes)?;
+            self.compared.store(true, Ordering::Release);
+        }
+        Ok(&stored[TAG..])
     }
 
     /// Bytes of a piece: the last one is shorter.
@@ -168,13 +187,11 @@ impl Content {
         len.min(PIECE as u64) as usize
     }
 
-    /// Compares a piece with its tag, which comes first.
-    fn compare(&self, piece: u64, stored: &[u8]) -> Result<(), String> {
-        let (tag, bytes) = stored.split_first_chunk::<TAG>().ok_or("an artifact is cut off")?;
-        self.compare_with(piece, *tag, bytes)
-    }
-
-    fn compare_with(&self, piece: u64, tag: [u8; TAG], bytes: &[u8]) -> Result<(), String> {
+    /// Compares a piece with its tag.
+    fn compare(&self, piece: u64, tag: [u8; TAG], bytes: &[u8]) -> Result<(), String> {
+        if bytes.is_empty() {
+            return Err(cut_off());
+        }
         let expected = piece_tag(&self.header.piece_key, piece, bytes);
         // Whoever can write the file could time it; all of it is looked at.
         let differs = expected.iter().zip(tag).fold(0, |differs, (a, b)| differs | (a ^ b));
@@ -186,26 +203,44 @@ impl Content {
 
     /// Reads whole pieces, of which the last may be the short one, and compares them.
     pub(super) fn read_pieces(&self, first: u64, bytes: &mut [u8]) -> Result<(), String> {
-        for (batch, bytes) in (first..).step_by(BATCH).zip(bytes.chunks_mut(BATCH * PIECE)) {
-            let (mut tags, wanted) = ([[0; TAG]; BATCH], bytes.len() + bytes.len().div_ceil(PIECE) * TAG);
-            let pairs = tags.iter_mut().zip(bytes.chunks_mut(PIECE));
-            let mut buffers: Vec<_> =
-                pairs.flat_map(|(tag, piece)| [io::IoSliceMut::new(tag), io::IoSliceMut::new(piece)]).collect();
-            let read = loop {
-                match rustix::io::preadv(&self.file, &mut buffers, place_of(batch)) {
-                    Err(rustix::io::Errno::INTR) => {}
-                    other => break other.map_err(|error| format!("cannot read an artifact: {error}"))?,
-                }
-            };
-            // A regular file gives all that it has.
-            if read < wanted {
-                return Err("an artifact is cut off".to_owned());
+        self.read_batches(first, bytes.chunks_mut(PIECE))
+    }
+
+    /// As [`Content::read_pieces`], some into one buffer and those behind into another.
+    pub(super) fn read_both(&self, first: u64, bytes: &mut [u8], behind: &mut [u8]) -> Result<(), String> {
+        debug_assert!(bytes.len().is_multiple_of(PIECE));
+        self.read_batches(first, bytes.chunks_mut(PIECE).chain(behind.chunks_mut(PIECE)))
+    }
+
+    fn read_batches<'b>(&self, first: u64, mut pieces: impl Iterator<Item = &'b mut [u8]>) -> Result<(), String> {
+        let mut next = first;
+        loop {
+            let mut batch: Vec<&mut [u8]> = pieces.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(());
             }
-            for ((number, tag), piece) in (batch..).zip(tags).zip(bytes.chunks(PIECE)) {
-                self.compare_with(number, tag, piece)?;
-            }
+            self.read_batch(next, &mut batch)?;
+            next += batch.len() as u64;
         }
-        Ok(())
+    }
+
+    /// Reads pieces that follow one another with one call, and compares them.
+    fn read_batch(&self, first: u64, pieces: &mut [&mut [u8]]) -> Result<(), String> {
+        let (mut tags, wanted) = ([[0; TAG]; BATCH], pieces.iter().map(|piece| TAG + piece.len()).sum());
+        let pairs = tags.iter_mut().zip(pieces.iter_mut());
+        let mut buffers: Vec<_> =
+            pairs.flat_map(|(tag, piece)| [io::IoSliceMut::new(tag), io::IoSliceMut::new(piece)]).collect();
+        let read = loop {
+            match rustix::io::preadv(&self.file, &mut buffers, place_of(first)) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other.map_err(|error| format!("cannot read an artifact: {error}"))?,
+            }
+        };
+        // A regular file gives all that it has.
+        if read < wanted {
+            return Err(cut_off());
+        }
+        (first..).zip(tags).zip(pieces).try_for_each(|((number, tag), piece)| self.compare(number, tag, piece))
     }
 
     /// The module's bytes of a range, which lie in its memory from then on.
@@ -257,6 +292,7 @@ impl ModuleMemory {
             let place = self.memory.as_ptr::<u8>().cast_mut().wrapping_add(piece * PIECE);
             // SAFETY: the pieces lie in the memory; none is ready, so that no other slice of them exists, and the lock is held.
             let buffer = unsafe { std::slice::from_raw_parts_mut(place, bytes) };
+            populate(buffer);
             content.read_pieces(numbers.start, buffer)?;
             for piece in piece..end {
                 self.ready[piece / BITS].fetch_or(1 << (piece % BITS), Ordering::Release);
@@ -264,6 +300,15 @@ impl ModuleMemory {
             piece = end;
         }
         Ok(())
+    }
+}
+
+/// Has the system give many fresh pages at once, instead of a fault for each. Where it does not know how, they fault.
+fn populate(pages: &mut [u8]) {
+    if pages.len() > PIECE {
+        let place = pages.as_mut_ptr().cast();
+        // SAFETY: the pages are writable, and their bytes stay what they are.
+        let _ = unsafe { rustix::mm::madvise(place, pages.len(), rustix::mm::Advice::LinuxPopulateWrite) };
     }
 }
 

@@ -21,6 +21,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -44,6 +45,18 @@ const SPACE_32: u64 = aura_host_abi::vm::MEMORY_RESERVATION;
 
 /// What a memory with 64-bit addresses can grow to unless the configuration says otherwise.
 pub(crate) const CEILING_64: u64 = 64 * GIB;
+
+/// Has the system give the pages of a range at once, instead of a fault for each. What lies outside the memory's ordinary bytes is
+/// left aside; where the system does not know how, pages come one by one.
+pub(crate) fn populate(memory: &VmMemory, range: Range<u64>) {
+    let page = rustix::param::page_size() as u64;
+    let (start, end) = (range.start / page * page, range.end.min(memory.plain_length.load(Ordering::Relaxed)));
+    if start < end {
+        let (at, bytes) = (memory.base.wrapping_add(start as usize), (end - start) as usize);
+        // SAFETY: ordinary bytes of the memory are writable, and stay what they are.
+        let _ = unsafe { rustix::mm::madvise(at.cast(), bytes, rustix::mm::Advice::LinuxPopulateWrite) };
+    }
+}
 
 /// A linear memory. Made by [`LinearMemory::new`]; dropping it gives its reservation back to the engine, or unmaps it.
 pub struct LinearMemory {
@@ -378,7 +391,7 @@ impl LinearMemory {
     }
 
     /// All addresses that are kept for it, guards included.
-    pub(crate) fn reservation(&self) -> std::ops::Range<usize> {
+    pub(crate) fn reservation(&self) -> Range<usize> {
         self.reservation.as_ref().map_or(0..0, Reservation::range)
     }
 

@@ -15,6 +15,25 @@ use crate::parse::Error;
 use crate::parse::convert::Kinds;
 use crate::{Bytes, Features};
 
+/// Bytes of what stands in front of a data segment's bytes, about: index, offset, length.
+const SEGMENT_HEAD_MAX: u32 = 32;
+
+/// Ascending ranges, those together that are at most so far apart.
+fn merged(mut ranges: impl Iterator<Item = Range<u32>>, apart: u32) -> impl Iterator<Item = Range<u32>> {
+    let mut next = ranges.next();
+    std::iter::from_fn(move || {
+        let mut range = next.take()?;
+        for other in ranges.by_ref() {
+            if other.start < range.start || other.start.saturating_sub(range.end) > apart {
+                next = Some(other);
+                break;
+            }
+            range.end = range.end.max(other.end);
+        }
+        Some(range)
+    })
+}
+
 impl ModuleInner {
     /// So many exports are looked through one by one.
     pub(crate) const FEW_EXPORTS: usize = 6;
@@ -242,17 +261,17 @@ impl Module {
         &self.inner.data
     }
 
-    /// Has the bytes of a data segment compared, if they come in pieces.
+    /// Has the bytes of those data segments compared that are wanted, if they come in pieces; neighbours together.
     ///
     /// # Errors
     /// If they were changed.
-    ///
-    /// # Panics
-    /// If there is no such segment.
-    pub fn know_data(&self, segment: u32) -> Result<(), Error> {
-        let Range { start, end } = self.inner.data[segment as usize].bytes;
-        let bytes = self.inner.bytes.get(start as usize..end as usize);
-        bytes.map(drop).map_err(|why| Error::changed(why, start.into()))
+    pub fn know_data(&self, wanted: impl Fn(&DataSegment) -> bool) -> Result<(), Error> {
+        let ranges = self.inner.data.iter().filter(|segment| wanted(segment)).map(|segment| segment.bytes.clone());
+        for Range { start, end } in merged(ranges, SEGMENT_HEAD_MAX) {
+            let bytes = self.inner.bytes.get(start as usize..end as usize);
+            bytes.map_err(|why| Error::changed(why, start.into()))?;
+        }
+        Ok(())
     }
 
     /// The bytes of a data segment.

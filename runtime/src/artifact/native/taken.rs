@@ -72,10 +72,10 @@ impl KeptNative {
     fn publish_group(&self, module: &module::Inner, group: u32) -> std::result::Result<bool, String> {
         let group = self.group(group)?;
         let Some(memory) = self.memory(module) else { return Ok(false) };
-        let tables: Arc<[u8]> = self.tables(&group)?.into();
-        let heads = take_heads(&tables, group.code)?;
+        let mut heads = Vec::new();
         let made = memory.publish(group.code.next_multiple_of(PIECE), |pages| {
-            self.content.read_pieces(group.first, pages)?;
+            let tables: Arc<[u8]> = self.read_group(&group, pages)?.into();
+            heads = take_heads(&tables, group.code)?;
             let kept = |head: &Head| KeptFunction {
                 kind: CodeKind::Function(head.own),
                 range: head.code.clone(),
@@ -151,9 +151,10 @@ impl KeptNative {
         }
     }
 
-    fn tables(&self, group: &Group) -> std::result::Result<Vec<u8>, String> {
+    /// Reads a group's code into whole pieces, and its tables.
+    fn read_group(&self, group: &Group, code: &mut [u8]) -> std::result::Result<Vec<u8>, String> {
         let mut tables = vec![0; group.tables.next_multiple_of(PIECE)];
-        self.content.read_pieces(group.first + group.code.div_ceil(PIECE) as u64, &mut tables)?;
+        self.content.read_both(group.first, code, &mut tables)?;
         tables.truncate(group.tables);
         Ok(tables)
     }
@@ -171,8 +172,7 @@ impl KeptNative {
     fn compiled(&self, group: u32, all: &mut Vec<Compiled>) -> std::result::Result<(), String> {
         let group = self.group(group)?;
         let mut code = vec![0; group.code.next_multiple_of(PIECE)];
-        self.content.read_pieces(group.first, &mut code)?;
-        let tables = self.tables(&group)?;
+        let tables = self.read_group(&group, &mut code)?;
         for Head { own, ty, code: range, callees, tables: part } in take_heads(&tables, group.code)? {
             let function = CompiledFunction::take_tables(&mut &tables[part], code[range].into());
             all.push(Compiled { own, ty, function: function.ok_or_else(undecoded)?, callees });
