@@ -7,11 +7,12 @@
 //! Trusts: as [`super::machine`]; a `VmFuncRef` names a live function with the type its caller was
 //! validated or checked for, so that operand lists of both sides agree.
 
-use aura_host_abi::TrapCode;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::{VmCtx, VmFuncEntry, VmFuncRef, VmTable};
+use aura_host_abi::{SlotType, TrapCode};
 use aura_validator::code::{CallId, Inst, Operand, Operands, Slot};
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use super::dispatch::{At, Handler, Step, execute, handler};
@@ -420,8 +421,52 @@ impl Machine {
 
 /// The call that a frame waits for which goes on at `next`: the last word of its cell says it.
 pub(super) fn awaited(next: *const Word) -> CallId {
-    // SAFETY: the cell before is a call's, which ends with such a word.
-    CallId(unsafe { next.cast::<u32>().wrapping_sub(1).read() })
+    CallId(last_operand(next) & !(ResultShape::MASK << ResultShape::SHIFT))
+}
+
+/// The last operand of the call's cell before `next`: what [`CallCell::put`] wrote there.
+#[inline(always)]
+fn last_operand(next: *const Word) -> u32 {
+    // SAFETY: the cell before is a call's, which ends with such an operand.
+    unsafe { next.cast::<u32>().wrapping_sub(1).read() }
+}
+
+/// What a call returns, as the upper bits of its cell's last operand say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ResultShape {
+    Nothing,
+    /// A word that goes to the slot in the cell.
+    Scalar,
+    Other,
+}
+
+impl ResultShape {
+    const SHIFT: u32 = 30;
+    const MASK: u32 = 3;
+
+    fn of(results: &[Operand]) -> Self {
+        match results {
+            [] => Self::Nothing,
+            [one] if !matches!(one.ty, SlotType::V128 | SlotType::Ref) => Self::Scalar,
+            _ => Self::Other,
+        }
+    }
+
+    /// With the number of a call, of which there are fewer than a body may have bytes.
+    fn with(self, call: CallId) -> u32 {
+        assert!(call.0 >> Self::SHIFT == 0, "limits keep calls of a function below 2^30");
+        call.0 | (self as u32) << Self::SHIFT
+    }
+
+    /// That of the call whose cell ends at `next`.
+    #[inline(always)]
+    fn before(next: *const Word) -> Self {
+        match last_operand(next) >> Self::SHIFT {
+            0 => Self::Nothing,
+            1 => Self::Scalar,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Number of slots that values take in an array.
@@ -429,7 +474,7 @@ fn slots_of(operands: &[Operand]) -> usize {
     operands.iter().map(|operand| operand.ty.slots() as usize).sum()
 }
 
-/// A call as its cell has it. In its last word: where the one scalar result goes, and the call.
+/// A call as its cell has it. In its last word: where the one scalar result goes, the call, and in that one's upper bits what it returns.
 ///
 /// ```text
 /// own function:   entry (a word)       │ top, arguments ...
@@ -444,7 +489,7 @@ pub(super) struct CallCell<'a> {
     pub(super) callee: CalleeCell<'a>,
     pub(super) top: i32,
     pub(super) args: &'a [Operand],
-    pub(super) result: i32,
+    pub(super) results: &'a [Operand],
     pub(super) call: CallId,
 }
 
@@ -485,7 +530,9 @@ impl CallCell<'_> {
         while let Some(first) = operands.next() {
             cells.push(Word { bits: pair(first, operands.next().unwrap_or_default()) });
         }
-        cells.push(Word { bits: pair(self.result, self.call.0.cast_signed()) });
+        let result = if let [result] = self.results { bytes(result.slot) } else { 0 };
+        let call = ResultShape::of(self.results).with(self.call);
+        cells.push(Word { bits: pair(result, call.cast_signed()) });
     }
 }
 
@@ -601,7 +648,7 @@ impl<C: Called, const COUNTED: bool, const N: usize> End for CallEnd<C, COUNTED,
     #[inline(always)]
     fn run(at: At) -> u32 {
         let Some(form) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
-            return at.outside::<SlowCall<C, N>>();
+            return at.hand_over(call_compiled::<C, N>);
         };
         // SAFETY: a published form is complete and lives as long as its module, which the running instance keeps.
         if unsafe { (*form).refs } != 0 {
@@ -609,6 +656,89 @@ impl<C: Called, const COUNTED: bool, const N: usize> End for CallEnd<C, COUNTED,
         }
         let regs = open::<C, N>(&at, form);
         enter::<C, N>(at, form, regs)
+    }
+}
+
+handler! {
+    /// As [`CallEnd`], for what is compiled, or a call that is not as calls mostly are.
+    #[inline(never)]
+    fn call_compiled[C: Called, const N: usize](at) {
+        let status = enter_compiled::<C, N>(at.ip, at.regs, at.machine);
+        if status == Status::Ok as u32 {
+            let m = at.machine();
+            (at.int, at.length) = (m.result, m.writable);
+            (at.single, at.double) = (f32::from_bits(m.result as u32), f64::from_bits(m.result));
+            let words = words::<C, N>(&at);
+            return at.next(words);
+        }
+        if status != NOT_SO {
+            return at.outside::<Recover>();
+        }
+        at.outside::<SlowCall<C, N>>()
+    }
+}
+
+/// What [`enter_compiled`] returns where it did nothing.
+const NOT_SO: u32 = u32::MAX;
+
+/// Calls an own function that is compiled, with scalars, of which the machine then has the result and the slot too. What else
+/// comes of it than [`Status::Ok`] is in the machine.
+#[inline(never)]
+fn enter_compiled<C: Called, const N: usize>(ip: *const Word, regs: Regs, machine: *mut Machine) -> u32 {
+    // SAFETY: the machine of a run lives as long as the run; nothing else refers to it.
+    let m = unsafe { &mut *machine };
+    let at = At { ip, regs, machine, int: 0, base: std::ptr::null_mut(), length: 0, single: 0.0, double: 0.0 };
+    let next = ip.wrapping_add(words::<C, N>(&at));
+    let shape = ResultShape::before(next);
+    let Some(entry) = C::entry(&at).filter(|_| shape != ResultShape::Other) else { return NOT_SO };
+    // SAFETY: the entry of a callee is live.
+    let code = unsafe { &(*entry).slots_entry }.load(Ordering::Acquire);
+    let Some(code) = NonNull::new(code).filter(|code| code.as_ptr() != tier::interp_entry as *mut ()) else {
+        return NOT_SO;
+    };
+    let array = regs.at_byte(at.operand(TOP));
+    let (first, count) = args::<C, N>(&at);
+    let end = array.wrapping_add(count.max(1));
+    if end.addr() > m.limit.addr() {
+        return NOT_SO;
+    }
+    for n in 0..count {
+        let value: u64 = at.get(at.place(first + n));
+        // SAFETY: the array lies inside the stack, above the running frame.
+        unsafe { array.wrapping_add(n).write(value) };
+    }
+    let state = m.state();
+    state.current().ip = next;
+    state.raise(end);
+    let vmctx = m.vmctx;
+    // SAFETY: the function is one of the running instance; the array holds its arguments, and has room for its result.
+    let status = unsafe { tier::enter(code, vmctx, entry, array) };
+    m.writable = m.memory.plain_length();
+    (m.outcome, m.result) = (status, 0);
+    if status == Status::Ok && shape == ResultShape::Scalar {
+        // SAFETY: the callee left its result in the array.
+        m.result = unsafe { array.read() };
+        // SAFETY: the cell says where it goes: a slot of its class.
+        unsafe { result_place(next, regs).write(m.result) };
+    }
+    status as u32
+}
+
+/// Where the one scalar result of the call goes whose cell ends at `next`.
+#[inline(always)]
+fn result_place(next: *const Word, regs: Regs) -> *mut u64 {
+    // SAFETY: the cell before is a call's, whose last word says so.
+    regs.at_byte(unsafe { next.cast::<i32>().wrapping_sub(2).read() })
+}
+
+/// A call of a compiled function that did not return.
+#[derive(Debug)]
+struct Recover;
+
+impl Step for Recover {
+    unsafe fn run(machine: &mut Machine, _: At) -> Result<Cursor, Status> {
+        let status = machine.outcome;
+        machine.recover(status)
     }
 }
 
@@ -742,10 +872,8 @@ impl<T: Scalar, A: Source> End for ReturnOne<T, A> {
         }
         let value: T = A::get(&at, 1, 0);
         leave_to_caller(&mut at, frame);
-        // SAFETY: the cell before is a call's, whose last word says where the result goes.
-        let place = unsafe { at.ip.cast::<i32>().wrapping_sub(2).read() };
         // SAFETY: it is a slot of the caller's frame, of the result's class.
-        unsafe { value.write(at.regs.at_byte(place)) };
+        unsafe { value.write(result_place(at.ip, at.regs)) };
         value.to_accumulator(&mut at);
         at.go()
     }

@@ -191,6 +191,11 @@ impl InterpState {
         Ok(at)
     }
 
+    /// Keeps what lies below `top`, above the running frame, from whoever opens frames before the next position is saved.
+    pub(super) fn raise(&mut self, top: *mut u64) {
+        self.top = top;
+    }
+
     /// Opens a frame at the top: references null, parameters not yet in place.
     pub(super) fn push(&mut self, form: *const Form, vmctx: *mut VmCtx, run: usize) -> Result<Regs, TrapCode> {
         let limit = self.limit();

@@ -55,6 +55,8 @@ pub(super) struct Machine {
     pub(super) nans: Nans,
     /// The first result of the last call, where it was not left in an accumulator.
     pub(super) result: u64,
+    /// What came of the last call of compiled code that was made without operand lists.
+    pub(super) outcome: Status,
     /// The interpreter's stack as this `run` found it.
     pub(super) mark: Mark,
     /// Where the values of the outermost function go.
@@ -88,6 +90,7 @@ impl Machine {
             data,
             nans,
             result: 0,
+            outcome: Status::Ok,
             mark,
             results,
         }

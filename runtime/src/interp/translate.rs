@@ -745,9 +745,8 @@ impl Translation<'_> {
     fn call_cell(&mut self, callee: CalleeCell<'_>, call: CallId) {
         self.settle();
         let (args, results) = self.code.call(call);
-        let result = if let [result] = results { bytes(result.slot) } else { 0 };
         let args = if matches!(callee, CalleeCell::Other(_)) { &[] } else { args };
-        let cell = CallCell { callee, top: self.top.cast_signed(), args, result, call };
+        let cell = CallCell { callee, top: self.top.cast_signed(), args, results, call };
         self.last_cell = self.cells.len();
         cell.put(self.options.counted, &mut self.cells);
         if let CalleeCell::Own(_) = callee {
