@@ -10,7 +10,7 @@ use crate::finish::CompiledFunction;
 pub fn disassemble(function: &CompiledFunction) -> String {
     let mut text = String::new();
     let mut srclocs = function.srclocs.iter().peekable();
-    for (offset, instruction) in instructions(function) {
+    for (offset, instruction) in instructions(&function.bytes) {
         while let Some(&&(_, at)) = srclocs.peek().filter(|(start, _)| *start <= offset) {
             srclocs.next();
             writeln!(text, "; module offset {at:#x}").expect("writing to a string");
@@ -22,13 +22,15 @@ pub fn disassemble(function: &CompiledFunction) -> String {
     text
 }
 
+/// The instructions of machine code, each with its offset.
 #[cfg(target_arch = "x86_64")]
-fn instructions(function: &CompiledFunction) -> Vec<(u32, String)> {
+#[must_use]
+pub fn instructions(code: &[u8]) -> Vec<(u32, String)> {
     use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
     let mut formatter = NasmFormatter::new();
     formatter.options_mut().set_first_operand_char_index(8);
     formatter.options_mut().set_space_after_operand_separator(true);
-    let decoder = Decoder::new(64, &function.bytes, DecoderOptions::NONE);
+    let decoder = Decoder::new(64, code, DecoderOptions::NONE);
     decoder
         .into_iter()
         .map(|instruction| {
@@ -41,7 +43,8 @@ fn instructions(function: &CompiledFunction) -> Vec<(u32, String)> {
 
 /// Words of code, where no disassembler is built in.
 #[cfg(not(target_arch = "x86_64"))]
-fn instructions(function: &CompiledFunction) -> Vec<(u32, String)> {
-    let words = function.bytes.chunks(4).map(|word| word.iter().rev().map(|byte| format!("{byte:02x}")).collect());
+#[must_use]
+pub fn instructions(code: &[u8]) -> Vec<(u32, String)> {
+    let words = code.chunks(4).map(|word| word.iter().rev().map(|byte| format!("{byte:02x}")).collect());
     words.enumerate().map(|(i, word)| (i as u32 * 4, word)).collect()
 }
