@@ -238,6 +238,9 @@ pub(crate) struct MachineArgs {
     /// How accesses to memory are kept in bounds
     #[arg(long, value_enum, default_value = "guard")]
     pub(crate) bounds: BoundsArg,
+    /// Make no machine code for what is warm in the interpreter, before the compiler is asked (with `--engine auto`)
+    #[arg(long)]
+    pub(crate) no_baseline: bool,
     #[command(flatten)]
     pub(crate) features: FeatureArgs,
 }
@@ -247,6 +250,9 @@ impl MachineArgs {
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::new();
         config.strategy(self.engine.into()).bounds(self.bounds.into());
+        if self.no_baseline {
+            config.baseline(false);
+        }
         self.features.apply(&mut config);
         config
     }

@@ -25,7 +25,7 @@ use crate::{Bounds, OptLevel, arch, artifact, host, signals};
 /// Which tier runs functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// The interpreter alone; no machine code is made.
+    /// The interpreter alone; no machine code is made, unless [`Config::baseline`] asks for some.
     Interpreter,
     /// Each function is compiled at its first call; what cannot be compiled is interpreted.
     Jit,
@@ -52,6 +52,8 @@ pub struct Config {
     pub(crate) odd_functions_interpreted: bool,
     pub(crate) keep_compiled: bool,
     pub(crate) interpreter_jumps: bool,
+    pub(crate) baseline: Option<bool>,
+    pub(crate) baseline_threshold: Option<u32>,
     pub(crate) segments_checked_first: bool,
     pub(crate) gc_stress: bool,
     pub(crate) memory64_ceiling: u64,
@@ -78,6 +80,8 @@ impl Default for Config {
             odd_functions_interpreted: false,
             keep_compiled: false,
             interpreter_jumps: false,
+            baseline: None,
+            baseline_threshold: None,
             segments_checked_first: false,
             gc_stress: false,
             memory64_ceiling: CEILING_64,
@@ -167,6 +171,35 @@ impl Config {
     /// Whether computed NaNs are canonical, for whatever reason.
     pub(crate) fn canonical_nans(&self) -> bool {
         self.canonicalize_nans || self.deterministic
+    }
+
+    /// Whether what is warm in the interpreter gets machine code for each of its cells, in the same frames, long before the compiler is
+    /// asked. Unless set, it does with [`Strategy::Auto`]. With [`Strategy::Interpreter`], which makes no machine code, this makes some
+    /// all the same; with [`Strategy::Jit`] it changes nothing, nor in builds whose interpreter does not jump
+    /// (see [`crate::inspect::INTERPRETER_JUMPS`]). It takes at most 64 MiB for a module, and a small part of what compiling takes.
+    pub fn baseline(&mut self, on: bool) -> &mut Self {
+        self.baseline = Some(on);
+        self
+    }
+
+    /// How many entries into a function and passes of its loops leave it without code of [`Config::baseline`]; then it gets some at
+    /// once. Unless set, larger functions need more, and code of several is published together.
+    pub fn baseline_threshold(&mut self, entries: u32) -> &mut Self {
+        self.baseline_threshold = Some(entries);
+        self
+    }
+
+    /// Whether cells get machine code.
+    pub(crate) fn has_baseline(&self) -> bool {
+        self.strategy != Strategy::Jit
+            && self.baseline.unwrap_or(self.strategy == Strategy::Auto)
+            && crate::interp::baseline::AVAILABLE
+            && !crate::interp::by_loop(self.interpreter_jumps)
+    }
+
+    /// Whether the interpreter counts what it runs.
+    pub(crate) fn counts(&self) -> bool {
+        self.strategy != Strategy::Interpreter || self.has_baseline()
     }
 
     /// Bytes of stack that guest code may use: native stack for compiled code, as much again for values of interpreted code.

@@ -2,7 +2,8 @@
 //! and when a loop moves into it.
 //!
 //! The interpreter counts [`count_entry`] entries into functions, and [`at_loop`] passes of loops. Both count in the same unit, an entry
-//! into the function. What is hot is asked for in [`crate::compile`], and the interpreter goes on. With a fixed threshold
+//! into the function. What is warm, a fortieth of that, gets machine code for its cells here ([`crate::interp::baseline`]). What is hot
+//! is asked for in [`crate::compile`], and the interpreter goes on. With a fixed threshold
 //! ([`Config::tier_up_threshold`]) everything is asked for where it is, after as many entries or passes.
 //!
 //! # Safety
@@ -16,6 +17,7 @@ use aura_validator::code::Inst;
 
 use crate::compile::{self, Loop, LoopCode, LoopState, Loops, Unit};
 use crate::engine::{Config, Strategy};
+use crate::module;
 use crate::tier::{compile_once, is_compiled, module_of};
 
 /// The limit of a function that the compiler was asked for: no heat reaches it.
@@ -71,19 +73,16 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
     let module = unsafe { module_of(entry) };
     // SAFETY: the entry lives as long as its module.
     let entry = unsafe { &*entry };
-    if entry.limit.load(Ordering::Relaxed) == 0 {
-        // Where an artifact was changed, the interpreter finds that too, and can say it.
-        if module.take_native(entry.index()).is_ok_and(|is_taken| is_taken) {
-            return true;
-        }
-        // An invalid function is never hot: whoever enters it learns that.
-        let Ok(code) = module.code(entry.index()) else { return false };
-        let limit = limit(module.engine().config(), code);
-        // Another thread may have asked meanwhile.
-        let _ = entry.limit.compare_exchange(0, limit, Ordering::Relaxed, Ordering::Relaxed);
-        if heat < limit {
-            return false;
-        }
+    let known = match entry.limit.load(Ordering::Relaxed) {
+        0 => match first_look(module, entry) {
+            Ok(limit) if heat >= limit => limit,
+            Ok(_) => return false,
+            Err(is_compiled) => return is_compiled,
+        },
+        known => known,
+    };
+    if !is_more_than_warm(module, entry, heat, known) {
+        return false;
     }
     if module.engine().workers().is_none() {
         return compile_once(module, entry);
@@ -94,11 +93,68 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
     is_compiled(entry)
 }
 
+/// Sets the heat at which a function is looked at again and returns it; else, whether it is compiled.
+fn first_look(module: &module::Inner, entry: &VmFuncEntry) -> Result<u32, bool> {
+    // Where an artifact was changed, the interpreter finds that too, and can say it.
+    if module.take_native(entry.index()).is_ok_and(|is_taken| is_taken) {
+        return Err(true);
+    }
+    // An invalid function is never hot: whoever enters it learns that.
+    let Ok(code) = module.code(entry.index()) else { return Err(false) };
+    let config = module.engine().config();
+    let limit = limit(config, code).min(first_limit(config, code));
+    // Another thread may have asked meanwhile.
+    let _ = entry.limit.compare_exchange(0, limit, Ordering::Relaxed, Ordering::Relaxed);
+    Ok(limit)
+}
+
+/// Has machine code made for the cells of a function that was not more than warm when it was `known` to be. Says whether it is hot now.
+fn is_more_than_warm(module: &module::Inner, entry: &VmFuncEntry, heat: u32, known: u32) -> bool {
+    let config = module.engine().config();
+    let compiles = config.strategy != Strategy::Interpreter;
+    if !config.has_baseline() || known == ASKED {
+        return compiles;
+    }
+    let Ok(code) = module.code(entry.index()) else { return false };
+    let hot = limit(config, code);
+    if known < hot {
+        warm(module, entry, heat, known, hot);
+    }
+    compiles && heat >= hot
+}
+
+/// Has machine code made for the cells of a function that is warm. If it waits for that of others, the function is looked at once more
+/// when it is twice as warm, and else when it is hot.
+fn warm(module: &module::Inner, entry: &VmFuncEntry, heat: u32, known: u32, hot: u32) {
+    let change = |from, to| entry.limit.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    let at_once = module.engine().config().baseline_threshold.is_some();
+    if change(known, hot) && module.make_baseline(entry.index(), at_once) {
+        change(hot, heat.saturating_mul(2).min(hot));
+    }
+}
+
+/// How many entries make a function warm: what it takes to make machine code for its cells is as little beside what
+/// compiling takes.
+fn first_limit(config: &Config, code: &Code) -> u32 {
+    if !config.has_baseline() {
+        return ASKED;
+    }
+    match config.baseline_threshold {
+        Some(entries) => entries.saturating_add(1).min(ASKED - 1),
+        None => (hot(code) / WARM).max(2),
+    }
+}
+
+/// How many times sooner a function is warm than hot.
+const WARM: u32 = 40;
+
 /// How many passes of loop headers the interpreter makes before it asks for compiled code.
 pub(crate) fn loop_period(config: &Config) -> u32 {
     match (config.strategy, config.tier_up_threshold) {
         (Strategy::Auto, None) => LOOP_PERIOD,
         (Strategy::Auto, Some(_)) => 1,
+        _ if config.has_baseline() && config.baseline_threshold.is_some() => 1,
+        _ if config.has_baseline() => LOOP_PERIOD,
         _ => u32::MAX,
     }
 }
@@ -122,7 +178,7 @@ pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32
     // SAFETY: the entry lives as long as its module.
     let entry = unsafe { &*entry };
     let config = module.engine().config();
-    if config.strategy != Strategy::Auto {
+    if config.strategy != Strategy::Auto && !config.has_baseline() {
         return AtLoop::Stay;
     }
     let place = (entry.index(), header);
@@ -133,7 +189,14 @@ pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32
             return AtLoop::Enter(code);
         }
         known.heat = known.heat.saturating_add(known.weight);
-        let is_hot = entry.heat_by(known.weight) >= limit(config, code);
+        let heat = entry.heat_by(known.weight);
+        let (known, limit) = (entry.limit.load(Ordering::Relaxed), limit(config, code));
+        if config.has_baseline() && known < limit && heat >= first_limit(config, code) {
+            drop(loops);
+            warm(module, entry, heat, known, limit);
+            return AtLoop::Stay;
+        }
+        let is_hot = config.strategy == Strategy::Auto && heat >= limit;
         match config.tier_up_threshold {
             _ if !is_hot => return AtLoop::Stay,
             Some(_) => Wanted::From(header),
@@ -227,8 +290,10 @@ fn set(loops: &mut Loops, place: (u32, u32), state: LoopState) {
 
 /// How many entries make a function hot. The more it takes to compile, the more; an entry is worth what it may run.
 fn limit(config: &Config, code: &Code) -> u32 {
-    if config.strategy != Strategy::Auto {
-        return 1;
+    match config.strategy {
+        Strategy::Auto => {}
+        Strategy::Interpreter => return ASKED,
+        Strategy::Jit => return 1,
     }
     match config.tier_up_threshold {
         Some(entries) => entries.saturating_add(1).min(ASKED - 1),

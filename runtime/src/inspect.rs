@@ -11,6 +11,13 @@ use crate::module::Module;
 /// Whether the interpreter's handlers can jump to each other in this build ([`crate::Config::interpreter_jumps`]).
 pub const INTERPRETER_JUMPS: bool = crate::interp::HAS_JUMPS;
 
+/// How many cells of an own function have machine code of their own by now ([`crate::Config::baseline`]); nothing if the function
+/// has none.
+#[must_use]
+pub fn cells_with_code(module: &Module, own_func: u32) -> Option<usize> {
+    module.inner().cells_with_code(own_func)
+}
+
 /// The sections of the module: what it defines, with counts and sizes.
 #[must_use]
 pub fn sections(module: &Module) -> String {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use aura_host_abi::vm::VmFuncEntry;
 use aura_host_abi::{SlotType, StructType, SubType, TypeIndex, ValType};
@@ -18,11 +18,11 @@ use aura_validator::{Bytes, Code};
 
 use crate::artifact::{KeptCode, KeptNative};
 use crate::compile::ModuleTiers;
-use crate::engine::{Config, Engine, Strategy};
+use crate::engine::{Config, Engine};
 use crate::entries::{Entries, Kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interp::{self, Form, FormBox, FormOptions};
-use crate::{arch, tier};
+use crate::interp::{self, Form, FormBox, FormOptions, baseline};
+use crate::{Bounds, arch, tier};
 
 /// A validated module, ready to be instantiated. Cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     native: Option<KeptNative>,
     /// What the interpreter made of them; their addresses are in the entries.
     forms: Kept<FormBox>,
+    /// Machine code of cells of them, once there is some.
+    baseline: OnceLock<Option<baseline::Area>>,
     meets_objects: bool,
     pub(crate) tiers: ModuleTiers,
     this: Weak<Inner>,
@@ -190,6 +192,7 @@ impl Module {
             kept,
             native,
             forms: Kept::default(),
+            baseline: OnceLock::new(),
             tiers: ModuleTiers::default(),
             this: this.clone(),
             exceptions,
@@ -452,12 +455,54 @@ impl Inner {
         // What is refused is not interpreted either.
         self.take_native(own_func)?;
         let code = self.code(own_func)?;
-        let config = self.engine.config();
-        let options =
-            FormOptions { canonical_nans: config.canonical_nans(), counted: config.strategy != Strategy::Interpreter };
-        let made = interp::translate(&self.validated, &self.type_ids, &self.entries, own_func, code, options);
+        let made = self.source(own_func, code).form();
         let form = self.forms.keep(own_func, made).form();
         self.entry(own_func)?.form.store(form.cast_mut().cast(), Ordering::Release);
         Ok(form)
     }
+
+    /// What the form of an own function is made from.
+    fn source<'a>(&'a self, own_func: u32, code: &'a Code) -> interp::Source<'a> {
+        let config = self.engine.config();
+        let options = FormOptions { canonical_nans: config.canonical_nans(), counted: config.counts() };
+        let Self { validated, type_ids, entries, .. } = self;
+        interp::Source { module: validated, type_ids, entries, own_func, code, options }
+    }
+
+    /// Writes machine code for the cells of an own function, and publishes it, `at_once` or with that of others; where there is no room
+    /// for code, nothing. Says whether it waits: for others, or for a second call of this.
+    #[cold]
+    pub(crate) fn make_baseline(&self, own_func: u32, at_once: bool) -> bool {
+        let Ok(code) = self.code(own_func) else { return false };
+        if code.insts.len() + code.targets.len() > BASELINE_INSTS_MAX || self.form(own_func).is_err() {
+            return false;
+        }
+        let (Some(area), Some(form)) = (self.baseline(), self.forms.get(own_func)) else { return false };
+        area.add(own_func, at_once, |emitter| self.source(own_func, code).emit(form, emitter))
+    }
+
+    /// How many cells of an own function have machine code; nothing if it has none.
+    pub(crate) fn cells_with_code(&self, own_func: u32) -> Option<usize> {
+        self.baseline.get()?.as_ref()?.cells_with_code(own_func)
+    }
+
+    fn baseline(&self) -> Option<&baseline::Area> {
+        let area = self.baseline.get_or_init(|| {
+            let bytes = usize::try_from(self.validated.code_size()).unwrap_or(usize::MAX);
+            let room = bytes.saturating_mul(BASELINE_PER_BYTE).clamp(BASELINE_BYTES_MIN, BASELINE_BYTES_MAX);
+            let config = self.engine.config();
+            let masked = config.bounds == Bounds::Explicit;
+            let options = baseline::EmitOptions { canonical_nans: config.canonical_nans(), masked };
+            baseline::Area::new(self.token(), room, options)
+        });
+        area.as_ref()
+    }
 }
+
+/// Functions of more instructions and entries of branch tables get no machine code for their cells: it would hold their caller up.
+const BASELINE_INSTS_MAX: usize = 64 << 10;
+
+/// Address space for machine code of cells: so many bytes for each byte of function bodies, from a minimum up to a maximum.
+const BASELINE_PER_BYTE: usize = 64;
+const BASELINE_BYTES_MIN: usize = 1 << 20;
+const BASELINE_BYTES_MAX: usize = 64 << 20;

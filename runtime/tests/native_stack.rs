@@ -28,10 +28,11 @@ const GUEST: &str = r#"(module (memory 1) (global $g (mut i32) (i32.const 0)) (t
     (func (export "trap") (param i32) (result i32) (i32.load offset=65536 (local.get 0))))"#;
 
 /// Runs the guest on a thread with little stack; what its functions return.
-fn run(jumps: bool, turns: u32) -> Vec<Result<u32, Option<TrapCode>>> {
+fn run(jumps: bool, baseline: bool, turns: u32) -> Vec<Result<u32, Option<TrapCode>>> {
     let work = move || {
         let mut config = Config::new();
         config.strategy(Strategy::Interpreter).interpreter_jumps(jumps).max_wasm_stack(64 << 10);
+        config.baseline(baseline).baseline_threshold(0);
         let engine = Engine::new(&config).expect("engine");
         let module = Module::new(&engine, GUEST).expect("module");
         let mut store = Store::new(&engine, ());
@@ -52,13 +53,14 @@ fn run(jumps: bool, turns: u32) -> Vec<Result<u32, Option<TrapCode>>> {
 fn interpreted_code_takes_no_native_stack() {
     // A turn of the loop is some fifty instructions, so that these are 100 million.
     let turns = 2_000_000;
-    let results = run(true, turns);
+    let results = run(true, false, turns);
     assert!(results[0].is_ok());
     assert_eq!(
         results[1..],
         [Ok(500), Err(Some(TrapCode::StackOverflow)), Ok(7), Err(Some(TrapCode::MemoryOutOfBounds))]
     );
-    assert_eq!(results, run(false, turns), "the other way of the interpreter");
+    assert_eq!(results, run(false, false, turns), "the other way of the interpreter");
+    assert_eq!(results, run(true, true, turns), "with machine code for cells");
 }
 
 /// The suite tries both ways with this profile: if it no longer had both, half of it would test nothing.

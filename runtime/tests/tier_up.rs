@@ -2,19 +2,28 @@
 
 use aura_runtime::{Bounds, Config, Engine, Instance, Module, OptLevel, Store, Strategy, TrapCode, Val};
 
-/// Engines that move into compiled code after so many entries and passes, and one that never does.
+/// Engines that move into compiled code after so many entries and passes, of which some have machine code for cells before that,
+/// and one that never does.
 fn engines(configure: impl Fn(&mut Config)) -> Vec<(String, Engine)> {
     let mut engines = Vec::new();
-    for threshold in [None, Some(0), Some(1), Some(2), Some(3), Some(7)] {
+    let thresholds = [None, Some(0), Some(1), Some(2), Some(3), Some(7)];
+    let with_baseline = [(None, 0), (None, 1), (None, 3), (Some(2), 1), (Some(7), 2)];
+    let thresholds = thresholds.map(|threshold| (threshold, None)).into_iter();
+    for (threshold, baseline) in
+        thresholds.chain(with_baseline.map(|(threshold, baseline)| (threshold, Some(baseline))))
+    {
         for (bounds, level) in [(Bounds::Guard, OptLevel::Speed), (Bounds::Explicit, OptLevel::None)] {
             let mut config = Config::new();
-            config.bounds(bounds).opt_level(level).compile_threads(0);
+            config.bounds(bounds).opt_level(level).compile_threads(0).baseline(baseline.is_some());
+            if let Some(baseline) = baseline {
+                config.baseline_threshold(baseline).interpreter_jumps(true);
+            }
             match threshold {
                 Some(threshold) => config.strategy(Strategy::Auto).tier_up_threshold(threshold),
                 None => config.strategy(Strategy::Interpreter),
             };
             configure(&mut config);
-            let name = format!("{threshold:?}, {bounds:?}, {level:?}");
+            let name = format!("{threshold:?}, {baseline:?}, {bounds:?}, {level:?}");
             engines.push((name, Engine::new(&config).expect("the configuration is sound")));
         }
     }

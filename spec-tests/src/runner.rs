@@ -26,6 +26,8 @@ pub struct Options {
     pub edition: Edition,
     /// For [`Strategy::Auto`]: after how many entries a function is compiled, if not the default.
     pub tier_up_threshold: Option<u32>,
+    /// After how many entries and passes cells of a function get machine code; never if none. With some, the interpreter jumps.
+    pub baseline_threshold: Option<u32>,
     pub opt_level: OptLevel,
     /// Collect the heap before every object that is made.
     pub gc_stress: bool,
@@ -47,6 +49,7 @@ impl Options {
             bounds,
             edition,
             tier_up_threshold: None,
+            baseline_threshold: None,
             opt_level: OptLevel::default(),
             gc_stress: false,
             validation: Validation::Eager,
@@ -88,7 +91,11 @@ impl Runner {
         let mut config = Config::new();
         config.strategy(options.strategy).bounds(options.bounds).features(options.edition.features()?);
         // The interpreter checks accesses itself in either mode of bounds: with each, it is run another way.
-        config.interpreter_jumps(options.bounds == Bounds::Guard);
+        config.interpreter_jumps(options.bounds == Bounds::Guard || options.baseline_threshold.is_some());
+        config.baseline(options.baseline_threshold.is_some());
+        if let Some(threshold) = options.baseline_threshold {
+            config.baseline_threshold(threshold);
+        }
         config.segments_checked_first(options.edition.checks_segments_first());
         config.opt_level(options.opt_level).gc_stress(options.gc_stress).validation(options.validation);
         if let Some(threshold) = options.tier_up_threshold {

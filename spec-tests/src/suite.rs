@@ -27,6 +27,8 @@ pub struct Mode {
     pub bounds: Bounds,
     /// For [`Strategy::Auto`]: after how many entries a function is compiled, if not the default.
     pub tier_up_threshold: Option<u32>,
+    /// After how many entries and passes cells of a function get machine code; never if none.
+    pub baseline_threshold: Option<u32>,
     pub opt_level: OptLevel,
     /// Collect the heap before every object that is made.
     pub gc_stress: bool,
@@ -44,6 +46,7 @@ impl Mode {
             strategy,
             bounds,
             tier_up_threshold: None,
+            baseline_threshold: None,
             opt_level: OptLevel::Speed,
             gc_stress: false,
             validation: Validation::Eager,
@@ -72,6 +75,9 @@ impl fmt::Display for Mode {
             Bounds::Explicit => "explicit",
         };
         write!(f, "{engine}/{bounds}")?;
+        if let Some(threshold) = self.baseline_threshold {
+            write!(f, "/baseline {threshold}")?;
+        }
         if self.opt_level == OptLevel::None {
             f.write_str("/none")?;
         }
@@ -218,6 +224,7 @@ impl Runners {
         let make = || {
             let mut options = Options::new(self.mode.strategy, self.mode.bounds, edition);
             options.tier_up_threshold = self.mode.tier_up_threshold;
+            options.baseline_threshold = self.mode.baseline_threshold;
             options.opt_level = self.mode.opt_level;
             options.gc_stress = self.mode.gc_stress;
             options.validation = self.mode.validation;

@@ -30,6 +30,13 @@ fn scripts() -> Vec<ScriptSource> {
 fn check(strategy: Strategy, opt_level: OptLevel) {
     let mut mode = Mode { opt_level, gc_stress: true, ..Mode::new(strategy, Bounds::Guard) };
     mode.tier_up_threshold = (strategy == Strategy::Auto).then_some(2);
+    check_mode(mode);
+    if strategy != Strategy::Jit {
+        check_mode(Mode { baseline_threshold: Some(0), ..mode });
+    }
+}
+
+fn check_mode(mode: Mode) {
     let outcomes = Suite::new(scripts()).run(mode, |_| {});
     let failed: Vec<_> = outcomes
         .iter()

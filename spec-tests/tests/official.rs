@@ -17,6 +17,17 @@ fn modes(strategy: Strategy, bounds: Bounds) -> Vec<Mode> {
     MIXED_THRESHOLDS.map(|threshold| Mode { tier_up_threshold: Some(threshold), ..mode }).into()
 }
 
+/// Modes in which cells get machine code at the first entry, at the second entry or the first pass of a loop, and between
+/// cells as they are and what the compiler makes.
+fn baseline_modes(bounds: Bounds) -> [Mode; 3] {
+    let with = |strategy, baseline, tier_up| Mode {
+        baseline_threshold: Some(baseline),
+        tier_up_threshold: tier_up,
+        ..Mode::new(strategy, bounds)
+    };
+    [with(Strategy::Interpreter, 0, None), with(Strategy::Interpreter, 1, None), with(Strategy::Auto, 1, Some(2))]
+}
+
 fn tally(outcomes: &[FileOutcome]) -> Tally {
     let mut sum = Tally::default();
     outcomes.iter().for_each(|outcome| sum.add(outcome.tally()));
@@ -97,6 +108,32 @@ official! {
     Group::Beside => beside_interpreter_guard, beside_interpreter_explicit, Interpreter;
     Group::Beside => beside_jit_guard, beside_jit_explicit, Jit;
     Group::Beside => beside_mixed_guard, beside_mixed_explicit, Auto;
+}
+
+macro_rules! with_baseline {
+    ($($group:expr => $guard:ident, $explicit:ident;)*) => {
+        $(
+            #[test]
+            fn $guard() {
+                baseline_modes(Bounds::Guard).into_iter().for_each(|mode| check_mode($group, mode));
+            }
+
+            #[test]
+            fn $explicit() {
+                baseline_modes(Bounds::Explicit).into_iter().for_each(|mode| check_mode($group, mode));
+            }
+        )*
+    };
+}
+
+with_baseline! {
+    Group::V1 => v1_baseline_guard, v1_baseline_explicit;
+    Group::V2 => v2_baseline_guard, v2_baseline_explicit;
+    Group::V3 => v3_baseline_guard, v3_baseline_explicit;
+    Group::Latest => latest_baseline_guard, latest_baseline_explicit;
+    Group::Merged(Version::V2) => merged2_baseline_guard, merged2_baseline_explicit;
+    Group::Merged(Version::V3) => merged3_baseline_guard, merged3_baseline_explicit;
+    Group::Beside => beside_baseline_guard, beside_baseline_explicit;
 }
 
 /// Machine code that another engine compiled, from an artifact, is as good as code of the engine's own.

@@ -23,7 +23,11 @@ fn sources() -> Vec<ScriptSource> {
 fn regressions_pass_everywhere() {
     let suite = Suite::new(sources());
     assert!(!suite.scripts().is_empty(), "there are regressions");
-    for mut mode in Mode::all() {
+    let mut modes = Mode::all();
+    for mode in Mode::all().into_iter().filter(|mode| mode.strategy != Strategy::Jit) {
+        modes.extend([0, 1].map(|threshold| Mode { baseline_threshold: Some(threshold), ..mode }));
+    }
+    for mut mode in modes {
         mode.tier_up_threshold = (mode.strategy == Strategy::Auto).then_some(2);
         for outcome in suite.run(mode, |_| {}) {
             let failures: Vec<_> = outcome.failures().collect();

@@ -502,13 +502,18 @@ pub(super) enum CalleeCell<'a> {
 }
 
 /// The operand of a call's cell that says where the frame ends; others follow.
-const TOP: usize = 2;
+pub(super) const TOP: usize = 2;
 
 /// For handlers: the number of arguments is in the cell.
 const MANY: usize = usize::MAX;
 
 /// Up to how many arguments there are handlers for, of calls that are counted and of others.
 const ARGS_MAX: [usize; 2] = [2, 4];
+
+/// The operand of a call's cell that is the first argument; in front of them are so many after [`TOP`].
+pub(super) fn first_argument(operands: usize, args: usize, counted: bool) -> usize {
+    TOP + 1 + operands + usize::from(args > ARGS_MAX[usize::from(!counted)])
+}
 
 impl CallCell<'_> {
     pub(super) fn put(&self, counted: bool, cells: &mut Vec<Word>) {
@@ -648,11 +653,11 @@ impl<C: Called, const COUNTED: bool, const N: usize> End for CallEnd<C, COUNTED,
     #[inline(always)]
     fn run(at: At) -> u32 {
         let Some(form) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
-            return at.hand_over(call_compiled::<C, N>);
+            return at.hand_over(call_compiled::<C, COUNTED, N>);
         };
         // SAFETY: a published form is complete and lives as long as its module, which the running instance keeps.
         if unsafe { (*form).refs } != 0 {
-            return at.hand_over(call_large::<C, N>);
+            return at.hand_over(call_large::<C, false, N>);
         }
         let regs = open::<C, N>(&at, form);
         enter::<C, N>(at, form, regs)
@@ -662,7 +667,7 @@ impl<C: Called, const COUNTED: bool, const N: usize> End for CallEnd<C, COUNTED,
 handler! {
     /// As [`CallEnd`], for what is compiled, or a call that is not as calls mostly are.
     #[inline(never)]
-    fn call_compiled[C: Called, const N: usize](at) {
+    fn call_compiled[C: Called, const COUNTED: bool, const N: usize](at) {
         let status = enter_compiled::<C, N>(at.ip, at.regs, at.machine);
         if status == Status::Ok as u32 {
             let m = at.machine();
@@ -674,32 +679,24 @@ handler! {
         if status != NOT_SO {
             return at.outside::<Recover>();
         }
-        at.outside::<SlowCall<C, N>>()
+        at.hand_over(call_large::<C, COUNTED, N>)
     }
 }
 
 /// What [`enter_compiled`] returns where it did nothing.
 const NOT_SO: u32 = u32::MAX;
 
-/// Calls an own function that is compiled, with scalars, of which the machine then has the result and the slot too. What else
-/// comes of it than [`Status::Ok`] is in the machine.
+/// Calls an own function that is compiled, with scalars; the result is in the slot then, and with the status in the machine.
 #[inline(never)]
 fn enter_compiled<C: Called, const N: usize>(ip: *const Word, regs: Regs, machine: *mut Machine) -> u32 {
-    // SAFETY: the machine of a run lives as long as the run; nothing else refers to it.
-    let m = unsafe { &mut *machine };
     let at = At { ip, regs, machine, int: 0, base: std::ptr::null_mut(), length: 0, single: 0.0, double: 0.0 };
     let next = ip.wrapping_add(words::<C, N>(&at));
     let shape = ResultShape::before(next);
-    let Some(entry) = C::entry(&at).filter(|_| shape != ResultShape::Other) else { return NOT_SO };
-    // SAFETY: the entry of a callee is live.
-    let code = unsafe { &(*entry).slots_entry }.load(Ordering::Acquire);
-    let Some(code) = NonNull::new(code).filter(|code| code.as_ptr() != tier::interp_entry as *mut ()) else {
-        return NOT_SO;
-    };
+    let Some((entry, code)) = compiled::<C>(&at).filter(|_| shape != ResultShape::Other) else { return NOT_SO };
     let array = regs.at_byte(at.operand(TOP));
     let (first, count) = args::<C, N>(&at);
     let end = array.wrapping_add(count.max(1));
-    if end.addr() > m.limit.addr() {
+    if end.addr() > at.machine().limit.addr() {
         return NOT_SO;
     }
     for n in 0..count {
@@ -707,12 +704,12 @@ fn enter_compiled<C: Called, const N: usize>(ip: *const Word, regs: Regs, machin
         // SAFETY: the array lies inside the stack, above the running frame.
         unsafe { array.wrapping_add(n).write(value) };
     }
-    let state = m.state();
+    let state = at.machine().state();
     state.current().ip = next;
     state.raise(end);
-    let vmctx = m.vmctx;
     // SAFETY: the function is one of the running instance; the array holds its arguments, and has room for its result.
-    let status = unsafe { tier::enter(code, vmctx, entry, array) };
+    let status = unsafe { tier::enter(code, at.machine().vmctx, entry, array) };
+    let m = at.machine();
     m.writable = m.memory.plain_length();
     (m.outcome, m.result) = (status, 0);
     if status == Status::Ok && shape == ResultShape::Scalar {
@@ -722,6 +719,16 @@ fn enter_compiled<C: Called, const N: usize>(ip: *const Word, regs: Regs, machin
         unsafe { result_place(next, regs).write(m.result) };
     }
     status as u32
+}
+
+/// An own function that is called, with the code that takes its arguments in slots, if it is compiled.
+#[inline(always)]
+fn compiled<C: Called>(at: &At) -> Option<(*const VmFuncEntry, NonNull<()>)> {
+    let entry = C::entry(at)?;
+    // SAFETY: the entry of a callee is live.
+    let code = NonNull::new(unsafe { &(*entry).slots_entry }.load(Ordering::Acquire))?;
+    // The words of an entry that is not made are null.
+    (code.as_ptr() != tier::interp_entry as *mut ()).then_some((entry, code))
 }
 
 /// Where the one scalar result of the call goes whose cell ends at `next`.
@@ -743,11 +750,11 @@ impl Step for Recover {
 }
 
 handler! {
-    /// As [`CallEnd`], for functions with references.
+    /// As [`CallEnd`], for functions with references, or a call that is not as calls mostly are.
     #[cold]
     #[inline(never)]
-    fn call_large[C: Called, const N: usize](at) {
-        let Some(form) = C::entry(&at).and_then(|entry| enterable::<false>(&at, entry)) else {
+    fn call_large[C: Called, const COUNTED: bool, const N: usize](at) {
+        let Some(form) = C::entry(&at).and_then(|entry| enterable::<COUNTED>(&at, entry)) else {
             return at.outside::<SlowCall<C, N>>();
         };
         let regs = open::<C, N>(&at, form);
@@ -834,6 +841,25 @@ impl<C: Called, const N: usize> Step for SlowCall<C, N> {
         // SAFETY: the callee is live and has the type of the operands.
         unsafe { machine.enter(cursor, callee, awaited(cursor.next)) }
     }
+}
+
+/// The handler of calls that code of cells does not carry out itself.
+pub(super) fn calling_out(is_element: bool, counted: bool, args: usize) -> Handler {
+    fn of<C: Called>(counted: bool, args: usize) -> Handler {
+        match (counted, args) {
+            (true, 0) => call_compiled::<C, true, 0>,
+            (true, 1) => call_compiled::<C, true, 1>,
+            (true, 2) => call_compiled::<C, true, 2>,
+            (true, _) => call_compiled::<C, true, MANY>,
+            (_, 0) => call_compiled::<C, false, 0>,
+            (_, 1) => call_compiled::<C, false, 1>,
+            (_, 2) => call_compiled::<C, false, 2>,
+            (_, 3) => call_compiled::<C, false, 3>,
+            (_, 4) => call_compiled::<C, false, 4>,
+            _ => call_compiled::<C, false, MANY>,
+        }
+    }
+    if is_element { of::<Element>(counted, args) } else { of::<Own>(counted, args) }
 }
 
 /// The handler of calls of functions whose parameters are so many scalars, and up to how many there are handlers for.

@@ -187,8 +187,8 @@ impl At {
     #[inline(always)]
     fn carry_out(self) -> u32 {
         let Self { ip, regs, machine, int, base, length, single, double } = self;
-        // SAFETY: every cell begins with its handler.
-        let handler = unsafe { ip.cast::<Handler>().read() };
+        // SAFETY: the position is at a cell of the running function's form.
+        let handler = unsafe { Word::handler(ip) };
         // SAFETY: the state is that of the running function, at this cell.
         unsafe { handler(ip, regs, machine, int, base, length, single, double) }
     }

@@ -13,10 +13,13 @@
 //! through it ends with a cell that leaves the function.
 //!
 //! # Safety
-//! Trusts: the code that a form was made from lives as long as the module that owns both. Gives: a form never
-//! changes, so that threads share it.
+//! Trusts: the code that a form was made from lives as long as the module that owns both. Gives: nothing of a form ever changes
+//! but the handlers of its cells, each for another that does the same ([`super::baseline`]): they are read and written
+//! atomically, so that threads share a form.
 
+use std::cell::UnsafeCell;
 use std::fmt;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use aura_host_abi::vm::VmFuncEntry;
 use aura_validator::Code;
@@ -66,23 +69,21 @@ const HEAD_WORDS: usize = size_of::<Form>() / size_of::<Word>();
 #[derive(Debug)]
 pub(crate) struct FormBox {
     /// The form itself, then the cells.
-    words: Box<[Word]>,
+    words: Box<[UnsafeCell<Word>]>,
     /// For each instruction of the code, the word at which what it does begins, counted from the first cell. Ascends; of
     /// several with the same start, the last is the one that may trap.
     _starts: Box<[u32]>,
 }
 
-// SAFETY: a form is immutable once made, and the code and the entry it points to live longer; entries hold atomics.
+// SAFETY: of a form that is made only handlers change, atomically, and the code and the entry it points to live longer; entries hold atomics.
 unsafe impl Send for FormBox {}
 // SAFETY: as above.
 unsafe impl Sync for FormBox {}
 
 impl FormBox {
-    /// Room for the form, before cells are added, of which there will be some `words`.
-    pub(super) fn head_room(words: usize) -> Vec<Word> {
-        let mut room = Vec::with_capacity(HEAD_WORDS + words);
-        room.resize(HEAD_WORDS, Word { bits: 0 });
-        room
+    /// Leaves room for the form in front of cells.
+    pub(super) fn head_room(cells: &mut Vec<Word>) {
+        cells.resize(HEAD_WORDS, Word { bits: 0 });
     }
 
     /// The number of a word that stands in a vector which began as [`FormBox::head_room`].
@@ -96,13 +97,20 @@ impl FormBox {
     }
 
     /// Puts a form in front of its cells.
-    pub(super) fn new(mut form: Form, starts: Vec<u32>, words: Vec<Word>) -> Self {
-        let (starts, mut words) = (starts.into_boxed_slice(), words.into_boxed_slice());
+    pub(super) fn new(mut form: Form, starts: &[u32], words: &[Word]) -> Self {
+        let (starts, mut words): (Box<[u32]>, Box<[Word]>) = (starts.into(), words.into());
         (form.starts, form.starts_len) = (starts.as_ptr(), starts.len() as u32);
         let room: &mut [Word] = &mut words[..HEAD_WORDS];
         // SAFETY: the room is as large as a form, and aligned as one: both are made of words.
         unsafe { room.as_mut_ptr().cast::<Form>().write(form) };
-        Self { words, _starts: starts }
+        let words: *mut [Word] = Box::into_raw(words);
+        // SAFETY: the box was taken apart just now, and a cell has the layout of what is in it.
+        Self { words: unsafe { Box::from_raw(words as *mut [UnsafeCell<Word>]) }, _starts: starts }
+    }
+
+    /// Words of the form and its cells.
+    pub(super) fn len(&self) -> usize {
+        self.words.len()
     }
 
     /// The form, whose cells are behind it.
@@ -111,11 +119,34 @@ impl FormBox {
     }
 }
 
+impl Word {
+    /// The handler of the cell that begins here.
+    ///
+    /// # Safety
+    /// A cell of a live form does.
+    #[inline(always)]
+    pub(super) unsafe fn handler(this: *const Self) -> Handler {
+        // SAFETY: said by the caller: the word is one of a form's, which may be written, and is aligned.
+        let place = unsafe { AtomicPtr::<()>::from_ptr(this.cast_mut().cast()) };
+        // SAFETY: every cell begins with its handler.
+        unsafe { std::mem::transmute::<*mut (), Handler>(place.load(Ordering::Relaxed)) }
+    }
+
+    /// Gives the cell that begins here another handler.
+    ///
+    /// # Safety
+    /// As [`Word::handler`]; the handler does what the cell's does.
+    pub(super) unsafe fn set_handler(this: *const Self, handler: Handler) {
+        // SAFETY: as above.
+        let place = unsafe { AtomicPtr::<()>::from_ptr(this.cast_mut().cast()) };
+        place.store(handler as *mut (), Ordering::Release);
+    }
+}
+
 impl Form {
     /// What is known before there are cells: the measures of a frame of the code.
     pub(super) fn measured(code: &Code, entry: *const VmFuncEntry) -> Self {
-        let layout = &code.frame;
-        let base_bytes = size_of::<Frame>() as u32 + 8 * layout.ref_slots;
+        let (layout, base_bytes) = (&code.frame, Self::base_bytes(code));
         Self {
             code,
             entry,
@@ -125,6 +156,11 @@ impl Form {
             frame_bytes: base_bytes + 8 * layout.value_slots,
             refs: layout.ref_slots,
         }
+    }
+
+    /// From the beginning of a frame of the code to its base.
+    pub(super) fn base_bytes(code: &Code) -> u32 {
+        size_of::<Frame>() as u32 + 8 * code.frame.ref_slots
     }
 
     /// The first cell of a form that is in its box.

@@ -24,8 +24,8 @@ use super::dispatch::{At, Handler, handler};
 use super::flow::{self, Back, Branch, BranchOn, Copy, GlobalGet, GlobalSet, Plain};
 use super::form::Word;
 use super::numeric::{
-    From, FromAccumulator as Acc, FromCell as Imm, FromSlot as Slot, OneBranch, To, ToAccumulator as ToAcc, ToSlot,
-    TwoBranch, TwoPart, row,
+    Class, From, FromAccumulator as Acc, FromCell as Imm, FromSlot as Slot, OneBranch, To, ToAccumulator as ToAcc,
+    ToSlot, TwoBranch, TwoPart, row,
 };
 
 /// What one cell does.
@@ -85,20 +85,34 @@ handler! {
 pub(super) enum What {
     /// A numeric row, a load or a store.
     Row(Op),
+    /// A load or a store whose address is a sum.
+    Sum(Op),
     /// A branch on a row, if that is so or if it is not; whether it goes back to a loop.
     RowBranch(Op, bool, bool),
     /// A branch if a value is not zero or if it is.
     BranchOn(bool, bool),
     Branch(bool),
-    /// The module's own global of an integer.
-    GlobalGet,
-    GlobalSet,
+    BranchTable,
+    /// A global, whether it is the module's own.
+    GlobalGet(Class, bool),
+    GlobalSet(Class, bool),
     Copy,
-    /// A return of an integer.
-    Return,
+    /// What an accumulator holds goes to a slot.
+    Keep(Class),
+    Constant,
+    Zero,
+    /// A choice, and where its values are.
+    Select(Class, [From; 2]),
+    /// A loop header, whether it is counted.
+    Header(bool),
+    Fuel,
+    /// A return of a scalar.
+    Return(Class),
     ReturnNothing,
     /// A call of an own function with so many arguments; whether it is counted.
     Call(usize, bool),
+    /// The same of an element of a table.
+    CallElement(usize, bool),
 }
 
 /// A cell as the tables know it: with where its operands come from, in the order of the cell, and where its result goes.
@@ -169,8 +183,8 @@ parts! {
     AddACA: Kind(Row(Op::I32Add), A, C, ToA) => TwoPart<row::I32Add, Acc, Imm, ToAcc>;
     AddSSS: Kind(Row(Op::I32Add), S, S, ToS) => TwoPart<row::I32Add, Slot, Slot, ToSlot>;
     SubACS: Kind(Row(Op::I32Sub), A, C, ToS) => TwoPart<row::I32Sub, Acc, Imm, ToSlot>;
-    GetA: Kind(What::GlobalGet, _, _, ToA) => GlobalGet<u64, flow::Own, ToAcc>;
-    SetA: Kind(What::GlobalSet, A, _, _) => GlobalSet<u64, flow::Own, Acc>;
+    GetA: Kind(What::GlobalGet(Class::Int, true), _, _, ToA) => GlobalGet<u64, flow::Own, ToAcc>;
+    SetA: Kind(What::GlobalSet(Class::Int, true), A, _, _) => GlobalSet<u64, flow::Own, Acc>;
     Copies: Kind(What::Copy, ..) => Copy;
 }
 
@@ -200,8 +214,8 @@ ends! {
     Kind(What::BranchOn(true, true), A, ..) => BranchOn<Acc, Back, true>;
     Kind(What::Branch(false), ..) => Branch<Plain>;
     Kind(What::Branch(true), ..) => Branch<Back>;
-    Kind(What::Return, A, ..) => ReturnOne<u64, Acc>;
-    Kind(What::Return, S, ..) => ReturnOne<u64, Slot>;
+    Kind(What::Return(Class::Int), A, ..) => ReturnOne<u64, Acc>;
+    Kind(What::Return(Class::Int), S, ..) => ReturnOne<u64, Slot>;
     Kind(What::ReturnNothing, ..) => ReturnNothing;
     Kind(What::Call(1, true), ..) => CallEnd<Own, true, 1>;
     Kind(What::Call(1, false), ..) => CallEnd<Own, false, 1>;
@@ -261,7 +275,7 @@ fn three(first: Piece, second: Piece, third: Kind) -> Option<Handler> {
     let Kind(what, from, ..) = third;
     Some(match (first, second, what) {
         (AddSCA, SetA, What::ReturnNothing) => last::<Ended<Restored, ReturnNothing>>,
-        (AddSCA, SetA, What::Return) if from == S => last::<Ended<Restored, ReturnOne<u64, Slot>>>,
+        (AddSCA, SetA, What::Return(Class::Int)) if from == S => last::<Ended<Restored, ReturnOne<u64, Slot>>>,
         (StoreSS, AddSCS, RowBranch(Op::I32LtU, true, false)) if is_held(third) => last::<Filled<Plain>>,
         (StoreSS, AddSCS, RowBranch(Op::I32LtU, true, true)) if is_held(third) => last::<Filled<Back>>,
         (StoreSA, LoadSS, What::Call(1, true)) => last::<Ended<Fetched, CallEnd<Own, true, 1>>>,

@@ -16,6 +16,7 @@
 //! | [`flow`] | handlers of branches, copies, constants, globals |
 //! | [`call`] | calls and returns |
 //! | [`fuse`] | cells that one handler carries out, one after the other |
+//! | [`baseline`] | machine code for cells |
 //! | [`frame`] | the stack of frames, backtraces |
 //! | [`stacks`] | stacks that are kept for the next interpreter |
 //! | [`slots`] | reads and writes of frame slots |
@@ -33,6 +34,7 @@
 
 mod address;
 mod atomic;
+pub(crate) mod baseline;
 mod bulk;
 mod call;
 mod dispatch;
@@ -56,7 +58,7 @@ pub(crate) use call::run;
 pub(crate) use dispatch::{HAS_JUMPS, by_loop};
 pub(crate) use form::{Form, FormBox};
 pub(crate) use frame::InterpState;
-pub(crate) use translate::{FormOptions, translate};
+pub(crate) use translate::{FormOptions, Source};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -13,7 +13,7 @@
 //! Trusts: `Code` is what lowering made of a validated body. Gives: each cell has the operands that its
 //! handler reads, of the slots and classes that the instruction has; handlers rely on it.
 
-use std::cell::Cell;
+use std::cell;
 use std::mem;
 
 use aura_host_abi::vm::{VmCtxLayout, VmFuncEntry};
@@ -23,6 +23,7 @@ use aura_validator::ops::Op;
 use aura_validator::{Code, Module};
 
 use super::address;
+use super::baseline::{Cell, Emitter};
 use super::call::{CallCell, CalleeCell, returning};
 use super::dispatch::Handler;
 use super::flow::{self, Back, Plain};
@@ -64,49 +65,70 @@ struct AddressSum {
     b: Slot,
 }
 
-/// Makes the form of a lowered function of a module, whose types have these numbers in the engine.
-///
-/// The module's own functions have these entries; the function is the one with that number.
-pub(crate) fn translate(
-    module: &Module,
-    type_ids: &[u32],
-    entries: &[VmFuncEntry],
-    own_func: u32,
-    code: &Code,
-    options: FormOptions,
-) -> FormBox {
-    let is_plain = module.memories().first().is_some_and(|memory| !memory.memory64 && !memory.shared);
-    let Scratch { mut is_target, pending, sums, distances } = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    is_target.resize(code.insts.len() + 1, false);
-    for label in code.labels.iter().filter(|label| label.pc != u32::MAX) {
-        is_target[label.pc as usize] = true;
+/// What a form is made from: a lowered function of a module, whose types have these numbers in the engine. The module's own
+/// functions have these entries; the function is the one with that number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) module: &'a Module,
+    pub(crate) type_ids: &'a [u32],
+    pub(crate) entries: &'a [VmFuncEntry],
+    pub(crate) own_func: u32,
+    pub(crate) code: &'a Code,
+    pub(crate) options: FormOptions,
+}
+
+impl Source<'_> {
+    /// Makes the form.
+    pub(crate) fn form(&self) -> FormBox {
+        let form = Form::measured(self.code, &raw const self.entries[self.own_func as usize]);
+        self.translate(None, |starts, cells| FormBox::new(form, starts, cells))
     }
-    let form = Form::measured(code, &raw const entries[own_func as usize]);
-    let mut translation = Translation {
-        module,
-        layout: module.layout(),
-        type_ids,
-        entries,
-        code,
-        options,
-        is_plain,
-        is_target,
-        at: 0,
-        cells: FormBox::head_room(3 * code.insts.len()),
-        starts: Vec::with_capacity(code.insts.len()),
-        accumulators: [None; 3],
-        pending,
-        sums,
-        last_cell: 0,
-        chain: Chain::default(),
-        distances,
-        top: form.frame_bytes - form.base_bytes,
-        head: form.base_bytes,
-    };
-    translation.all();
-    let form = FormBox::new(form, mem::take(&mut translation.starts), mem::take(&mut translation.cells));
-    translation.end();
-    form
+
+    /// Writes machine code of cells of a form that was made of the same.
+    pub(crate) fn emit(&self, form: &FormBox, emitter: &mut Emitter) {
+        emitter.enter(Form::first(form.form()));
+        self.translate(Some(emitter), |_, cells| assert_eq!(cells.len(), form.len(), "a form of the same cells"));
+        emitter.leave_function(|label| self.code.label(label).pc);
+    }
+
+    fn translate<R>(&self, emitter: Option<&mut Emitter>, finish: impl FnOnce(&[u32], &[Word]) -> R) -> R {
+        let &Self { module, type_ids, entries, code, options, .. } = self;
+        let is_plain = module.memories().first().is_some_and(|memory| !memory.memory64 && !memory.shared);
+        let mut scratch = SCRATCH.try_with(cell::Cell::take).unwrap_or_default();
+        scratch.is_target.resize(code.insts.len() + 1, false);
+        for label in code.labels.iter().filter(|label| label.pc != u32::MAX) {
+            scratch.is_target[label.pc as usize] = true;
+        }
+        FormBox::head_room(&mut scratch.cells);
+        let Scratch { is_target, pending, sums, distances, cells, starts } = scratch;
+        let layout = &code.frame;
+        let mut translation = Translation {
+            module,
+            layout: module.layout(),
+            type_ids,
+            entries,
+            code,
+            options,
+            is_plain,
+            is_target,
+            at: 0,
+            cells,
+            starts,
+            accumulators: [None; 3],
+            pending,
+            sums,
+            last_cell: 0,
+            chain: Chain::default(),
+            emitter,
+            distances,
+            top: 8 * layout.value_slots,
+            head: Form::base_bytes(code),
+        };
+        translation.all();
+        let made = finish(&translation.starts, &translation.cells);
+        translation.end();
+        made
+    }
 }
 
 /// What a translation fills and empties: kept for the next function on the thread, since to get all of it takes as long as to
@@ -117,16 +139,25 @@ struct Scratch {
     pending: Vec<(Slot, u64)>,
     sums: Vec<AddressSum>,
     distances: Vec<Distance>,
+    cells: Vec<Word>,
+    starts: Vec<u32>,
 }
 
 impl Scratch {
-    const EMPTY: Self = Self { is_target: Vec::new(), pending: Vec::new(), sums: Vec::new(), distances: Vec::new() };
+    const EMPTY: Self = Self {
+        is_target: Vec::new(),
+        pending: Vec::new(),
+        sums: Vec::new(),
+        distances: Vec::new(),
+        cells: Vec::new(),
+        starts: Vec::new(),
+    };
     /// Instructions of the longest function whose scratch is kept.
     const INSTS_MAX: usize = 16 << 10;
 }
 
 thread_local! {
-    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::EMPTY) };
+    static SCRATCH: cell::Cell<Scratch> = const { cell::Cell::new(Scratch::EMPTY) };
 }
 
 struct Translation<'a> {
@@ -153,6 +184,8 @@ struct Translation<'a> {
     /// Where the last cell begins, and what it may be fused with.
     last_cell: usize,
     chain: Chain,
+    /// Writes machine code of cells, if the form is to have some.
+    emitter: Option<&'a mut Emitter>,
     /// Distances to labels, to be written at the end.
     distances: Vec<Distance>,
     /// Bytes from a frame's base to its end, and from its beginning to its base.
@@ -193,13 +226,15 @@ impl Translation<'_> {
         if self.code.insts.len() > Scratch::INSTS_MAX {
             return;
         }
-        let Self { mut is_target, mut pending, mut sums, mut distances, .. } = self;
+        let Self { mut is_target, mut pending, mut sums, mut distances, mut cells, mut starts, .. } = self;
         is_target.clear();
         pending.clear();
         sums.clear();
         distances.clear();
+        cells.clear();
+        starts.clear();
         // A thread that ends keeps nothing.
-        let _ = SCRATCH.try_with(|place| place.set(Scratch { is_target, pending, sums, distances }));
+        let _ = SCRATCH.try_with(|place| place.set(Scratch { is_target, pending, sums, distances, cells, starts }));
     }
 
     fn all(&mut self) {
@@ -232,23 +267,45 @@ impl Translation<'_> {
         for run in &self.code.frame.zeroed {
             let count = run.count * run.ty.slots();
             self.cell(flow::zeroing(count), &[pair(bytes(run.first), count.cast_signed())]);
+            self.tell(Kind::of(What::Zero));
         }
     }
 
     /// Notes that the instruction begins here.
     fn start(&mut self) {
         self.starts.push(FormBox::number(self.cells.len()));
+        if let Some(emitter) = &mut self.emitter {
+            emitter.start();
+        }
     }
 
     fn cell(&mut self, handler: Handler, words: &[u64]) {
-        self.last_cell = self.cells.len();
+        let start = self.cells.len();
         self.cells.push(Word { handler });
         self.cells.extend(words.iter().map(|&bits| Word { bits }));
+        self.written_from(start);
     }
 
-    /// Says what the last cell is, which is then perhaps fused with those before it.
-    fn fuse(&mut self, kind: Kind) {
-        self.chain.add(&mut self.cells, self.last_cell, kind);
+    /// A cell was written that begins there.
+    fn written_from(&mut self, start: usize) {
+        self.last_cell = start;
+        if let Some(emitter) = &mut self.emitter {
+            // SAFETY: every cell begins with its handler.
+            emitter.begin(FormBox::number(start), unsafe { self.cells[start].handler });
+        }
+    }
+
+    /// Says what the last cell is: it is then perhaps fused with those before it, or gets machine code.
+    fn tell(&mut self, kind: Kind) {
+        self.tell_with(kind, &[]);
+    }
+
+    /// As [`Translation::tell`], for a cell that leads to labels.
+    fn tell_with(&mut self, kind: Kind, targets: &[LabelId]) {
+        match &mut self.emitter {
+            Some(emitter) => emitter.tell(kind, Cell(&self.cells[self.last_cell..]), targets),
+            None => self.chain.add(&mut self.cells, self.last_cell, kind),
+        }
     }
 
     /// Notes that an operand of the cell that comes next is the distance to a label.
@@ -274,6 +331,7 @@ impl Translation<'_> {
 
     fn write_constant(&mut self, slot: Slot, bits: u64) {
         self.cell(alone::<flow::Constant>, &[pair(bytes(slot), 0), bits]);
+        self.tell(Kind::of(What::Constant));
         self.forget(slot);
     }
 
@@ -386,9 +444,15 @@ impl Translation<'_> {
             Inst::BrIf { cond, target } => self.branch_if(cond, target, true),
             Inst::BrIfZero { cond, target } => self.branch_if(cond, target, false),
             Inst::BrTable { index, start, len } => self.branch_table(index, start, len),
-            Inst::LoopHeader { .. } if self.options.counted => self.cell(flow::counted_header, &[0]),
-            Inst::LoopHeader { .. } => self.cell(flow::loop_header, &[0]),
-            Inst::Fuel { cost } => self.cell(flow::fuel, &[pair(cost.cast_signed(), 0)]),
+            Inst::LoopHeader { .. } => {
+                let is_counted = self.options.counted;
+                self.cell(if is_counted { flow::counted_header } else { flow::loop_header }, &[0]);
+                self.tell(Kind::of(What::Header(is_counted)));
+            }
+            Inst::Fuel { cost } => {
+                self.cell(flow::fuel, &[pair(cost.cast_signed(), 0)]);
+                self.tell(Kind::of(What::Fuel));
+            }
             Inst::Trap { code } => self.trap(code),
             Inst::Call { func, call } => self.call(inst, func, call),
             Inst::CallIndirect { table, type_index, index, call } => {
@@ -420,11 +484,12 @@ impl Translation<'_> {
             };
             self.fused_branch(handler.expect("a row that decides"), target, &[pair(0, bytes(a))]);
             let what = What::RowBranch(op, if_not_zero, self.goes_back(target));
-            return self.fuse(Kind(what, from, From::Slot, To::Slot));
+            return self.tell_with(Kind(what, from, From::Slot, To::Slot), &[target]);
         }
         let to = self.sink(dst);
         let handler = numeric::unary(op, from, to, self.options.canonical_nans).expect("a scalar row of one operand");
         self.cell(handler, &[pair(bytes(dst), bytes(a))]);
+        self.tell(Kind(What::Row(op), from, From::Slot, to));
         self.made(dst, shape.result);
     }
 
@@ -520,7 +585,7 @@ impl Translation<'_> {
             let last = if from_b == From::Constant { bits_b } else { pair(bytes(b), 0) };
             self.fused_branch(handler.expect("a row that decides"), target, &[pair(0, bytes(a)), last]);
             let what = What::RowBranch(op, if_not_zero, self.goes_back(target));
-            return self.fuse(Kind(what, from_a, from_b, To::Slot));
+            return self.tell_with(Kind(what, from_a, from_b, To::Slot), &[target]);
         }
         let to = self.sink(dst);
         let handler = numeric::binary(op, from_a, from_b, to, self.options.canonical_nans);
@@ -530,7 +595,7 @@ impl Translation<'_> {
             _ => (a, pair(bytes(b), 0)),
         };
         self.cell(handler.expect("a scalar row of two operands"), &[pair(bytes(dst), bytes(first)), last]);
-        self.fuse(Kind(What::Row(op), from_a, from_b, to));
+        self.tell(Kind(What::Row(op), from_a, from_b, to));
         self.made(dst, shape.result);
     }
 
@@ -564,6 +629,9 @@ impl Translation<'_> {
         // The branch begins where the comparison does.
         let start = *self.starts.last().expect("the comparison has begun");
         self.starts.push(start);
+        if let Some(emitter) = &mut self.emitter {
+            emitter.start_again();
+        }
     }
 
     fn load(&mut self, inst: &Inst, op: Op, dst: Slot, addr: Slot, mem: MemArgId) {
@@ -572,9 +640,8 @@ impl Translation<'_> {
         let to = self.sink(dst);
         let handler = address::loading(op, from, to).expect("a load of a scalar");
         self.cell(handler, &[pair(bytes(dst), bytes(addr)), rest]);
-        if let address::AddressFrom::Operand(from) = from {
-            self.fuse(Kind(What::Row(op), from, From::Slot, to));
-        }
+        let (what, from) = access(op, from);
+        self.tell(Kind(what, from, From::Slot, to));
         self.made(dst, class);
     }
 
@@ -589,9 +656,8 @@ impl Translation<'_> {
         let count = address::store_words(from_value == From::Constant) - 1;
         let handler = address::storing(op, from, from_value).expect("a store of a scalar");
         self.cell(handler, &words[..count]);
-        if let address::AddressFrom::Operand(from) = from {
-            self.fuse(Kind(What::Row(op), from, from_value, To::Slot));
-        }
+        let (what, from) = access(op, from);
+        self.tell(Kind(what, from, from_value, To::Slot));
     }
 
     fn constant(&mut self, dst: Slot, bits: u64) {
@@ -617,11 +683,12 @@ impl Translation<'_> {
             }
             ((From::Accumulator, _), Some(class)) => {
                 self.cell(flow::keeping(class), &[pair(bytes(dst), 0)]);
+                self.tell(Kind::of(What::Keep(class)));
                 self.made(dst, class);
             }
             _ => {
                 self.cell(alone::<flow::Copy>, &[pair(bytes(dst), bytes(src))]);
-                self.fuse(Kind::of(What::Copy));
+                self.tell(Kind::of(What::Copy));
                 self.written(dst);
             }
         }
@@ -635,6 +702,7 @@ impl Translation<'_> {
         let to = self.sink(dst);
         let handler = flow::selecting(class, from, [from_a, from_b], to);
         self.cell(handler, &[pair(bytes(dst), bytes(cond)), pair(a, b)]);
+        self.tell(Kind(What::Select(class, [from_a, from_b]), from, From::Slot, to));
         self.made(dst, class);
     }
 
@@ -664,9 +732,7 @@ impl Translation<'_> {
         let (place, is_own) = self.global(global);
         let to = self.sink(dst);
         self.cell(flow::getting(class, is_own, to), &[pair(bytes(dst), place)]);
-        if is_own && class == Class::Int {
-            self.fuse(Kind(What::GlobalGet, From::Slot, From::Slot, to));
-        }
+        self.tell(Kind(What::GlobalGet(class, is_own), From::Slot, From::Slot, to));
         self.made(dst, class);
     }
 
@@ -675,9 +741,7 @@ impl Translation<'_> {
         let (place, is_own) = self.global(global);
         let from = self.variable(src);
         self.cell(flow::setting(class, is_own, from), &[pair(place, bytes(src))]);
-        if is_own && class == Class::Int {
-            self.fuse(Kind(What::GlobalSet, from, From::Slot, To::Slot));
-        }
+        self.tell(Kind(What::GlobalSet(class, is_own), from, From::Slot, To::Slot));
     }
 
     fn branch(&mut self, target: LabelId) {
@@ -686,7 +750,7 @@ impl Translation<'_> {
         let back = self.goes_back(target);
         let handler = if back { flow::branch::<Back>() } else { flow::branch::<Plain>() };
         self.cell(handler, &[0]);
-        self.fuse(Kind::of(What::Branch(back)));
+        self.tell_with(Kind::of(What::Branch(back)), &[target]);
     }
 
     fn branch_if(&mut self, cond: Slot, target: LabelId, if_not_zero: bool) {
@@ -699,21 +763,25 @@ impl Translation<'_> {
         };
         self.distance(0, target);
         self.cell(handler, &[pair(0, bytes(cond))]);
-        self.fuse(Kind(What::BranchOn(if_not_zero, self.goes_back(target)), from, From::Slot, To::Slot));
+        let what = What::BranchOn(if_not_zero, self.goes_back(target));
+        self.tell_with(Kind(what, from, From::Slot, To::Slot), &[target]);
     }
 
     fn branch_table(&mut self, index: Slot, start: u32, len: u32) {
         self.settle();
-        let handler = match self.variable(index) {
+        let from = self.variable(index);
+        let handler = match from {
             From::Accumulator => flow::branch_table::<numeric::FromAccumulator>,
             _ => flow::branch_table::<numeric::FromSlot>,
         };
-        for (operand, &target) in (2..).zip(&self.code.targets[start as usize..][..len as usize]) {
+        let targets = &self.code.targets[start as usize..][..len as usize];
+        for (operand, &target) in (2..).zip(targets) {
             self.distance(operand, target);
         }
         let mut words = vec![0; 1 + (len as usize).div_ceil(2)];
         words[0] = pair(len.cast_signed(), bytes(index));
         self.cell(handler, &words);
+        self.tell_with(Kind(What::BranchTable, from, From::Slot, To::Slot), targets);
     }
 
     fn trap(&mut self, code: TrapCode) {
@@ -747,10 +815,13 @@ impl Translation<'_> {
         let (args, results) = self.code.call(call);
         let args = if matches!(callee, CalleeCell::Other(_)) { &[] } else { args };
         let cell = CallCell { callee, top: self.top.cast_signed(), args, results, call };
-        self.last_cell = self.cells.len();
+        let start = self.cells.len();
         cell.put(self.options.counted, &mut self.cells);
-        if let CalleeCell::Own(_) = callee {
-            self.fuse(Kind::of(What::Call(args.len(), self.options.counted)));
+        self.written_from(start);
+        match callee {
+            CalleeCell::Own(_) => self.tell(Kind::of(What::Call(args.len(), self.options.counted))),
+            CalleeCell::Element { .. } => self.tell(Kind::of(What::CallElement(args.len(), self.options.counted))),
+            CalleeCell::Other(_) => {}
         }
         self.accumulators = [None; 3];
         if let [result] = results
@@ -773,10 +844,18 @@ impl Translation<'_> {
         }
         self.cell(returning(values, class), &[pair(self.head.cast_signed(), bytes(src)), address_of(inst)]);
         match (values, class) {
-            ([], _) => self.fuse(Kind::of(What::ReturnNothing)),
-            ([_], Some((Class::Int, from))) => self.fuse(Kind(What::Return, from, From::Slot, To::Slot)),
+            ([], _) => self.tell(Kind::of(What::ReturnNothing)),
+            ([_], Some((class, from))) => self.tell(Kind(What::Return(class), from, From::Slot, To::Slot)),
             _ => {}
         }
+    }
+}
+
+/// What the cell of an access is, and where its address, or the first summand of it, is.
+fn access(op: Op, from: address::AddressFrom) -> (What, From) {
+    match from {
+        address::AddressFrom::Operand(from) => (What::Row(op), from),
+        address::AddressFrom::Sum(from) => (What::Sum(op), from),
     }
 }
 

@@ -14,7 +14,7 @@ use aura_host_abi::vm::{VmActivation, VmCtx, VmStore, VmTag};
 use crate::audit::Audit;
 use crate::call::Armed;
 use crate::constant::Typed;
-use crate::engine::{Engine, Strategy};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::externs::GlobalRecord;
 use crate::gc::{Heap, HostValues, RootsCell};
@@ -122,7 +122,7 @@ impl StoreData {
         // Where the cost of frames is the limit, the interpreter's own must not be met before: arguments lie beside frames.
         let stack_bytes = if config.deterministic { 2 * config.max_wasm_stack } else { config.max_wasm_stack };
         let mut interp = InterpState::new(stack_bytes);
-        interp.auto_tier = config.strategy != Strategy::Interpreter;
+        interp.auto_tier = config.counts();
         interp.passes = crate::heat::loop_period(config);
         interp.passes_left = interp.passes;
         interp.lends_stack = config.memory_slices.is_some();

@@ -4,7 +4,7 @@ use aura_runtime::{Bounds, Config, Engine, Instance, Linker, Module, OptLevel, S
 
 /// A name for messages, and an engine of that kind.
 pub fn engines(configure: impl Fn(&mut Config)) -> Vec<(String, Engine)> {
-    let mut engines = Vec::new();
+    let mut engines = with_baseline(&configure);
     for strategy in [Strategy::Interpreter, Strategy::Jit, Strategy::Auto] {
         for bounds in [Bounds::Guard, Bounds::Explicit] {
             for level in [OptLevel::None, OptLevel::Speed] {
@@ -17,6 +17,22 @@ pub fn engines(configure: impl Fn(&mut Config)) -> Vec<(String, Engine)> {
                 let engine = Engine::new(&config).expect("this machine has every tier");
                 engines.push((format!("{strategy:?}/{bounds:?}/{level:?}"), engine));
             }
+        }
+    }
+    engines
+}
+
+/// Those in which cells of the interpreter get machine code: at the first entry, or between cells as they are and what the compiler makes.
+fn with_baseline(configure: impl Fn(&mut Config)) -> Vec<(String, Engine)> {
+    let mut engines = Vec::new();
+    for (strategy, threshold) in [(Strategy::Interpreter, 0), (Strategy::Auto, 1)] {
+        for bounds in [Bounds::Guard, Bounds::Explicit] {
+            let mut config = Config::new();
+            config.strategy(strategy).bounds(bounds).tier_up_threshold(3).compile_threads(0);
+            config.interpreter_jumps(true).baseline(true).baseline_threshold(threshold);
+            configure(&mut config);
+            let engine = Engine::new(&config).expect("this machine has every tier");
+            engines.push((format!("{strategy:?}/{bounds:?}/baseline"), engine));
         }
     }
     engines

@@ -1,7 +1,7 @@
-//! Random modules on six engines: nothing observable may differ.
+//! Random modules on eight engines: nothing observable may differ.
 //!
-//! The engines are the interpreter, the JIT without and with optimisation, one that changes tier at
-//! every call, and two that change it in the first and the second pass of loops; the bounds mode changes from module to module. [`case`] makes a module, and smaller ones;
+//! The engines are the interpreter, the same with machine code for cells, the JIT without and with optimisation, one that changes tier at
+//! every call, two that change it in the first and the second pass of loops, and one that has all three kinds of code; the bounds mode changes from module to module. [`case`] makes a module, and smaller ones;
 //! [`edges`] makes those with accesses at edges; [`mod@observe`] runs a module and writes down
 //! everything a host can see of the run; this file compares what the engines wrote. Numbers are
 //! compared bit for bit: the engines are deterministic.
@@ -21,19 +21,25 @@ use self::observe::{Observation, observe};
 use crate::Origin;
 
 /// What runs modules: a name, a tier, and how hard the compiler tries.
-const ENGINES: [(&str, Strategy, OptLevel); 6] = [
+const ENGINES: [(&str, Strategy, OptLevel); 8] = [
     ("interpreter", Strategy::Interpreter, OptLevel::None),
+    (BASELINE, Strategy::Interpreter, OptLevel::None),
     ("jit without optimisation", Strategy::Jit, OptLevel::None),
     ("jit", Strategy::Jit, OptLevel::Speed),
     (CHANGING, Strategy::Auto, OptLevel::Speed),
     ("moving in first passes", Strategy::Auto, OptLevel::Speed),
     (SECOND_PASSES, Strategy::Auto, OptLevel::None),
+    (ALL_TIERS, Strategy::Auto, OptLevel::Speed),
 ];
 
 /// A function of even index is compiled when it is entered the second time, one of odd index never: calls between
 /// them go both ways.
 const CHANGING: &str = "changing tiers";
 const SECOND_PASSES: &str = "moving in second passes";
+/// Cells have machine code from the first entry on.
+const BASELINE: &str = "machine code for cells";
+/// They have it from the second one on, and the compiler's code comes after that.
+const ALL_TIERS: &str = "all tiers";
 
 /// The engines to compare, in each bounds mode; they stay for all cases.
 #[derive(Debug)]
@@ -130,10 +136,12 @@ fn engine((name, strategy, opt_level): (&str, Strategy, OptLevel), bounds: Bound
     config.consume_fuel(true).deterministic(true).max_wasm_stack(STACK_BYTES);
     // One engine collects at every allocation, so that a reference that no root holds shows.
     config.gc_stress(opt_level == OptLevel::None && strategy == Strategy::Jit);
-    config.tier_up_threshold(if name == SECOND_PASSES { 2 } else { 1 }).compile_threads(0);
+    config.tier_up_threshold(if name == SECOND_PASSES || name == ALL_TIERS { 2 } else { 1 }).compile_threads(0);
     config.odd_functions_interpreted(name == CHANGING);
     // The interpreter is run one way with each mode of bounds, as in the official suite.
-    config.interpreter_jumps(bounds == Bounds::Guard);
+    let has_baseline = name == BASELINE || name == ALL_TIERS;
+    config.interpreter_jumps(bounds == Bounds::Guard || has_baseline);
+    config.baseline(has_baseline).baseline_threshold(u32::from(name == ALL_TIERS));
     Engine::new(&config)
 }
 
