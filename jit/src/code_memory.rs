@@ -282,7 +282,9 @@ impl KeptCode {
         }
         // SAFETY: the range is writable, lies in our own reservation and was never executable; the lock is held, and nobody else
         // refers to it.
-        let functions = fill(unsafe { std::slice::from_raw_parts_mut(base, bytes) })?;
+        let code = unsafe { std::slice::from_raw_parts_mut(base, bytes) };
+        // The next code may be shorter, and its last page is executable to its end.
+        let functions = fill(code).inspect_err(|_| code.fill(0))?;
         let mut next = 0;
         for function in &functions {
             assert!(next <= function.range.start && function.range.end <= bytes, "functions follow one another");

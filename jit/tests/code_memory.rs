@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aura_host_abi::TrapCode;
 use aura_jit::registry::{lookup, trap_at};
-use aura_jit::{CodeKind, CodeLocation, CompiledFunction, CompilerConfig, ModuleCode};
+use aura_jit::{CodeKind, CodeLocation, CompiledFunction, CompilerConfig, KeptCode, ModuleCode};
 use support::{compile, compiler};
 
 const LOAD: &str = "(module (memory 1) (func (param i32) (result i32) (i32.load offset=4 (local.get 0))))";
@@ -149,4 +149,27 @@ fn a_loop_begins_with_a_line_of_the_cache() {
         assert_eq!((address.addr().get() + header as usize) % 64, 0, "no constants, so that nothing else aligns it");
         assert_eq!(lookup(address.addr().get()).expect("registered").start, address.addr().get());
     }
+}
+
+/// Code that is refused while it is read, as that of an artifact that was changed.
+#[test]
+fn refused_code_is_never_executable() {
+    const PAGE: usize = 4096;
+    let code = KeptCode::new(1, 1 << 20).expect("space");
+    let refused = code.publish(2 * PAGE, |bytes| {
+        bytes.fill(0xcc);
+        Err("changed")
+    });
+    assert_eq!(refused, Err("changed"));
+    let mut place = 0..0;
+    let published = code.publish(1, |bytes| {
+        bytes[0] = 0xc3;
+        place = bytes.as_ptr().expose_provenance()..bytes.as_ptr().addr() + PAGE;
+        Ok::<_, ()>(Vec::new())
+    });
+    assert_eq!(published, Ok(Some(Vec::new())));
+    assert_eq!(mappings(&place)[0].1, "r-xp");
+    // SAFETY: the page is mapped for reading, and nobody writes it any more.
+    let page = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(place.start), PAGE) };
+    assert_eq!(page.iter().filter(|&&byte| byte != 0).collect::<Vec<_>>(), [&0xc3]);
 }
