@@ -90,7 +90,7 @@ pub use aura_jit::{Bounds, OptLevel};
 pub use aura_validator::module::ExternType;
 pub use aura_validator::{Features, Limits, Validation};
 
-pub use artifact::{ARTIFACT_MAGIC, Artifact, ArtifactKey, Native};
+pub use artifact::{ARTIFACT_MAGIC, Artifact, ArtifactInfo, ArtifactKey, ArtifactKind, Native};
 pub use audit::{AuditEvent, AuditOutcome, AuditSink};
 pub use buffer::{Access, SharedBuffer};
 pub use engine::{Config, Engine, Strategy};

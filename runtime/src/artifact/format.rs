@@ -51,8 +51,8 @@ pub(super) enum Section {
 
 const SECTIONS: usize = 12;
 
-/// Magic, format, flags, version, machine, form, options, label, target, digest of the content, sections, tag.
-pub(super) const HEADER_LEN: usize = 8 + 4 + 4 + 3 * NAME + 4 * DIGEST + 16 * SECTIONS + DIGEST;
+/// Magic, format, flags, bytes of the first piece, version, machine, form, options, label, target, digest of the content, sections, tag.
+pub(super) const HEADER_LEN: usize = 8 + 4 + 4 + 4 + 3 * NAME + 4 * DIGEST + 16 * SECTIONS + DIGEST;
 const TAGGED_LEN: usize = HEADER_LEN - DIGEST;
 
 /// A digest of bytes.
@@ -61,7 +61,7 @@ pub(super) fn digest(bytes: &[u8]) -> [u8; DIGEST] {
 }
 
 /// Who makes and reads artifacts: its version, its machine, and what its lowered code and its heads look like.
-const BUILD: [(&str, &str); 3] = [
+pub(super) const BUILD: [(&str, &str); 3] = [
     ("by version", env!("CARGO_PKG_VERSION")),
     ("for the machine", std::env::consts::ARCH),
     ("by a build with the form of lowered code", env!("AURA_FORM")),
@@ -79,6 +79,8 @@ fn name(text: &str) -> [u8; NAME] {
 pub(super) struct Header {
     /// What lowering added to the code, as [`super::lowering`] numbers it.
     pub(super) flags: u32,
+    /// Bytes of the first piece.
+    first: u32,
     pub(super) options: [u8; DIGEST],
     pub(super) label: [u8; DIGEST],
     /// The digest of what its machine code is for; zeros if there is none.
@@ -108,6 +110,7 @@ impl Header {
             return Err("it was made by a version of Aura with another format; compile the module again".to_owned());
         }
         let flags = u32::from_le_bytes(fields.take());
+        let first = u32::from_le_bytes(fields.take());
         for (what, here) in BUILD {
             let there: [u8; NAME] = fields.take();
             if there != name(here) {
@@ -119,7 +122,7 @@ impl Header {
         let (options, label, native) = (fields.take(), fields.take(), fields.take());
         let _content = fields.take::<DIGEST>();
         let sections = std::array::from_fn(|_| u64::from_le_bytes(fields.take())..u64::from_le_bytes(fields.take()));
-        Ok(Self { flags, options, label, native, sections, piece_key: piece_key(tag, key) })
+        Ok(Self { flags, first, options, label, native, sections, piece_key: piece_key(tag, key) })
     }
 
     /// Where a section is in the content.
@@ -130,6 +133,20 @@ impl Header {
     /// Bytes of the content.
     pub(super) fn content_len(&self) -> u64 {
         self.sections.iter().map(|section| section.end).max().unwrap_or(0)
+    }
+
+    /// Bytes of a piece: the first and the last one may be shorter.
+    pub(super) fn len_of(&self, piece: u64) -> usize {
+        match piece {
+            0 => self.first as usize,
+            _ => self.content_len().saturating_sub(piece * PIECE as u64).min(PIECE as u64) as usize,
+        }
+    }
+
+    /// Where a piece is in the file: its tag, then its bytes.
+    pub(super) fn place_of(&self, piece: u64) -> u64 {
+        let behind_first = |others: u64| u64::from(self.first) + TAG as u64 + others * (TAG + PIECE) as u64;
+        HEADER_LEN as u64 + piece.checked_sub(1).map_or(0, behind_first)
     }
 }
 
@@ -151,9 +168,10 @@ pub(super) fn piece_tag(key: &[u8; DIGEST], number: u64, bytes: &[u8]) -> [u8; T
     *hasher.finalize_non_root().first_chunk().expect("a tag is shorter than a digest")
 }
 
-/// Where a piece is in the file: its tag, then its bytes.
-pub(super) fn place_of(piece: u64) -> u64 {
-    HEADER_LEN as u64 + piece * (TAG + PIECE) as u64
+/// Where code that is not called first begins in its section. If the head and the code that is fit a piece, they are the first
+/// one, which ends with them: what a first call needs is compared, and no more. Places in the content are as if it were whole.
+pub(super) fn later_code(head: usize, called_first: usize) -> usize {
+    if (1..=PIECE).contains(&head) && head + called_first <= PIECE { PIECE - head } else { called_first }
 }
 
 /// Fields one after the other.
@@ -187,6 +205,8 @@ pub(super) struct Contents<'a> {
     pub(super) label: [u8; DIGEST],
     pub(super) head: Vec<u8>,
     pub(super) code: Vec<u8>,
+    /// Bytes of code that is called first, at its beginning.
+    pub(super) called_first: usize,
     pub(super) rows: Vec<u8>,
     pub(super) module: &'a [u8],
     pub(super) state: Vec<u8>,
@@ -197,9 +217,14 @@ pub(super) struct Contents<'a> {
 impl Contents<'_> {
     /// Writes the artifact.
     pub(super) fn write(&self, key: &ArtifactKey) -> Vec<u8> {
+        let (called_first, later) = self.code.split_at(self.called_first);
+        let mut code = called_first.to_vec();
+        code.resize(later_code(self.head.len(), called_first.len()), 0);
+        let is_short = code.len() > called_first.len();
+        code.extend_from_slice(later);
         let parts: [(&[u8], bool); SECTIONS] = [
             (&self.head, false),
-            (&self.code, false),
+            (&code, false),
             (&self.rows, false),
             (self.options.as_bytes(), false),
             (self.native.target.as_bytes(), false),
@@ -220,12 +245,14 @@ impl Contents<'_> {
             directory.extend_from_slice(range.map(u64::to_le_bytes).as_flattened());
             content.extend_from_slice(part);
         }
-        let mut out = self.header(&digest(&content), &directory);
+        let first = if is_short { self.head.len() + called_first.len() } else { content.len().min(PIECE) };
+        let mut out = self.header(first as u32, &digest(&content), &directory);
         let tag = key.tag(&out);
         let piece_key = piece_key(tag.as_bytes(), key);
         out.extend_from_slice(tag.as_bytes());
         out.reserve(content.len() + content.len().div_ceil(PIECE) * TAG);
         for (number, piece) in (0..).zip(content.chunks(PIECE)) {
+            let piece = if number == 0 { &piece[..first] } else { piece };
             out.extend_from_slice(&piece_tag(&piece_key, number, piece));
             out.extend_from_slice(piece);
         }
@@ -233,11 +260,12 @@ impl Contents<'_> {
     }
 
     /// The header but for its tag.
-    fn header(&self, content: &[u8; DIGEST], directory: &[u8]) -> Vec<u8> {
+    fn header(&self, first: u32, content: &[u8; DIGEST], directory: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(ARTIFACT_MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&self.flags.to_le_bytes());
+        out.extend_from_slice(&first.to_le_bytes());
         BUILD.iter().for_each(|(_, here)| out.extend_from_slice(&name(here)));
         out.extend_from_slice(&digest(self.options.as_bytes()));
         out.extend_from_slice(&self.label);
@@ -267,8 +295,9 @@ mod tests {
     #[test]
     fn artifacts_of_other_builds_are_refused_by_what_differs() {
         let header = Header::read(&with(0, b""), &KEY).expect("of this build");
-        assert_eq!((header.section(Section::Head), header.content_len()), (0..3, PIECE as u64));
-        let names = ARTIFACT_MAGIC.len() + 8;
+        assert_eq!((header.section(Section::Head), header.content_len()), (0..3, 2 * PIECE as u64));
+        assert_eq!((header.len_of(0), header.len_of(1)), (3, PIECE));
+        let names = ARTIFACT_MAGIC.len() + 12;
         for (index, (what, here)) in BUILD.iter().enumerate() {
             let why = Header::read(&with(names + index * NAME, b"other\0"), &KEY).expect_err("another build");
             assert!(why.contains(&format!("{what} other")) && why.contains(here), "{why}");

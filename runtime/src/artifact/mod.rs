@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header   magic, who made it, digests of options and content, where the sections are, tag
-//! pieces   a tag, then 8 KiB of the content, and again
+//! pieces   a tag, then 8 KiB of the content, and again; the first is what a first call needs, if that is less
 //! content  head: what is known of the module as a whole, rows of what is called first
 //!          code: lowered bodies        rows: type and places of each function        options: in words
 //!          module: its bytes           state, pages: of a snapshot
@@ -17,6 +17,7 @@
 //! Rows and lowered bodies are read when a function is first called. Where the code was lowered with other options than the
 //! engine's, or a body's was not kept, it is lowered from the module's bytes.
 
+mod about;
 mod format;
 mod key;
 mod native;
@@ -37,6 +38,7 @@ use crate::files;
 use crate::module::Module;
 use crate::snapshot::Snapshot;
 
+pub use about::{ArtifactInfo, ArtifactKind};
 pub use key::ArtifactKey;
 pub use native::Native;
 
@@ -219,6 +221,16 @@ enum Lowered {
     SoFar,
 }
 
+/// Lowered bodies one after the other.
+struct Bodies {
+    code: Vec<u8>,
+    /// Where those of each function are, among others.
+    rows: Vec<Row>,
+    /// Functions that are called before others, and how many bytes their bodies take, which come first.
+    hot: Vec<u32>,
+    called_first: usize,
+}
+
 impl Module {
     /// Writes down what is known of the module: the bytes of an artifact, which [`Artifact::load`] loads in an engine of
     /// this build of Aura with the same proposals and limits. All bodies are lowered for it, with this engine's options.
@@ -261,15 +273,21 @@ impl Module {
             return Err(Error::usage("an artifact is of a module that was validated whole"));
         }
         validated.know_all_functions()?;
-        let (code, rows, hot) = self.lowered(lowered)?;
+        let Bodies { code, mut rows, hot, called_first } = self.lowered(lowered)?;
         let hot: Vec<(u32, Row)> = hot.into_iter().map(|own| (own, rows[own as usize].clone())).collect();
+        let head = validated.head(&hot);
+        let moved = (format::later_code(head.len(), called_first) - called_first) as u64;
+        for row in rows.iter_mut().filter(|row| row.code.start >= called_first as u64 && !row.code.is_empty()) {
+            row.code = row.code.start + moved..row.code.end + moved;
+        }
         let (state, pages) = snapshot.map(Snapshot::encode).unwrap_or_default();
         let contents = Contents {
             flags: flags(self.engine().lowering()),
             options: &self.engine().validity(),
             label,
-            head: validated.head(&hot),
+            head,
             code,
+            called_first,
             rows: rows.iter().flat_map(Row::to_bytes).collect(),
             module: validated.bytes().get(0..validated.bytes().len()).map_err(changed)?,
             state,
@@ -279,8 +297,8 @@ impl Module {
         Ok(contents.write(key))
     }
 
-    /// Lowered bodies one after the other, the rows that name them, and which of them are hot: those come first.
-    fn lowered(&self, lowered: Lowered) -> Result<(Vec<u8>, Vec<Row>, Vec<u32>)> {
+    /// The lowered bodies of functions.
+    fn lowered(&self, lowered: Lowered) -> Result<Bodies> {
         let validated = self.validated();
         let own = 0..validated.num_own_funcs();
         let mut rows =
@@ -293,10 +311,11 @@ impl Module {
             }
             next += 1;
         }
+        let called_first = out.len();
         for own in own.filter(|own| !hot.contains(own)) {
             self.append_code(&mut out, &mut rows, own, lowered)?;
         }
-        Ok((out, rows, hot))
+        Ok(Bodies { code: out, rows, hot, called_first })
     }
 
     /// Appends the lowered body of a function, if it is to be kept.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use aura_validator::module::{Functions, Row};
 use region::{Allocation, Protection};
 
-use super::format::{HEADER_LEN, Header, PIECE, Section, TAG, piece_tag, place_of};
+use super::format::{HEADER_LEN, Header, PIECE, Section, TAG, piece_tag};
 
 /// What is read of a file at first, a piece with the header: all of small artifacts, and what the first call of most others needs.
 pub(super) const FIRST_READ: usize = HEADER_LEN + TAG + PIECE;
@@ -172,19 +172,13 @@ impl Content {
 
     /// The piece that was read at first.
     fn first_piece(&self) -> Result<&[u8], String> {
-        let stored = self.first.get(HEADER_LEN..).ok_or_else(cut_off)?;
+        let stored = self.first.get(HEADER_LEN..HEADER_LEN + TAG + self.header.len_of(0)).ok_or_else(cut_off)?;
         if !self.compared.load(Ordering::Acquire) {
             let (tag, bytes) = stored.split_first_chunk::<TAG>().ok_or_else(cut_off)?;
             self.compare(0, *tag, bytes)?;
             self.compared.store(true, Ordering::Release);
         }
         Ok(&stored[TAG..])
-    }
-
-    /// Bytes of a piece: the last one is shorter.
-    fn len_of(&self, piece: u64) -> usize {
-        let len = self.header.content_len().saturating_sub(piece * PIECE as u64);
-        len.min(PIECE as u64) as usize
     }
 
     /// Compares a piece with its tag.
@@ -199,6 +193,25 @@ impl Content {
             true => Ok(()),
             false => Err(format!("an artifact was changed, in its piece {piece}")),
         }
+    }
+
+    /// Reads and compares everything: so many pieces.
+    ///
+    /// # Errors
+    /// If it cannot be read, or was changed anywhere.
+    pub(super) fn compare_all(&self, pieces: u64) -> Result<(), String> {
+        let mut bytes = vec![0; BATCH * PIECE];
+        for first in (0..pieces).step_by(BATCH) {
+            let batch = first..pieces.min(first + BATCH as u64);
+            let rest = &mut bytes[..];
+            let buffers = batch.scan(rest, |rest, piece| {
+                let (buffer, behind) = std::mem::take(rest).split_at_mut(self.header.len_of(piece));
+                *rest = behind;
+                Some(buffer)
+            });
+            self.read_batches(first, buffers)?;
+        }
+        Ok(())
     }
 
     /// Reads whole pieces, of which the last may be the short one, and compares them.
@@ -231,7 +244,7 @@ impl Content {
         let mut buffers: Vec<_> =
             pairs.flat_map(|(tag, piece)| [io::IoSliceMut::new(tag), io::IoSliceMut::new(piece)]).collect();
         let read = loop {
-            match rustix::io::preadv(&self.file, &mut buffers, place_of(first)) {
+            match rustix::io::preadv(&self.file, &mut buffers, self.header.place_of(first)) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => break other.map_err(|error| format!("cannot read an artifact: {error}"))?,
             }
@@ -288,7 +301,7 @@ impl ModuleMemory {
                 continue;
             }
             let numbers = first + piece as u64..first + end as u64;
-            let bytes = numbers.clone().map(|number| content.len_of(number)).sum();
+            let bytes = numbers.clone().map(|number| content.header.len_of(number)).sum();
             let place = self.memory.as_ptr::<u8>().cast_mut().wrapping_add(piece * PIECE);
             // SAFETY: the pieces lie in the memory; none is ready, so that no other slice of them exists, and the lock is held.
             let buffer = unsafe { std::slice::from_raw_parts_mut(place, bytes) };
@@ -318,7 +331,7 @@ impl Recent {
         if let Some(known) = self.pieces.iter().position(|(number, _)| *number == piece) {
             return Ok(&self.pieces[known].1);
         }
-        let mut bytes = vec![0; content.len_of(piece)].into_boxed_slice();
+        let mut bytes = vec![0; content.header.len_of(piece)].into_boxed_slice();
         content.read_pieces(piece, &mut bytes)?;
         let place = self.next % RECENT;
         self.next += 1;

@@ -27,7 +27,7 @@ pub use made::Native;
 pub(crate) use taken::KeptNative;
 
 /// Bytes of a function's row, and of a group's.
-const ROW: u64 = 4;
+pub(super) const ROW: u64 = 4;
 const GROUP_ROW: u64 = 16;
 
 /// What machine code was made for, as far as its meaning depends on it.
