@@ -56,6 +56,14 @@ open files, directories and sockets beside what was granted, references to objec
 begin there get grants, arguments and environment of their own: grant them what the program was granted when it was
 captured, in the same order.";
 
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  aura inspect tool.wasm               what the module is, and which grants its imports need
+  aura inspect tool.aura               who made the artifact and what for, what it holds, whether anything was changed
+  aura inspect --key ci.key tool.aura  the same for an artifact of another key
+
+All of an artifact is read and compared with its tags; the exit code is 1 if anything differs.";
+
 const HOSTILE_EXAMPLES: &str = "\
 Examples:
   aura hostile                          all shapes on the interpreter and on the compiler
@@ -87,7 +95,8 @@ pub(crate) enum Command {
     Pipe(PipeArgs),
     /// Run WebAssembly test scripts
     Wast(WastArgs),
-    /// Show what a module is and what it would ask for
+    /// Show what a module or an artifact is and what it would ask for
+    #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
     /// Show a stage of a module's life as text
     Dump(DumpArgs),
@@ -484,7 +493,10 @@ pub(crate) enum AuditCommand {
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) features: FeatureArgs,
-    /// A module (.wasm or .wat)
+    /// Read an artifact by the key in this file, not by the one in the configuration directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// A module (.wasm or .wat), or an artifact (.aura)
     pub(crate) file: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! `aura inspect`: what a module is and what it would ask for.
+//! `aura inspect`: what a module is and what it would ask for; of artifacts, see [`crate::inspect_artifact`].
 //!
 //! Which grant an import needs comes from the table of WASI functions, the same one that decides
 //! when the program runs.
@@ -12,8 +12,9 @@ use aura_wasi::WasiCtx;
 
 use crate::args::InspectArgs;
 use crate::facts::Facts;
+use crate::inspect_artifact;
 use crate::layout::{columns, printable};
-use crate::load::Source;
+use crate::load::{Source, is_artifact};
 use crate::report::{Failure, print};
 
 /// Shows a module.
@@ -21,6 +22,9 @@ use crate::report::{Failure, print};
 /// # Errors
 /// If the file is no valid module.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
+    if is_artifact(&args.file) {
+        return inspect_artifact::inspect(args);
+    }
     let source = Source::read(&args.file)?;
     let mut config = Config::new();
     args.features.apply(&mut config);
@@ -44,7 +48,7 @@ pub(crate) fn hints(actions: &[Action]) -> String {
     Action::hints(actions).join(" or ")
 }
 
-fn row(cells: &[&str]) -> Vec<String> {
+pub(crate) fn row(cells: &[&str]) -> Vec<String> {
     cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
@@ -80,7 +84,7 @@ fn overview(source: &Source, module: &Module, facts: &Facts) -> String {
     format!("{}\n{}", printable(&source.path.display().to_string()), columns(&rows))
 }
 
-fn imports(module: &Module) -> String {
+pub(crate) fn imports(module: &Module) -> String {
     let mut asked = BTreeSet::new();
     let mut rows = Vec::new();
     for import in module.imports() {
@@ -103,7 +107,7 @@ fn imports(module: &Module) -> String {
     format!("imports: {}\n{}grants the module may ask for: {asked}\n", rows.len() - 1, columns(&rows))
 }
 
-fn exports(module: &Module) -> String {
+pub(crate) fn exports(module: &Module) -> String {
     let rows: Vec<_> = module.exports().map(|e| vec![e.name().to_owned(), extern_text(e.ty())]).collect();
     if rows.is_empty() {
         return "exports: none\n".to_owned();

@@ -17,6 +17,7 @@ mod dump;
 mod facts;
 mod hostile;
 mod inspect;
+mod inspect_artifact;
 mod layout;
 mod leakcheck;
 mod load;

@@ -222,3 +222,42 @@ fn what_cannot_be_captured_is_named() {
     );
     folder.aura(&["snapshot", "--invoke", "init", "q.wat"]).fails(1, &["q.wat", "objects"]);
 }
+
+#[test]
+fn inspect_shows_what_an_artifact_holds_and_refuses_changed_ones() {
+    let folder = Folder::new();
+    folder.write("p.wat", PROGRAM);
+    assert_eq!(folder.aura(&["compile", "p.wat"]).code, 0);
+    let plain = folder.aura(&["inspect", "p.aura"]);
+    let says = |ran: &common::Ran, what: &str| assert!(ran.code == 0 && ran.stdout.contains(what), "{what}: {ran:?}");
+    for what in [
+        "an artifact of a module",
+        env!("CARGO_PKG_VERSION"),
+        "1, 1 lowered\n",
+        "charges nothing",
+        "function [i32] -> [i32]",
+        "proposals",
+        "tail_call",
+        "nesting: 10000",
+    ] {
+        says(&plain, what);
+    }
+    assert!(!plain.stdout.contains("machine code"), "{plain:?}");
+    assert_eq!(folder.aura(&["compile", "--native", "--with-fuel", "--key", "mine.key", "p.wat"]).code, 0);
+    let native = folder.aura(&["inspect", "--key", "mine.key", "p.aura"]);
+    for what in ["1, 1 lowered, 1 with machine code", "charges fuel", "not as `aura run` has them", "processor"] {
+        says(&native, what);
+    }
+    says(&folder.aura(&["inspect", "--key", "mine.key", "-W", "-simd", "p.aura"]), "other proposals");
+    folder.aura(&["inspect", "p.aura"]).fails(1, &["not of this key", "--key"]);
+    let path = folder.path().join("p.aura");
+    let bytes = fs::read(&path).expect("the artifact");
+    for at in [9, 500, bytes.len() / 2, bytes.len() - 1] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        fs::write(&path, changed).expect("a changed artifact");
+        folder.aura(&["inspect", "--key", "mine.key", "p.aura"]).fails(1, &["p.aura", "changed"]);
+    }
+    fs::write(&path, &bytes[..bytes.len() - 1]).expect("a short artifact");
+    folder.aura(&["inspect", "--key", "mine.key", "p.aura"]).fails(1, &["cut off"]);
+}
