@@ -427,6 +427,33 @@ fn traps_are_where_they_are_and_the_stack_ends_where_it_does() {
     }
 }
 
+#[test]
+fn locals_begin_as_zeros_where_others_were_before() {
+    let counts = [1, 2, 5, 8, 9, 24, 25, 40];
+    let mut wat = String::from("(module");
+    for n in counts {
+        let sum = (0..n).fold(String::from("(i64.const 0)"), |sum, k| format!("(i64.or (local.get {k}) {sum})"));
+        let sets = (0..n).map(|k| format!("(local.set {k} (i64.const {}))", k + 1)).collect::<String>();
+        let locals = "i64 ".repeat(n);
+        let _ = write!(
+            wat,
+            "(func $zeros{n} (result i64) (local {locals}) {sum})
+             (func $dirty{n} (local {locals}) {sets} (drop {sum}))
+             (func (export \"{n}\") (result i64) (call $dirty{n}) (call $zeros{n}))"
+        );
+    }
+    wat.push(')');
+    let (said, module) = same(&wat, |store, instance| {
+        let line = |n: usize| {
+            let function = func(store, instance, &n.to_string());
+            format!("{n}: {:?}, {:?}\n", outcome(&mut *store, function, &[]), outcome(&mut *store, function, &[]))
+        };
+        counts.map(line).concat()
+    });
+    assert_eq!(said, counts.map(|n| format!("{n}: Ok([0]), Ok([0])\n")).concat());
+    assert!((0..3 * counts.len() as u32).all(|own_func| inspect::cells_with_code(&module, own_func).is_some()));
+}
+
 const WORK: &str = r#"(module (memory 1) (global $g (mut i64) (i64.const 0))
     (func $add (param i64 i64) (result i64) (i64.add (local.get 0) (local.get 1)))
     (func (export "run") (param $n i32) (result i64) (local $k i32)

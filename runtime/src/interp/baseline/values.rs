@@ -152,7 +152,7 @@ impl Emitter {
     }
 
     pub(super) fn zero(&mut self, first: i32, count: i32) -> Option<()> {
-        const MAX: i32 = 8;
+        const MAX: i32 = 24;
         if count > MAX {
             return None;
         }
