@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use aura_host_abi::trap::Status;
 use aura_host_abi::vm::VmCtx;
 use aura_host_abi::{MemoryType, TableType};
-use aura_validator::module::{ConstExpr, DataSegment, ElementItems, ExternType, SegmentMode};
+use aura_validator::module::{ConstExpr, ConstOp, DataSegment, ElementItems, ExternType, SegmentMode};
 
 use crate::call::invoke;
 use crate::constant::evaluate;
@@ -450,6 +450,19 @@ unsafe fn evaluate_elements(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
     Ok(())
 }
 
+/// Where a segment goes: mostly a number, which takes no evaluation.
+///
+/// # Safety
+/// As [`evaluate`].
+unsafe fn place(vmctx: *mut VmCtx, offset: &ConstExpr) -> Result<u64> {
+    match *offset.ops() {
+        [ConstOp::I32(at)] => Ok(u64::from(at as u32)),
+        [ConstOp::I64(at)] => Ok(at as u64),
+        // SAFETY: said by the caller.
+        _ => unsafe { evaluate(vmctx, offset) }.map(|bits| bits[0]),
+    }
+}
+
 /// Checks that every active segment fits, for [`crate::Config::segments_checked_first`].
 ///
 /// # Safety
@@ -459,7 +472,7 @@ unsafe fn check_segments(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
     let fits = |mode: &SegmentMode, len: u64, room: &dyn Fn(u32) -> u64| match mode {
         SegmentMode::Active { target, offset } => {
             // SAFETY: said by the caller.
-            let offset = unsafe { evaluate(vmctx, offset) }?[0];
+            let offset = unsafe { place(vmctx, offset) }?;
             Ok::<_, Error>(offset.checked_add(len).is_some_and(|end| end <= room(*target)))
         }
         SegmentMode::Passive | SegmentMode::Declared => Ok(true),
@@ -501,7 +514,7 @@ unsafe fn check_segments(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
 unsafe fn run_segments(store: *mut StoreData, module: &Module, vmctx: *mut VmCtx) -> Result<()> {
     let offset = |expr: &ConstExpr| {
         // SAFETY: the instance is live and linked; nothing of its store is borrowed.
-        unsafe { evaluate(vmctx, expr) }.map(|bits| bits[0])
+        unsafe { place(vmctx, expr) }
     };
     let validated = module.validated();
     for (index, segment) in validated.elements().iter().enumerate() {
@@ -555,7 +568,7 @@ unsafe fn populate(module: &Module, vmctx: *mut VmCtx) -> Result<()> {
     for segment in data {
         let SegmentMode::Active { target, offset } = &segment.mode else { continue };
         // SAFETY: said by the caller.
-        let start = unsafe { evaluate(vmctx, offset) }?[0];
+        let start = unsafe { place(vmctx, offset) }?;
         let end = start.saturating_add(segment.bytes.len() as u64);
         match &mut next {
             Some((memory, range)) if memory == target && (range.start..range.end + NEIGHBOUR).contains(&start) => {

@@ -316,10 +316,17 @@ impl ModuleMemory {
     }
 }
 
+/// Bytes that huge pages are asked for, which all will be filled.
+const HUGE_FROM: usize = 4 << 20;
+
 /// Has the system give many fresh pages at once, instead of a fault for each. Where it does not know how, they fault.
 fn populate(pages: &mut [u8]) {
     if pages.len() > PIECE {
         let place = pages.as_mut_ptr().cast();
+        if pages.len() >= HUGE_FROM {
+            // SAFETY: as below.
+            let _ = unsafe { rustix::mm::madvise(place, pages.len(), rustix::mm::Advice::LinuxHugepage) };
+        }
         // SAFETY: the pages are writable, and their bytes stay what they are.
         let _ = unsafe { rustix::mm::madvise(place, pages.len(), rustix::mm::Advice::LinuxPopulateWrite) };
     }
