@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,8 @@ pub(crate) struct ModuleTiers {
     waiting: Mutex<Vec<Waiting>>,
     /// Functions that were compiled, in this order, if the engine keeps them.
     made: Mutex<Vec<(u32, CompiledFunction)>>,
+    /// When a function was warm or hot for the first time.
+    first_warm: OnceLock<Instant>,
 }
 
 /// A unit that was asked for.
@@ -134,6 +136,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ModuleTiers {
+    /// When a function was warm or hot for the first time, which is now if none was.
+    pub(crate) fn first_warm(&self) -> Instant {
+        *self.first_warm.get_or_init(Instant::now)
+    }
+
     /// The loops of the module, for a short look.
     pub(crate) fn loops(&self) -> MutexGuard<'_, Loops> {
         locked(&self.loops)

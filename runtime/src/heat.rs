@@ -10,6 +10,7 @@
 //! As [`crate::tier`].
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use aura_host_abi::vm::VmFuncEntry;
 use aura_validator::Code;
@@ -81,6 +82,12 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
         },
         known => known,
     };
+    if is_too_soon(module) {
+        let later = heat.saturating_mul(2).min(ASKED - 1);
+        // Another thread may have asked meanwhile.
+        let _ = entry.limit.compare_exchange(known, later, Ordering::Relaxed, Ordering::Relaxed);
+        return false;
+    }
     if !is_more_than_warm(module, entry, heat, known) {
         return false;
     }
@@ -91,6 +98,16 @@ unsafe fn became_hot(entry: *const VmFuncEntry, heat: u32) -> bool {
         compile::ask(module, Unit { func: entry.index(), header: None });
     }
     is_compiled(entry)
+}
+
+/// Nothing is made of a module for so long after a function of it was warm or hot for the first time: what has ended by then need not
+/// pay for a thread and for pages of code.
+const SETTLE: Duration = Duration::from_micros(200);
+
+fn is_too_soon(module: &module::Inner) -> bool {
+    let config = module.engine().config();
+    let is_fixed = config.tier_up_threshold.is_some() || config.baseline_threshold.is_some();
+    !is_fixed && config.strategy != Strategy::Jit && module.tiers.first_warm().elapsed() < SETTLE
 }
 
 /// Sets the heat at which a function is looked at again and returns it; else, whether it is compiled.
@@ -191,12 +208,16 @@ pub(crate) unsafe fn at_loop(entry: *const VmFuncEntry, code: &Code, header: u32
         known.heat = known.heat.saturating_add(known.weight);
         let heat = entry.heat_by(known.weight);
         let (known, limit) = (entry.limit.load(Ordering::Relaxed), limit(config, code));
-        if config.has_baseline() && known < limit && heat >= first_limit(config, code) {
+        let is_warm = config.has_baseline() && known < limit && heat >= first_limit(config, code);
+        let is_hot = config.strategy == Strategy::Auto && heat >= limit;
+        if (is_warm || is_hot) && is_too_soon(module) {
+            return AtLoop::Stay;
+        }
+        if is_warm {
             drop(loops);
             warm(module, entry, heat, known, limit);
             return AtLoop::Stay;
         }
-        let is_hot = config.strategy == Strategy::Auto && heat >= limit;
         match config.tier_up_threshold {
             _ if !is_hot => return AtLoop::Stay,
             Some(_) => Wanted::From(header),
