@@ -202,7 +202,8 @@ pub(crate) struct Result {
 
 /// The `regs_entry` of host functions with this code.
 pub(crate) fn host_entry<C: HostCode>() -> *const () {
-    if C::IS_LONE { call_lone_host::<C> as *const () } else { call_host::<C> as *const () }
+    let lone = (call_lone_host::<C> as *const ()).map_addr(|start| start.next_multiple_of(LONE_ALIGN));
+    if C::IS_LONE { lone } else { call_host::<C> as *const () }
 }
 
 /// Notes where compiled code was left, calls the function, and leaves as its status says.
@@ -236,10 +237,21 @@ unsafe extern "C" fn call_host<C: HostCode>() {
     )
 }
 
+/// What the code of [`call_lone_host`], which is shorter, is aligned to, so that it lies in one line of the cache. The
+/// function itself begins in front of the bytes that this takes, which do nothing.
+const LONE_ALIGN: usize = 16;
+
 /// Goes on in a lone function, which returns to compiled code.
 #[unsafe(naked)]
 unsafe extern "C" fn call_lone_host<C: HostCode>() {
-    naked_asm!("mov rsi, rsp", "movq xmm7, rbp", "jmp {run}", run = sym C::run_lone)
+    naked_asm!(
+        ".balign {align}",
+        "mov rsi, rsp",
+        "movq xmm7, rbp",
+        "jmp {run}",
+        align = const LONE_ALIGN,
+        run = sym C::run_lone,
+    )
 }
 
 /// Makes a lone function that failed return out of its activation: notes where compiled code was left, which is where the
