@@ -16,6 +16,7 @@ use aura_validator::module::{Functions, Row};
 use region::{Allocation, Protection};
 
 use super::format::{HEADER_LEN, Header, PIECE, Section, TAG, piece_tag};
+use crate::vm::pages;
 
 /// What is read of a file at first, a piece with the header: all of small artifacts, and what the first call of most others needs.
 pub(super) const FIRST_READ: usize = HEADER_LEN + TAG + PIECE;
@@ -319,16 +320,14 @@ impl ModuleMemory {
 /// Bytes that huge pages are asked for, which all will be filled.
 const HUGE_FROM: usize = 4 << 20;
 
-/// Has the system give many fresh pages at once, instead of a fault for each. Where it does not know how, they fault.
-fn populate(pages: &mut [u8]) {
-    if pages.len() > PIECE {
-        let place = pages.as_mut_ptr().cast();
-        if pages.len() >= HUGE_FROM {
-            // SAFETY: as below.
-            let _ = unsafe { rustix::mm::madvise(place, pages.len(), rustix::mm::Advice::LinuxHugepage) };
-        }
-        // SAFETY: the pages are writable, and their bytes stay what they are.
-        let _ = unsafe { rustix::mm::madvise(place, pages.len(), rustix::mm::Advice::LinuxPopulateWrite) };
+/// Asks for many pages at once before they are filled.
+fn populate(buffer: &mut [u8]) {
+    let (start, bytes) = (buffer.as_mut_ptr(), buffer.len());
+    if bytes >= HUGE_FROM {
+        pages::prefer_huge(start, bytes);
+    }
+    if bytes > PIECE {
+        pages::populate(start, bytes);
     }
 }
 

@@ -10,9 +10,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, ProtFlags};
 
 use super::memory::LinearMemory;
+use super::pages;
 use crate::error::{Error, Result};
 
 /// Bytes of a page of the host.
@@ -200,10 +201,8 @@ impl Content {
         let work = || {
             while let Some((at, part)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (to, bytes) = (self.place(part[0]), part.len() * PAGE);
-                // All pages of the part at once, instead of a fault for each; where the system does not know how, they fault.
-                // SAFETY: the part lies in the mapping, which nobody else has.
-                let _ = unsafe { rustix::mm::madvise(to.cast(), bytes, Advice::LinuxPopulateWrite) };
-                // SAFETY: as above; no two parts have a page in common, and each has one number.
+                pages::populate(to, bytes);
+                // SAFETY: the part lies in the mapping, which nobody else has; no two parts have a page in common, and each has one number.
                 read(*at, unsafe { std::slice::from_raw_parts_mut(to, bytes) })?;
             }
             Ok(())

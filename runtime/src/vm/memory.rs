@@ -33,6 +33,7 @@ use region::Protection;
 use crate::Bounds;
 use crate::arch::careful;
 use crate::vm::lending::{Failed, Lending};
+use crate::vm::pages;
 use crate::vm::parking::Parking;
 use crate::vm::placed::Placed;
 use crate::vm::reservation::{Reservation, Reservations, Shape};
@@ -46,15 +47,12 @@ const SPACE_32: u64 = aura_host_abi::vm::MEMORY_RESERVATION;
 /// What a memory with 64-bit addresses can grow to unless the configuration says otherwise.
 pub(crate) const CEILING_64: u64 = 64 * GIB;
 
-/// Has the system give the pages of a range at once, instead of a fault for each. What lies outside the memory's ordinary bytes is
-/// left aside; where the system does not know how, pages come one by one.
+/// Asks for the pages of a range of a memory, as [`pages::populate`]. What lies outside its ordinary bytes is left aside.
 pub(crate) fn populate(memory: &VmMemory, range: Range<u64>) {
     let page = rustix::param::page_size() as u64;
     let (start, end) = (range.start / page * page, range.end.min(memory.plain_length.load(Ordering::Relaxed)));
     if start < end {
-        let (at, bytes) = (memory.base.wrapping_add(start as usize), (end - start) as usize);
-        // SAFETY: ordinary bytes of the memory are writable, and stay what they are.
-        let _ = unsafe { rustix::mm::madvise(at.cast(), bytes, rustix::mm::Advice::LinuxPopulateWrite) };
+        pages::populate(memory.base.wrapping_add(start as usize), (end - start) as usize);
     }
 }
 

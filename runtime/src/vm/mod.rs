@@ -6,6 +6,7 @@ pub(crate) mod instance;
 pub(crate) mod lending;
 pub(crate) mod memory;
 pub(crate) mod object;
+pub(crate) mod pages;
 pub(crate) mod parking;
 pub(crate) mod placed;
 pub(crate) mod poll;
