@@ -843,40 +843,45 @@ impl<C: Called, const N: usize> Step for SlowCall<C, N> {
     }
 }
 
+/// Chooses among handlers by whether calls are counted and by the number of arguments; `$of` makes one of both. As [`ARGS_MAX`] says.
+macro_rules! by_arguments {
+    ($counted:expr, $args:expr, $of:ident) => {
+        match ($counted, $args) {
+            (true, 0) => $of!(true, 0),
+            (true, 1) => $of!(true, 1),
+            (true, 2) => $of!(true, 2),
+            (true, _) => $of!(true, MANY),
+            (_, 0) => $of!(false, 0),
+            (_, 1) => $of!(false, 1),
+            (_, 2) => $of!(false, 2),
+            (_, 3) => $of!(false, 3),
+            (_, 4) => $of!(false, 4),
+            _ => $of!(false, MANY),
+        }
+    };
+}
+
 /// The handler of calls that code of cells does not carry out itself.
 pub(super) fn calling_out(is_element: bool, counted: bool, args: usize) -> Handler {
     fn of<C: Called>(counted: bool, args: usize) -> Handler {
-        match (counted, args) {
-            (true, 0) => call_compiled::<C, true, 0>,
-            (true, 1) => call_compiled::<C, true, 1>,
-            (true, 2) => call_compiled::<C, true, 2>,
-            (true, _) => call_compiled::<C, true, MANY>,
-            (_, 0) => call_compiled::<C, false, 0>,
-            (_, 1) => call_compiled::<C, false, 1>,
-            (_, 2) => call_compiled::<C, false, 2>,
-            (_, 3) => call_compiled::<C, false, 3>,
-            (_, 4) => call_compiled::<C, false, 4>,
-            _ => call_compiled::<C, false, MANY>,
+        macro_rules! compiled {
+            ($counted:literal, $args:expr) => {
+                call_compiled::<C, $counted, { $args }>
+            };
         }
+        by_arguments!(counted, args, compiled)
     }
     if is_element { of::<Element>(counted, args) } else { of::<Own>(counted, args) }
 }
 
 /// The handler of calls of functions whose parameters are so many scalars, and up to how many there are handlers for.
 fn calling<C: Called>(counted: bool, args: usize) -> (Handler, usize) {
-    let handler = match (counted, args) {
-        (true, 0) => last::<CallEnd<C, true, 0>>,
-        (true, 1) => last::<CallEnd<C, true, 1>>,
-        (true, 2) => last::<CallEnd<C, true, 2>>,
-        (true, _) => last::<CallEnd<C, true, MANY>>,
-        (_, 0) => last::<CallEnd<C, false, 0>>,
-        (_, 1) => last::<CallEnd<C, false, 1>>,
-        (_, 2) => last::<CallEnd<C, false, 2>>,
-        (_, 3) => last::<CallEnd<C, false, 3>>,
-        (_, 4) => last::<CallEnd<C, false, 4>>,
-        _ => last::<CallEnd<C, false, MANY>>,
-    };
-    (handler, ARGS_MAX[usize::from(!counted)])
+    macro_rules! end {
+        ($counted:literal, $args:expr) => {
+            last::<CallEnd<C, $counted, { $args }>>
+        };
+    }
+    (by_arguments!(counted, args, end), ARGS_MAX[usize::from(!counted)])
 }
 
 handler! {
