@@ -209,8 +209,8 @@ pub struct KeptFunction {
     pub tables: KeptTables,
 }
 
-/// The executable code of one module that was compiled before, or that is not the compiler's: pages at a time, each filled once. Dropping it frees the memory,
-/// with the same promise as [`ModuleCode`].
+/// The executable code of one module that was compiled before, or that is not the compiler's: pages at a time, each filled
+/// once. Dropping it frees the memory, with the same promise as [`ModuleCode`].
 pub struct KeptCode {
     /// Dropped first: addresses are forgotten before another mapping can have them.
     registration: Registration,

@@ -4,7 +4,8 @@
 //! The interpreter counts [`count_entry`] entries into functions, and [`at_loop`] passes of loops. Both count in the same unit, an entry
 //! into the function. What is warm, a fortieth of that, gets machine code for its cells here ([`crate::interp::baseline`]). What is hot
 //! is asked for in [`crate::compile`], and the interpreter goes on. With a fixed threshold
-//! ([`Config::tier_up_threshold`]) everything is asked for where it is, after as many entries or passes.
+//! ([`Config::tier_up_threshold`]) everything is asked for where it is, after as many entries or passes; without one nothing is
+//! made of a module in the first moment after something of it became warm.
 //!
 //! # Safety
 //! As [`crate::tier`].

@@ -202,8 +202,10 @@ pub(crate) struct Result {
 
 /// The `regs_entry` of host functions with this code.
 pub(crate) fn host_entry<C: HostCode>() -> *const () {
-    let lone = (call_lone_host::<C> as *const ()).map_addr(|start| start.next_multiple_of(LONE_ALIGN));
-    if C::IS_LONE { lone } else { call_host::<C> as *const () }
+    if !C::IS_LONE {
+        return call_host::<C> as *const ();
+    }
+    (call_lone_host::<C> as *const ()).map_addr(|start| start.next_multiple_of(LONE_ALIGN))
 }
 
 /// Notes where compiled code was left, calls the function, and leaves as its status says.
